@@ -1,0 +1,68 @@
+# `make help` lists what there is. Every target makes its own environment when it is missing or out of date.
+
+PROFILE ?= mini
+JOBS ?=
+export PROFILE PROTOCOL SEEDS METHODS JOBS DEVICE SEWERML_ROOT FORCE
+
+ARTEFACTS := table1 table3 table4 fig2 fig4 fig5
+
+# PYTHON=python uses the active environment (conda); else .venv, remade when the text of the lock or of pyproject changes.
+PY := $(or $(PYTHON),.venv/bin/python)
+LOCKED := .venv/.locked-$(shell cat requirements.txt pyproject.toml | cksum | cut -d ' ' -f 1)-$(or $(TORCH_BACKEND),pypi)
+ENV := $(if $(PYTHON),,$(LOCKED))
+
+.DEFAULT_GOAL := help
+.PHONY: help replicate test $(ARTEFACTS) run explain data notebook lab lint lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[^\t#].*:.*## / { sub(/\$$\(ARTEFACTS\)/, "$(ARTEFACTS)", $$1); printf "  %-36s %s\n", $$1, $$2 }' Makefile
+	@echo; echo "  Variables: PROFILE=smoke|mini|gpu|paper PROTOCOL=clean|paper SEEDS=42,43 METHODS=simclr,byol JOBS=2"
+	@echo "             DEVICE=cpu SEWERML_ROOT=folder FORCE=1 WORKSPACE=folder PYTHON=python TORCH_BACKEND=cpu"
+
+replicate: $(ENV)  ## train what is missing, then render every table and figure
+	$(PY) -m lib.workers run
+	$(PY) -m lib.notebooks render
+
+test: $(ENV)  ## every test, the smoke replication included
+	$(PY) -m pytest
+
+$(ARTEFACTS): $(ENV)  ## that table or figure alone: its missing runs, its notebook
+	$(PY) -m lib.workers run $@
+	$(PY) -m lib.notebooks render $@
+
+run: $(ENV)  ## one training: make run ID=simclr-resnet18-d45-s42
+	$(PY) -m lib.workers run --id $(ID)
+
+explain: $(ENV)  ## which runs are complete, missing or stale, and why
+	$(PY) -m lib.workers explain
+
+data: $(ENV)  ## draw or check the images and decode them once
+	$(PY) -m lib.workers data
+
+notebook: $(ENV)  ## any notebook: make notebook NB=train_one ARGS="-p method simclr"
+	$(PY) -m lib.notebooks run $(NB) -p profile $(PROFILE) $(ARGS)
+
+lab: $(ENV)  ## JupyterLab on the notebooks
+	$(PY) -m jupyter lab notebooks
+
+lint: $(ENV)  ## ruff on modules, tests and notebooks
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+lock: $(ENV)  ## renew requirements.txt from pyproject.toml
+	$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate \
+		--custom-compile-command "make lock" pyproject.toml --output-file requirements.txt
+
+clean:  ## drop executed notebooks and caches; data and runs stay
+	rm -rf build .pytest_cache .ruff_cache
+
+# CPU wheels do without the CUDA libraries, which the lock holds for Linux.
+$(LOCKED):
+	@python3 -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"error: Python 3.11 or newer is needed, python3 is {v[0]}.{v[1]}.")'
+	python3 -m venv .venv
+	.venv/bin/python -m pip install --quiet $(shell grep '^uv==' requirements.txt)
+	grep -vE '$(if $(filter cpu,$(TORCH_BACKEND)),^(nvidia|cuda|triton)-?,^$$)' requirements.txt > .venv/requirements.txt
+	.venv/bin/python -m uv pip install --python .venv/bin/python -r .venv/requirements.txt $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
+	.venv/bin/python -m uv pip install --python .venv/bin/python --no-deps -e .
+	@git rev-parse --git-dir >/dev/null 2>&1 && git config filter.notebook.clean '$(PY) -m lib.notebooks strip' || true
+	@rm -f .venv/.locked-* && touch $@

@@ -1,0 +1,86 @@
+"""DINO (Caron et al. 2021), with two global crops."""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from lib.methods.base import Method, Step
+
+
+def dino_loss(student, teacher, centre, student_temperature: float, teacher_temperature: float) -> torch.Tensor:
+    """H(P_t, P_s) = -P_t log P_s over the pairs of different views, equation 2 and algorithm 1.
+
+    `student`, `teacher`: per view (n, K) logits; `centre` (1, K). The teacher's are centred and sharpened.
+    """
+    log_p = [F.log_softmax(s / student_temperature, dim=1) for s in student]
+    q = [F.softmax((t - centre) / teacher_temperature, dim=1).detach() for t in teacher]
+    return -((q[0] * log_p[1]).sum(1).mean() + (q[1] * log_p[0]).sum(1).mean()) / 2
+
+
+class Head(nn.Module):
+    """Three layers, l2-normalised bottleneck, weight-normalised prototypes whose scale is trained too."""
+
+    def __init__(self, features: int, hidden: int, bottleneck: int, prototypes: int):
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, bottleneck)
+        )
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+        self.prototypes = weight_norm(nn.Linear(bottleneck, prototypes, bias=False))
+        nn.init.ones_(self.prototypes.parametrizations.weight.original0)
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        """(n, features) -> (n, prototypes) logits."""
+        return self.prototypes(F.normalize(self.mlp(h), dim=1))
+
+
+class DINO(Method):
+    """A student matches the centred, sharpened output of its momentum teacher on the other view."""
+
+    def __init__(self, run, **options):
+        super().__init__(run, **options)
+        s = self.settings
+        self.head = Head(self.backbone.features, s["hidden"], s["bottleneck"], s["prototypes"])
+        self.momentum_backbone = copy.deepcopy(self.backbone).requires_grad_(False)
+        self.momentum_head = Head(self.backbone.features, s["hidden"], s["bottleneck"], s["prototypes"])
+        self.momentum_head.load_state_dict(self.head.state_dict())
+        self.momentum_head.requires_grad_(False)
+        self.register_buffer("centre", torch.zeros(1, s["prototypes"]))
+
+    def momentum_pairs(self):
+        return [(self.backbone, self.momentum_backbone), (self.head, self.momentum_head)]
+
+    def teacher_temperature(self, epoch: int) -> float:
+        """Linear from start to end over the warm-up epochs, both included."""
+        s = self.settings
+        start, end, epochs = s["teacher_temperature_start"], s["teacher_temperature"], s["teacher_warmup_epochs"]
+        if epoch >= epochs - 1:
+            return end
+        return start + (end - start) * epoch / (epochs - 1)
+
+    def loss(self, views, images) -> Step:
+        h = [self.backbone(x) for x in views]
+        student = [self.head(x) for x in h]
+        with torch.no_grad():
+            teacher = [self.momentum_head(self.momentum_backbone(x)).float() for x in views]
+        loss = dino_loss(
+            [s.float() for s in student], teacher, self.centre,
+            self.settings["student_temperature"], self.teacher_temperature(self.current_epoch),
+        )  # fmt: skip
+        momentum = self.settings["centre_momentum"]
+        self.centre.mul_(momentum).add_(torch.cat(teacher).mean(0, keepdim=True), alpha=1 - momentum)
+        return Step(loss, h, student)
+
+    def on_before_optimizer_step(self, optimizer) -> None:
+        for p in self.backbone.parameters():  # each parameter by itself, as the released code clips
+            if p.grad is not None:
+                p.grad.mul_((self.settings["clip"] / (p.grad.norm() + 1e-6)).clamp(max=1))
+        if self.current_epoch < self.settings["frozen_epochs"]:
+            for p in self.head.prototypes.parameters():
+                p.grad = None

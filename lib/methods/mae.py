@@ -1,0 +1,81 @@
+"""MAE (He et al. 2022), as the paper describes it; and the row that shows what its released code trains."""
+
+import torch
+from torch import nn
+
+from lib import backbones
+from lib.methods.base import Method, Step
+from lib.views import uniforms
+
+MASKS = 1000  # the "view" whose random numbers mask patches
+
+
+def patchify(x: torch.Tensor, patch: int) -> torch.Tensor:
+    """(n, 3, px, px) -> (n, patches, 3 patch^2), patches row by row."""
+    n, c, h, w = x.shape
+    x = x.reshape(n, c, h // patch, patch, w // patch, patch)
+    return x.permute(0, 2, 4, 3, 5, 1).reshape(n, (h // patch) * (w // patch), patch * patch * c)
+
+
+def normalise_patches(target: torch.Tensor) -> torch.Tensor:
+    """Each patch with its own mean removed and deviation divided out ("norm_pix_loss", section 4 of the paper)."""
+    variance, mean = torch.var_mean(target, dim=-1, keepdim=True)
+    return (target - mean) / (variance + 1e-6).sqrt()
+
+
+def random_mask(u: torch.Tensor, ratio: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Kept and masked positions, (n, 1 + kept) and (n, masked), from uniforms `u` (n, patches).
+
+    Position 0 is the cls token, never masked; patches count from 1.
+    """
+    kept = int(u.shape[1] * (1 - ratio))
+    order = u.argsort(dim=1) + 1
+    cls = order.new_zeros(len(u), 1)
+    return torch.cat([cls, order[:, :kept]], 1), order[:, kept:]
+
+
+class MAE(Method):
+    """Mean squared error of the masked patches' normalised pixels. The probe sees whole images (our choice)."""
+
+    def __init__(self, run, **options):
+        super().__init__(run, **options)
+        self.decoder = backbones.Decoder(self.settings, run.px, self.backbone.features)
+
+    def make_backbone(self) -> nn.Module:
+        return backbones.MaskedEncoder(self.settings, self.run.px)
+
+    def mask(self, images: torch.Tensor, device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Kept and masked positions for `images` (n,) in this epoch."""
+        patches = (self.run.px // self.settings["patch"]) ** 2
+        u = uniforms(self.run.seed, self.current_epoch, images.cpu().numpy(), MASKS, patches)
+        return random_mask(torch.as_tensor(u, device=device), self.settings["mask"])
+
+    def loss(self, views, images) -> Step:
+        (x,) = views
+        keep, masked = self.mask(images, x.device)
+        prediction = self.decoder(self.backbone.encode(x, idx_keep=keep), keep)
+        target = normalise_patches(patchify(x, self.settings["patch"]))
+        error = (prediction.float() - target).square().mean(-1)
+        with torch.no_grad():
+            features = self.backbone(x)
+        return Step(error.gather(1, masked - 1).mean(), [features])
+
+
+class ReleasedMAE(MAE):
+    """The encoder as initialised, the probe trained on 75 % masked images.
+
+    In the public code (commit 27d9b36) the classification step overwrites the decoder's output before the loss is
+    taken, so that one executed step leaves no gradient in encoder or decoder. What ran for the paper is unknown.
+    """
+
+    def __init__(self, run, **options):
+        super().__init__(run, **options)
+        self.backbone.requires_grad_(False)
+        self.decoder.requires_grad_(False)
+
+    def loss(self, views, images) -> Step:
+        (x,) = views
+        keep, _ = self.mask(images, x.device)
+        with torch.no_grad():
+            features = self.backbone(x, idx_keep=keep)
+        return Step(features.new_zeros(()), [features])

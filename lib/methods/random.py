@@ -1,0 +1,20 @@
+"""The floor: a backbone as initialised, which every method must beat."""
+
+from lib.methods.base import Method, Step
+
+
+class Random(Method):
+    """Nothing but the probe trains. Batch-norm statistics stay as initialised, the stronger floor of the two."""
+
+    def make_backbone(self):
+        return super().make_backbone().requires_grad_(False)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def loss(self, views, images) -> Step:
+        (x,) = views
+        h = self.backbone(x)
+        return Step(h.new_zeros(()), [h])

@@ -1,0 +1,207 @@
+"""How tables and figures look, and how they are saved: style, heatmaps, tables, captions, footers. Knows no torch.
+
+fig = report.heatmap({"F1": frame}, xlabel="Validation share", ylabel="Train share")
+report.save("fig2", fig, measured, facts, caption="...", output=output)
+"""
+
+import os
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lib import paths, study
+
+if TYPE_CHECKING:
+    from lib.tables import Table
+
+SINGLE, DOUBLE = 89 / 25.4, 183 / 25.4  # inches: one column and two of a journal page
+DPI = 300
+
+# Okabe and Ito (2008), told apart with any colour vision; one colour a method, everywhere.
+PALETTE = {
+    "supervised": "#000000", "byol": "#0072B2", "barlow": "#56B4E9", "simclr": "#009E73", "dino": "#E69F00",
+    "mae": "#D55E00", "mae-released": "#CC79A7", "random": "#999999",
+}  # fmt: skip
+APART = ("mae-released", "random")  # rows of ours, not of the paper: set off from the others
+METRICS = {
+    "f1": "F1", "f2ciw": "F2CIW", "f1_normal": "F1Normal", "precision": "Precision", "recall": "Recall",
+    "auroc": "AUROC", "ap": "AP",
+}  # fmt: skip
+STYLE = {
+    "font.family": "DejaVu Sans", "font.size": 6.5, "axes.titlesize": 7, "axes.labelsize": 6.5, "legend.fontsize": 6,
+    "xtick.labelsize": 6, "ytick.labelsize": 6, "axes.linewidth": 0.5, "lines.linewidth": 1, "grid.linewidth": 0.4,
+    "axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42, "svg.hashsalt": "ssl-anomaly",
+}  # fmt: skip
+NOTE = 5.5  # points, of captions and footers
+
+
+def share(value: float | None) -> str:
+    """A share as the tables print it: `1 %`, or `natural`."""
+    return "natural" if value is None or np.isnan(value) else f"{100 * value:g} %"
+
+
+def label(part: Any) -> str:
+    """The printed name of a method, a backbone, a share, or anything else."""
+    return share(part) if part is None or isinstance(part, float) else study.NAMES.get(part, str(part))
+
+
+def over_seeds(measured: pd.DataFrame) -> pd.DataFrame:
+    """One row per system, train share, validation share and metric: value and interval bounds averaged over seeds.
+
+    The interval says how far the validation sample, not the seed, moves the value. `healthy`: all of the runs are.
+    """
+    keys = ["method", "backbone", "train_share", "validation_share", "metric"]
+    return (
+        measured.assign(healthy=measured["health"].eq("healthy"))
+        .groupby(keys, sort=False, dropna=False, observed=True)
+        .agg(value=("value", "mean"), low=("low", "mean"), high=("high", "mean"),
+             seeds=("seed", "nunique"), healthy=("healthy", "all"))
+        .reset_index()
+    )  # fmt: skip
+
+
+def grid(reduced: pd.DataFrame, metric: str, rows: list[str], column: str, what: str = "value") -> pd.DataFrame:
+    """The rows of one metric as a rectangle, `rows` by `column`, in the order in which they come."""
+    one = reduced[reduced["metric"] == metric]
+    wide = one.set_index([*rows, column])[what].unstack(column, sort=False)
+    return wide.rename_axis(columns=None)
+
+
+def ink(colour: tuple[float, ...]) -> str:
+    """Black or white, whichever stands out on `colour` (relative luminance, WCAG 2)."""
+    rgb = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    return "black" if 0.2126 * rgb[0] + 0.7152 * rgb[1] + 0.0722 * rgb[2] > 0.18 else "white"
+
+
+def _group_lines(ax, frame: pd.DataFrame, labelled: bool) -> None:
+    """Lines between groups of rows, doubled before the rows set apart, and the groups' names on the left."""
+    groups = frame.index.get_level_values(0)
+    starts = [i for i in range(len(groups)) if i == 0 or groups[i] != groups[i - 1]]
+    for start, end in zip(starts, [*starts[1:], len(groups)], strict=True):
+        apart = groups[start] in APART
+        if start:
+            ax.axhline(start - 0.5, color="white", linewidth=4 if apart else 2)
+            ax.axhline(start - 0.5, color="black", linewidth=0.6, linestyle=(0, (4, 2)) if apart else "-")
+        if labelled:
+            name = study.NAMES.get(groups[start], str(groups[start])).replace(" ", "\n", 1)
+            ax.annotate(name, (0, (start + end - 1) / 2), xycoords=("axes fraction", "data"), xytext=(-24, 0),
+                        textcoords="offset points", ha="right", va="center", style="italic" if apart else "normal",
+                        annotation_clip=False)  # fmt: skip
+
+
+def heatmap(panels: dict[str, pd.DataFrame], *, xlabel: str, ylabel: str, label: str = "", width: float | None = None,
+            unhealthy: dict[str, pd.DataFrame] | None = None, limits: tuple[float, float] = (0, 1),
+            name: Callable[[Any], str] = share) -> Figure:  # fmt: skip
+    """Annotated heatmaps side by side on one colour scale.
+
+    Rows are the frames' index (one level, or group and row), columns theirs; `name` turns both into tick labels. Cells
+    that are True in `unhealthy` get a corner mark. The colours differ in lightness, so they also read in grey.
+    """
+    with plt.rc_context(STYLE):
+        first = next(iter(panels.values()))
+        width = width or (SINGLE if len(panels) == 1 else DOUBLE)
+        fig, axes = plt.subplots(1, len(panels), figsize=(width, 0.165 * len(first) + 0.75), sharey=True, squeeze=False)
+        colours, norm = plt.get_cmap("cividis"), mpl.colors.Normalize(*limits)
+        for ax, (title, frame) in zip(axes[0], panels.items(), strict=True):
+            image = ax.imshow(frame.to_numpy(float), cmap=colours, norm=norm, aspect="auto")
+            for (i, j), value in np.ndenumerate(frame.to_numpy(float)):
+                text = "–" if np.isnan(value) else f"{value:.2f}"
+                ax.text(j, i, text, ha="center", va="center", fontsize=5.5, color=ink(colours(norm(value))))
+                if unhealthy is not None and unhealthy[title].iat[i, j]:
+                    corner = [(j + 0.5, i - 0.5), (j + 0.28, i - 0.5), (j + 0.5, i - 0.05)]
+                    ax.add_patch(plt.Polygon(corner, facecolor="white", edgecolor="black", linewidth=0.4))
+            ax.set_title(title)
+            ax.set_xticks(range(frame.shape[1]), [name(c) for c in frame.columns])
+            ax.set_yticks(range(len(frame)), [name(r) for r in frame.index.get_level_values(-1)])
+            ax.set_xlabel(xlabel)
+            ax.tick_params(length=0)
+            ax.spines[:].set_visible(False)
+            if frame.index.nlevels == 2:
+                _group_lines(ax, frame, labelled=ax is axes[0][0])
+        axes[0][0].set_ylabel(ylabel)
+        bar = fig.colorbar(image, ax=list(axes[0]), location="bottom", aspect=50, fraction=0.02, pad=0.01, label=label)
+        bar.outline.set_visible(False)
+        return fig
+
+
+def footer(facts: dict[str, Any], protocol: str) -> str:
+    """Where the numbers come from: data, profile, protocol, seeds, n, intervals, runs."""
+    p = study.PROTOCOLS[protocol]
+    seeds = ", ".join(str(s) for s in facts["seeds"])
+    epochs = " or ".join(str(e) for e in facts["epochs"])
+    images = f"n = {facts['n_validation']:,} validation images"
+    if facts["bootstrap_unit"] == "videos":
+        images += f" of {facts['n_groups']:,} videos"
+    return (
+        f"Data: {facts['data']}. Profile {facts['profile']}: {facts['px']} px, backbone width x {facts['width']:g}, "
+        f"{epochs} epochs, fixed, so small train shares get fewer steps. "
+        f"Protocol {protocol}: {p.probe} probe, shares by {p.sampling}. Seeds {seeds}. {images}; "
+        f"brackets: 95 % bootstrap over {facts['bootstrap_unit']}. "
+        f"Runs: {facts['fresh']} fresh, {facts['reference']} from the reference."
+    )
+
+
+def _write_below(fig: Figure, caption: str, note: str) -> None:
+    """Caption and footer under the figure, which grows by their height; a second call replaces the first."""
+    for text in [t for t in fig.texts if t.get_gid() == "below"]:
+        text.remove()
+    height = getattr(fig, "height_above", fig.get_figheight())
+    fig.height_above = height
+    width = fig.get_figwidth()
+    columns = int(width * 72 / (0.53 * NOTE))  # a letter is about 0.53 of the size wide
+    blocks = [textwrap.fill(" ".join(part.split()), columns) for part in (caption, note)]
+    line = 1.35 * NOTE / 72
+    counts = [block.count("\n") + 1 for block in blocks]
+    below = line * (sum(counts) + 1)
+    fig.set_size_inches(width, height + below)
+    fig.get_layout_engine().set(rect=(0, below / (height + below), 1, height / (height + below)))
+    y = (below - 0.3 * line) / (height + below)
+    for block, count, colour in zip(blocks, counts, ("black", "0.35"), strict=True):
+        fig.text(0.04 / width, y, block, va="top", size=NOTE, color=colour, linespacing=1.2, gid="below")
+        y -= line * (count + 0.2) / (height + below)
+
+
+def _put(path: Path, write: Callable[[Path], object]) -> Path:
+    """Write beside, then rename into place: no reader sees half a file."""
+    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        write(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def save(artefact: str, content: "Figure | Table", measured: pd.DataFrame, facts: dict[str, Any], *, protocol: str,
+         caption: str, output: str | Path = "") -> list[Path]:  # fmt: skip
+    """Write PNG, PDF and CSV, of a `lib.tables.Table` also Markdown and LaTeX, and return their paths.
+
+    All but the CSV carry caption and footer. `output` is the folder; without it, as when a reader steps through, they
+    go to `build/<profile>/stepped/`, beside what `make` rendered and never over it. Equal content gives equal bytes.
+    """
+    folder = Path(output) if output else paths.BUILD / facts["profile"] / "stepped"
+    folder.mkdir(parents=True, exist_ok=True)
+    note, path = footer(facts, protocol), folder / artefact
+    fig = content if isinstance(content, Figure) else content.draw()
+    _write_below(fig, caption, note)
+    png = {"dpi": DPI, "metadata": {"Software": None}}
+    pdf = {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}}
+    with plt.rc_context(STYLE):
+        written = [_put(path.with_suffix(".png"), lambda p: fig.savefig(p, **png)),
+                   _put(path.with_suffix(".pdf"), lambda p: fig.savefig(p, **pdf))]  # fmt: skip
+    written.append(_put(path.with_suffix(".csv"), lambda p: measured.to_csv(p, index=False, float_format="%.6f")))
+    if not isinstance(content, Figure):
+        markdown = f"{content.markdown()}\n\n{caption}\n\n*{note}*\n"
+        comment = "".join(f"% {line}\n" for line in textwrap.wrap(f"{caption} {note}", 110))
+        written.append(_put(path.with_suffix(".md"), lambda p: p.write_text(markdown)))
+        written.append(_put(path.with_suffix(".tex"), lambda p: p.write_text(f"{content.latex()}\n{comment}")))
+        plt.close(fig)
+    return written

@@ -1,0 +1,300 @@
+"""The store of runs: complete, missing or stale, and why; scores read back as metrics.
+
+A run directory counts only with a complete run.json: everything is written beside it and renamed into place.
+"""
+
+import ast
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from lib import datasets, methods, metrics, paths, study
+from lib.study import Run
+
+# Modules that decide what a run holds; a change of their syntax trees (docstrings aside) makes runs stale.
+SHARED = ("methods/base", "trainers", "datasets", "views", "backbones", "optimisers", "monitors", "probes")
+
+
+class MissingRuns(RuntimeError):
+    """An artefact lacks runs; the message names the command that makes them."""
+
+
+def folder(run: Run) -> Path:
+    """Where the complete run lies."""
+    return paths.RUNS / run.profile / run.id
+
+
+def lock(run: Run) -> FileLock:
+    """One lock per run, so that two processes share the work."""
+    path = paths.RUNS / run.profile / ".locks" / f"{run.id}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path)
+
+
+@lru_cache
+def _tree(module: str) -> str:
+    """Hash of a module's syntax tree without docstrings: comments and layout do not count."""
+    tree = ast.parse((paths.ROOT / "lib" / f"{module}.py").read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
+
+
+@lru_cache
+def _identity(data: str) -> str:
+    return datasets.identity(json.loads(data))
+
+
+def inputs(run: Run) -> dict[str, str]:
+    """What the run's results depend on, name -> hash or value: its settings, its data, each source file."""
+    settings = json.dumps(run.resolved(), sort_keys=True)
+    found = {"settings": hashlib.sha256(settings.encode()).hexdigest()[:12]}
+    found["data"] = _identity(json.dumps(run.data, sort_keys=True))
+    for module in (*SHARED, f"methods/{methods.CLASSES[run.method][0]}"):
+        found[f"lib/{module}.py"] = _tree(module)
+    return found
+
+
+def fingerprint(run: Run) -> str:
+    """Hash over `inputs`: equal fingerprints promise equal results."""
+    return hashlib.sha256(json.dumps(inputs(run), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _record(path: Path) -> dict | None:
+    with suppress(FileNotFoundError, json.JSONDecodeError):
+        return json.loads((path / "run.json").read_text())
+    return None
+
+
+def state(run: Run) -> tuple[str, str]:
+    """("complete" | "stale" | "missing", why)."""
+    record = _record(folder(run))
+    if record is None:
+        return "missing", "not trained here"
+    now = inputs(run)
+    changed = [name for name in now if record["inputs"].get(name) != now[name]]
+    if changed:
+        return "stale", f"changed since: {', '.join(changed)}"
+    return "complete", ""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A complete run as read back; `origin` is "fresh" (trained here) or "reference" (committed)."""
+
+    run: Run
+    path: Path
+    origin: str
+
+    @cached_property
+    def record(self) -> dict:
+        return _record(self.path)
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """A row per epoch."""
+        return pd.read_csv(self.path / "history.csv")
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """A row per image, evaluation, view and probe."""
+        return pd.read_parquet(self.path / "scores.parquet")
+
+
+def reference(run: Run) -> Path | None:
+    """The committed run, if its Run is identical; None else."""
+    path = paths.REFERENCE / run.profile / run.id
+    record = _record(path)
+    same = record is not None and record["run"] == json.loads(json.dumps(run.resolved()))
+    return path if same else None
+
+
+def load(run: Run) -> Stored:
+    """The run made here, or the identical one of the reference. Raises MissingRuns."""
+    if state(run)[0] == "complete" or (run.profile == "paper" and state(run)[0] == "stale"):
+        return Stored(run, folder(run), "fresh")
+    path = reference(run)
+    if path is None:
+        raise MissingRuns(f"{run.id} is {state(run)[0]} in profile {run.profile}: make run ID={run.id} makes it.")
+    return Stored(run, path, "reference")
+
+
+def require(wanted: list[Run], command: str) -> None:
+    """Raise MissingRuns, naming `command`, unless every run can be read."""
+    absent = []
+    for run in wanted:
+        try:
+            load(run)
+        except MissingRuns:
+            absent.append(run.id)
+    if absent:
+        raise MissingRuns(f"{len(absent)} of {len(wanted)} runs are missing ({absent[0]} ...): `{command}` makes them.")
+
+
+def fingerprints(wanted: list[Run]) -> list[str]:
+    """What would be read for each run: origin and fingerprint; "missing" where nothing would."""
+    found = []
+    for run in wanted:
+        try:
+            stored = load(run)
+        except MissingRuns:
+            found.append("missing")
+            continue
+        found.append(f"{stored.origin}:{stored.record['fingerprint']}")
+    return found
+
+
+# Scores to metrics
+
+
+@lru_cache(maxsize=4)
+def _validation(data: str, path: str) -> tuple[pd.DataFrame, bool]:
+    """Labels of the validation images: from the data, or where there are none here, from the reference's copy."""
+    if (Path(path) / "validation.parquet").exists():
+        table = pd.read_parquet(Path(path) / "validation.parquet")
+        return table, bool((table["Video"] != table["Filename"]).any())
+    return datasets.tables(json.loads(data), "val")
+
+
+def validation(stored: Stored) -> tuple[pd.DataFrame, bool]:
+    """The validation table (classes, Defect, Video, Sampled) behind a stored run, and whether videos are known."""
+    kept = paths.REFERENCE / stored.run.profile if stored.origin == "reference" else Path("")
+    return _validation(json.dumps(stored.run.data, sort_keys=True), str(kept))
+
+
+def _weights(table: pd.DataFrame, shares, sampling: str, seed: int) -> np.ndarray:
+    """(shares, n) weights of the validation images at each share; None is the natural share."""
+    rows = []
+    for share in shares:
+        if share is None:
+            rows.append(table["Sampled"].to_numpy(float))
+        elif sampling == "weights":
+            rows.append(metrics.share_weights(table["Defect"].to_numpy(), share))
+        else:
+            rows.append(table.index.isin(datasets.resample(table, share, seed).index).astype(float))
+    return np.stack(rows)
+
+
+def draws(stored: Stored, *, evaluation: str, probe: str, shares, sampling: str, resamples: int) -> dict:
+    """metric -> (shares, 1 + resamples): the estimate, then its bootstrap draws over videos (images where unknown).
+
+    Two runs scored on the same images get the same draws, so their difference is paired.
+    """
+    table, _ = validation(stored)
+    scores = stored.scores
+    rows = scores[(scores["split"] == "val") & (scores["evaluation"] == evaluation) & (scores["probe"] == probe)]
+    if rows.empty:
+        raise MissingRuns(f"{stored.run.id} holds no {evaluation} scores of the {probe} probe.")
+    order = pd.Index(table["Filename"]).get_indexer(rows["Filename"])
+    weights = _weights(table, shares, sampling, stored.run.data["seed"])[:, order]
+    labels = table.iloc[order]
+    return metrics.bootstrap(
+        rows["logit"].to_numpy(), labels["Defect"].to_numpy(), labels[list(study.CLASSES)].to_numpy(),
+        labels["Video"].to_numpy(), weights, draws=resamples,
+    )  # fmt: skip
+
+
+def measure(wanted: list[Run], protocol: str = "clean", reading: str = "table", resamples: int | None = None):
+    """A row per run x validation share x metric, with a 95 % bootstrap interval.
+
+    `reading` "table": the natural share, as Table 1; "imbalance": the five shares. Columns run, method, backbone,
+    train_share, seed, validation_share (NaN: natural), metric, value, low, high, health.
+    """
+    rule = study.PROTOCOLS[study.nearest(protocol, study.PROTOCOLS, "protocol")]
+    rows = []
+    for run in wanted:
+        p = study.profile(run.profile)
+        shares = [None] if reading == "table" else p["validation_shares"]
+        stored = load(run)
+        found = draws(
+            stored, evaluation=rule.table if reading == "table" else rule.imbalance, probe=rule.probe, shares=shares,
+            sampling=rule.sampling, resamples=p["draws"] if resamples is None else resamples,
+        )  # fmt: skip
+        for metric, values in found.items():
+            low, high = metrics.interval(values)
+            rows += [
+                _row(stored, share) | {"metric": metric, "value": values[i, 0], "low": low[i], "high": high[i]}
+                for i, share in enumerate(shares)
+            ]
+    return pd.DataFrame(rows)
+
+
+def _row(stored: Stored, share: float | None) -> dict:
+    run = stored.run
+    return {
+        "run": run.id, "method": run.method, "backbone": run.backbone, "train_share": run.share, "seed": run.seed,
+        "validation_share": np.nan if share is None else share, "health": stored.record["health"],
+        "origin": stored.origin,
+    }  # fmt: skip
+
+
+def collect(profile: str) -> pd.DataFrame:
+    """A row per run x validation share (NaN: natural) x evaluation x probe, every metric a column.
+
+    Shares are read as the evaluation's protocol does: by subsampling for the online probe, by weights for the
+    converged one. Runs that cannot be read are left out.
+    """
+    rows = []
+    shares = [None, *study.profile(profile)["validation_shares"]]
+    for run in study.grid(profile):
+        try:
+            stored = load(run)
+        except MissingRuns:
+            continue
+        for evaluation in stored.scores["evaluation"].unique():
+            for rule in study.PROTOCOLS.values():
+                found = draws(stored, evaluation=evaluation, probe=rule.probe, shares=shares,
+                              sampling=rule.sampling, resamples=0)  # fmt: skip
+                for i, share in enumerate(shares):
+                    row = _row(stored, share) | {"evaluation": evaluation, "probe": rule.probe}
+                    rows.append(row | {metric: values[i, 0] for metric, values in found.items()})
+    return pd.DataFrame(rows)
+
+
+def provenance(wanted: list[Run]) -> dict:
+    """What a footer says of these runs: data, profile, seeds, sizes, and how many are fresh or from the reference."""
+    stored = [load(run) for run in wanted]
+    first = stored[0]
+    table, videos_known = validation(first)
+    data, p = first.run.data, study.profile(first.run.profile)
+    return {
+        "data": "simulated Sewer-ML" if data["source"] == "simulated" else "Sewer-ML",
+        "profile": first.run.profile,
+        "title": p["title"],
+        "px": first.run.px,
+        "width": first.run.settings["width"],
+        "epochs": sorted({s.run.settings["epochs"] for s in stored}),
+        "seeds": sorted({s.run.seed for s in stored}),
+        "n_validation": len(table),
+        "defect_share": float(table["Defect"].mean()),
+        "n_groups": int(table["Video"].nunique()),
+        "bootstrap_unit": "videos" if videos_known else "images",
+        "fresh": sum(s.origin == "fresh" for s in stored),
+        "reference": sum(s.origin == "reference" for s in stored),
+        "unhealthy": [s.run.id for s in stored if s.record["health"] != "healthy"],
+    }
+
+
+def f2ciw_maximum(run: Run, share: float | None = None) -> float:
+    """F2CIW of "always defect" on the run's validation images, the most that it can reach there."""
+    table, _ = validation(load(run))
+    weights = _weights(table, [share], "weights", 0)[0]
+    return metrics.f2ciw_bounds(table[list(study.CLASSES)].to_numpy(), weights)[1]
+
+
+def try_lock(run: Run) -> FileLock | None:
+    """The run's lock if nobody holds it, else None."""
+    held = lock(run)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        return None
+    return held

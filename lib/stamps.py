@@ -1,0 +1,90 @@
+"""Stamps of rendered artefacts: a rendering is up to date if its files are there and were made from the same inputs.
+
+Inputs are hashed by content, because git resets the times of files.
+"""
+
+import ast
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from lib import paths, study
+
+
+def modules(source: str) -> set[Path]:
+    """The files of `lib` that Python code imports, directly or through one another."""
+    found: set[Path] = set()
+    waiting = [source]
+    while waiting:
+        for path in _imports(waiting.pop()) - found:
+            found.add(path)
+            waiting.append(path.read_text())
+    return found
+
+
+def _imports(source: str) -> set[Path]:
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    files = (paths.ROOT / f"{name.replace('.', '/')}.py" for name in names if name.startswith("lib."))
+    return {f for f in files if f.exists()}
+
+
+def syntax(path: Path) -> str:
+    """Hash of a module's syntax tree without docstrings: a comment changes nothing."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return _hash(ast.dump(tree))
+
+
+def _hash(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Everything that the rendering of `artefact` with the parameters `given` depends on, hashed part by part.
+
+    Raises lib.runs.MissingRuns, naming the command that makes them, if runs are missing.
+    """
+    from lib import runs
+
+    notebook = paths.NOTEBOOKS / f"{study.ARTEFACTS[artefact].notebook}.ipynb"
+    cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
+    source = "\n".join("".join(c["source"]) for c in cells)
+    grid = study.runs(artefact, given["profile"], methods=given["methods"] or None,
+                      seeds=given["seeds"] or None)  # fmt: skip
+    runs.require(grid, f"make {artefact} PROFILE={given['profile']}")
+    return {
+        "notebook": _hash(source),
+        "parameters": given,
+        "library": {p.relative_to(paths.ROOT).as_posix(): syntax(p) for p in sorted(modules(source))},
+        "profile": _hash(study.profile(given["profile"])),
+        "runs": _hash(runs.fingerprints(grid)),
+    }
+
+
+def outdated(stamp: Path, now: dict[str, Any]) -> str:
+    """Why an artefact has to be rendered again, or "" if its files are there and made from the same inputs."""
+    try:
+        then = json.loads(stamp.read_text())
+    except (FileNotFoundError, ValueError):
+        return "not rendered yet"
+    gone = [name for name in then["files"] if not (paths.WORKSPACE / name).exists()]
+    if gone:
+        return f"{gone[0]} is gone"
+    changed = [part for part in now if then["inputs"].get(part) != now[part]]
+    return f"changed: {', '.join(changed)}" if changed else ""
+
+
+def write(stamp: Path, now: dict[str, Any], files: list[str]) -> None:
+    """Say that `files` (relative to the workspace) were made from the inputs `now`."""
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(json.dumps({"inputs": now, "files": files}, indent=1))

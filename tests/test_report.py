@@ -1,0 +1,164 @@
+"""Style and saving of tables and figures: what is drawn is what was measured, and equal content gives equal bytes."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import paths, report, tables
+
+mpl.use("Agg")
+
+SHARES = (0.01, 0.45)
+FACTS = {
+    "data": "simulated Sewer-ML", "profile": "mini", "px": 64, "width": 0.5, "epochs": [5, 10], "seeds": [42],
+    "n_validation": 1500, "n_groups": 75, "bootstrap_unit": "videos", "fresh": 3, "reference": 5,
+}  # fmt: skip
+
+
+def measured(seeds=(42,)) -> pd.DataFrame:
+    """Values that say where they come from: a different one in every row, tens of seeds in the third decimal."""
+    rows = []
+    for i, method in enumerate(("supervised", "simclr", "random")):
+        for j, train in enumerate(SHARES):
+            for k, validation in enumerate(SHARES):
+                for seed in seeds:
+                    value = 0.1 + 0.2 * i + 0.08 * j + 0.02 * k + 0.001 * (seed - 42)
+                    rows.append({"method": method, "backbone": "resnet18", "train_share": train, "seed": seed,
+                                 "validation_share": validation, "metric": "f1", "value": value, "low": value - 0.05,
+                                 "high": value + 0.05, "health": "healthy" if i else "collapsed"})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def wide(frame: pd.DataFrame) -> pd.DataFrame:
+    return report.grid(report.over_seeds(frame), "f1", ["method", "train_share"], "validation_share")
+
+
+def heatmap(**options):
+    return report.heatmap({"F1": wide(measured())}, xlabel="x", ylabel="y", **options)
+
+
+def table(**options) -> tables.Table:
+    found = report.over_seeds(measured())
+    return tables.table(found, ["f1"], ["method", "train_share"], "validation_share", **options)
+
+
+def test_seeds_are_averaged_and_one_bad_run_is_told():
+    frame = measured(seeds=(42, 52))
+    frame.loc[len(frame) - 1, "health"] = "diverged"
+    reduced = report.over_seeds(frame)
+    assert len(reduced) == len(measured())
+    np.testing.assert_allclose(reduced["value"], measured()["value"] + 0.005)
+    assert reduced["seeds"].eq(2).all()
+    assert not reduced["healthy"].iloc[-1]
+    assert reduced["healthy"].iloc[-2]
+
+
+def test_grid_keeps_the_order_of_the_paper():
+    assert list(wide(measured()).index.get_level_values(0).unique()) == ["supervised", "simclr", "random"]
+
+
+def test_heatmap_writes_every_value_in_its_cell():
+    ax = heatmap().axes[0]
+    written = {tuple(map(int, t.get_position())): t.get_text() for t in ax.texts if t.get_text()[:2] == "0."}
+    expected = {(j, i): f"{v:.2f}" for (i, j), v in np.ndenumerate(wide(measured()).to_numpy())}
+    assert written == expected
+
+
+def test_panels_share_one_colour_scale():
+    frame = wide(measured())
+    fig = report.heatmap({"a": frame, "b": frame / 2}, xlabel="x", ylabel="y")
+    assert len({ax.images[0].get_clim() for ax in fig.axes if ax.images}) == 1
+
+
+def test_unhealthy_cells_are_marked():
+    sick = wide(measured()) < 0.3
+    assert len(heatmap(unhealthy={"F1": sick}).axes[0].patches) == int(sick.to_numpy().sum()) > 0
+
+
+def test_colours_read_in_grey():
+    colours = mpl.colormaps["cividis"](np.linspace(0, 1, 20))[:, :3] @ [0.299, 0.587, 0.114]
+    assert (np.diff(colours) > 0).all()
+
+
+@pytest.mark.parametrize(("colour", "expected"), [((1, 1, 1), "black"), ((0, 0, 0), "white"), ((0, 0, 0.5), "white")])
+def test_ink_stands_out(colour, expected):
+    assert report.ink(colour) == expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0.01, "1 %"), (0.45, "45 %"), (None, "natural"), (np.nan, "natural")])
+def test_shares_are_printed_as_percent(value, expected):
+    assert report.share(value) == expected
+
+
+def test_only_the_best_estimate_of_a_column_is_bold():
+    text = table().markdown()
+    assert text.count("**") == 2 * len(SHARES)
+    assert "| Random backbone | 45 % | **0.58 [0.53, 0.63]** | **0.60 [0.55, 0.65]** |" in text
+
+
+def test_the_best_can_be_sought_within_a_train_share():
+    assert table(among="train_share").markdown().count("**") == 2 * len(SHARES) * len(SHARES)
+
+
+def test_reference_rows_come_first():
+    lines = table(bounds={"F1": {"Always": [0.02, 0.62]}}).markdown().splitlines()
+    assert lines[4] == "| Always |  | 0.02 | 0.62 |"
+
+
+def test_latex_escapes_percent():
+    text = table().latex()
+    assert r"1\,\%" in text
+    assert r"\textbf{0.60 [0.55, 0.65]}" in text
+
+
+def test_footer_names_simulated_data_and_the_origin_of_runs():
+    for protocol in ("clean", "paper"):
+        text = report.footer(FACTS, protocol)
+        for part in ("simulated", "mini", "64 px", "0.5", protocol, "42", "1,500", "75 videos", "3 fresh", "5 from"):
+            assert part in text
+
+
+@pytest.mark.parametrize(("content", "suffixes"), [
+    (heatmap, {".png", ".pdf", ".csv"}),
+    (table, {".png", ".pdf", ".csv", ".md", ".tex"}),
+    (lambda: table(beside=True), {".png", ".pdf", ".csv", ".md", ".tex"}),
+])  # fmt: skip
+def test_equal_content_gives_equal_bytes(tmp_path, content, suffixes):
+    made = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        files = report.save("fig2", content(), measured(), FACTS, protocol="clean", caption="C.", output=folder)
+        assert {f.suffix for f in files} == suffixes == {f.suffix for f in folder.iterdir()}
+        made.append({f.name: f.read_bytes() for f in files})
+    assert made[0] == made[1]
+
+
+def test_saving_twice_adds_one_caption(tmp_path):
+    fig = heatmap()
+    first = report.save("fig2", fig, measured(), FACTS, protocol="clean", caption="C.", output=tmp_path)
+    before = first[0].read_bytes()
+    report.save("fig2", fig, measured(), FACTS, protocol="clean", caption="C.", output=tmp_path)
+    assert first[0].read_bytes() == before
+
+
+def test_a_journal_column_wide(tmp_path):
+    files = report.save("fig2", heatmap(), measured(), FACTS, protocol="clean", caption="C.", output=tmp_path)
+    width = mpl.image.imread(files[0]).shape[1]
+    assert width == pytest.approx(report.SINGLE * report.DPI, abs=1)
+
+
+def test_stepping_writes_beside_what_make_rendered(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "BUILD", tmp_path / "build")
+    files = report.save("fig2", heatmap(), measured(), FACTS, protocol="clean", caption="C.")
+    assert {f.parent for f in files} == {tmp_path / "build" / "mini" / "stepped"}
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    old = tmp_path / "fig2.png"
+    old.write_bytes(b"old")
+    fig = heatmap()
+    monkeypatch.setattr(fig, "savefig", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        report.save("fig2", fig, measured(), FACTS, protocol="clean", caption="C.", output=tmp_path)
+    assert old.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [old]

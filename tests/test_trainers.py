@@ -1,0 +1,150 @@
+"""Training: resumable to the bit, isolated from the probe, faithful to the schedule."""
+
+import multiprocessing
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lib import datasets, methods, paths, runs, study, trainers
+
+torch.set_num_threads(1)
+
+
+def small(method, backbone="resnet18", **settings):
+    """A smoke run of three epochs."""
+    run = study.run("smoke", method, backbone, 0.45, 7)
+    return replace(run, settings=run.settings | {"epochs": 3, "warmup_epochs": 1} | settings)
+
+
+def train_and_die(run, folders, at):
+    """In a process of its own: train until `at` of the run is done, then die as by `kill -9`."""
+    paths.DATA, paths.RUNS = folders
+
+    def progress(fraction, row):
+        if fraction >= at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    trainers.train(run, progress)
+
+
+def weights(run):
+    return torch.load(runs.folder(run) / "checkpoint.pt", weights_only=False)["method"]
+
+
+@pytest.mark.parametrize("run, at", [
+    (small("dino"), 0.5),  # momentum encoder, centre, batch norm, AdamW; killed in the second epoch
+    (small("byol", "vit_tiny", optimiser="lars", lr=0.2), 0.85),  # LARS momentum; killed in the last epoch
+    (small("mae", "vit_tiny"), 0.05),  # masks; killed in the first epoch
+], ids=lambda value: getattr(value, "method", value))  # fmt: skip
+def test_a_killed_run_ends_as_an_uninterrupted_one(store, run, at):
+    child = multiprocessing.get_context("spawn").Process(target=train_and_die, args=(run, (paths.DATA, paths.RUNS), at))
+    child.start()
+    child.join(120)
+    assert child.exitcode == -signal.SIGKILL
+    assert runs.state(run)[0] == "missing"  # nothing partial counts
+
+    resumed_from = runs.folder(run).with_name(run.id + ".partial") / "checkpoint.ckpt"
+    assert resumed_from.exists() == (at > 0.3)
+    trainers.train(run)
+    first, scores, history = weights(run), runs.load(run).scores, runs.load(run).history
+    runs.folder(run).rename(store / "resumed")
+    trainers.train(run)
+    second = weights(run)
+    assert all(torch.equal(first[k], second[k]) for k in second)
+    pd.testing.assert_frame_equal(scores, runs.load(run).scores, check_exact=True)
+    assert history["epoch"].tolist() == [0, 1, 2]
+    ours = history.drop(columns="seconds")
+    pd.testing.assert_frame_equal(ours, runs.load(run).history.drop(columns="seconds"), check_exact=True)
+
+
+@pytest.fixture
+def simclr(store):
+    run = small("simclr")
+    trainers.train(run)
+    return runs.load(run)
+
+
+def test_a_run_holds_all_that_tables_need(simclr):
+    scores = simclr.scores
+    n = len(runs.validation(simclr)[0])
+    views = scores[scores["split"] == "val"].groupby(["evaluation", "view", "probe"], observed=True).size()
+    expected = {(e, v, p) for e, v in [("clean", 0), ("flip", 0), ("augmented", 0), ("augmented", 1)]
+                for p in ("online", "converged")}  # fmt: skip
+    assert set(views.index) == expected and (views == n).all()
+    assert np.isfinite(scores["logit"]).all()
+    table = runs.validation(simclr)[0].set_index("Filename")["Defect"]
+    val = scores[scores["split"] == "val"]
+    assert (val["Defect"].to_numpy() == table[val["Filename"]].to_numpy()).all()
+    record = simclr.record
+    assert record["run"] == simclr.run.resolved()
+    assert record["counts"] == {"normal": record["counts"]["normal"], "defect": 86}
+    assert {"loss", "rankme", "feature_std", "embedding_std", "val_f1", "train_f1"} <= set(simclr.history)
+
+
+def test_half_of_the_flipped_evaluation_differs_from_the_clean_one(simclr):
+    scores = simclr.scores.query("split == 'val' and probe == 'converged'")
+    clean, flip = (scores[scores["evaluation"] == e]["logit"].to_numpy() for e in ("clean", "flip"))
+    assert 0.3 < (clean != flip).mean() < 0.7
+
+
+def test_a_change_of_settings_or_code_makes_a_run_stale(simclr, monkeypatch):
+    run = simclr.run
+    assert runs.state(run) == ("complete", "")
+    assert runs.state(replace(run, settings=run.settings | {"temperature": 0.5}))[0] == "stale"
+    tree = runs._tree
+    monkeypatch.setattr(runs, "_tree", lambda m: "changed" if m == "methods/byol" else tree(m))
+    assert runs.state(run)[0] == "complete"  # BYOL's file is not SimCLR's
+    monkeypatch.setattr(runs, "_tree", lambda m: "changed" if m == "methods/simclr" else tree(m))
+    assert runs.state(run) == ("stale", "changed since: lib/methods/simclr.py")
+
+
+def build(method, backbone, **options):
+    run = small(method, backbone)
+    torch.manual_seed(0)
+    return methods.build(run, **({"steps": 9, "steps_per_epoch": 3, "pos_weight": 2.0} | options))
+
+
+ROWS = [(m, b) for m in study.METHODS for b in study.BACKBONES if b == "vit_tiny" or m not in study.VIT_ONLY]
+
+
+@pytest.mark.parametrize("method, backbone", ROWS)
+def test_the_probe_never_reaches_the_backbone_but_in_the_baseline(method, backbone):
+    model = build(method, backbone).train()
+    views = [torch.randn(8, 3, 32, 32) for _ in range(model.settings["views_per_image"])]
+    step = model.loss(views, torch.arange(8))
+    model._watch = lambda *_: None
+    loss = model.training_step((views, torch.tensor([0.0, 1] * 4), torch.arange(8)), 0)
+    (loss - step.loss.detach()).backward() if method == "supervised" else loss.backward()
+    reached = [n for n, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+    assert any(n.startswith("probe.") for n in reached)
+    trains = any(n.startswith("backbone.") for n in reached)
+    assert trains == (method not in ("random", "mae-released"))
+    if method not in ("supervised", "random", "mae-released"):
+        alone = build(method, backbone).train()
+        alone.loss(views, torch.arange(8)).loss.backward()
+        for (name, p), q in zip(model.backbone.named_parameters(), alone.backbone.parameters(), strict=True):
+            if p.grad is not None:
+                torch.testing.assert_close(p.grad, q.grad, msg=name)
+
+
+@pytest.mark.parametrize("method", ["byol", "dino"])
+def test_nothing_reaches_the_momentum_encoder_but_its_average(method):
+    model = build(method, "resnet18").train()
+    model.loss([torch.randn(8, 3, 32, 32) for _ in range(2)], torch.arange(8)).loss.backward()
+    for _, momentum in model.momentum_pairs():
+        assert all(p.grad is None and not p.requires_grad for p in momentum.parameters())
+
+
+def test_training_images_are_the_subset_and_never_validation(simclr):
+    run = simclr.run
+    train = datasets.load(run.data, "train")
+    val = datasets.load(run.data, "val")
+    assert not set(train.table["Filename"]) & set(val.table["Filename"])
+    assert not set(train.table["Video"]) & set(val.table["Video"])
+    hashes = {bytes(p.tobytes()) for p in np.asarray(train.pixels)}
+    assert not hashes & {bytes(p.tobytes()) for p in np.asarray(val.pixels)}
