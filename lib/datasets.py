@@ -224,14 +224,19 @@ def root(data: dict[str, Any]) -> Path:
 
 
 def prepare(data: dict[str, Any], workers: int = 1) -> None:
-    """Draw the simulated images where they are wanted and absent, and decode both splits into the cache."""
-    paths.DATA.mkdir(parents=True, exist_ok=True)
-    if data["source"] == "simulated":
+    """Draw the simulated images where they are wanted and absent, with `workers` processes, and fill the cache."""
+    simulated(data, workers)
+    for split in TABLES:
+        load(data, split)
+
+
+def simulated(data: dict[str, Any], workers: int = 1) -> None:
+    """Draw the simulated images if `data` asks for them and they are not there yet."""
+    if data["source"] == "simulated" and not root(data).exists():
+        paths.DATA.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{root(data)}.lock"):
             if not root(data).exists():
                 simulate.write(root(data), data["seed"], data["train"], data["val"], data["frame"], workers)
-    for split in TABLES:
-        load(data, split)
 
 
 def tables(data: dict[str, Any], split: str) -> tuple[pd.DataFrame, bool]:
@@ -257,7 +262,8 @@ def tables(data: dict[str, Any], split: str) -> tuple[pd.DataFrame, bool]:
 
 
 def load(data: dict[str, Any], split: str) -> Split:
-    """Table and memory-mapped pixels of `split`, decoding the images first where the cache lacks them."""
+    """Table and memory-mapped pixels of `split`, drawn and decoded first where they are not there yet."""
+    simulated(data)
     table, videos_known = tables(data, split)
     side = data["cache"]
     names = hashlib.sha256("\n".join(table["Filename"]).encode()).hexdigest()[:12]

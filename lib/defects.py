@@ -1,7 +1,8 @@
-"""One drawing for each of the 17 Sewer-ML classes: `DRAW[class](scene, spot, rng, c)` paints and returns a mask of what it painted.
+"""One drawing for each of the 17 Sewer-ML classes: `DRAW[class](scene, spot, rng, c)` paints and returns its mask.
 
-`spot` holds the frame's joint depth and a free place on the wall, `c` in 0..1 is contrast (1: an easy example). FS, DE, OP and OK
-bend the pipe itself: `SHAPE[class](spot, rng, c)` gives the scene's geometry first. Descriptions say what an engineer sees.
+`spot` holds the frame's joint depth and a place on the wall, `c` in 0..1 is contrast (1: an easy example). FS, DE, OP
+and OK bend the pipe itself: `SHAPE[class](spot, rng, c)` gives the scene's geometry first. Docstrings say what an
+engineer sees; lengths are in pipe radii, angles in radians, and sizes such that a drawing spans 15 to 60 pixels of 96.
 """
 
 import math
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from lib.pipe import GREY, Scene, bell, ramp, sample
+from lib.pipe import GREY, Scene, bell, ramp, sample, shifted
 
 DARK = (0.05, 0.045, 0.04)  # a void
 SOIL = (0.30, 0.24, 0.17)
@@ -26,7 +27,7 @@ class Spot:
     joint: float
 
 
-def walk(rng, n, wobble, momentum=0.6):
+def walk(rng, n, wobble, momentum=0.5):
     """Heading of a random walk (n,): correlated turns."""
     turn = np.zeros(n)
     for i in range(1, n):
@@ -34,8 +35,8 @@ def walk(rng, n, wobble, momentum=0.6):
     return np.cumsum(turn)
 
 
-def seam(s: Scene, rng, phi, z, heading, length, width, wobble=0.2):
-    """Mask of a crack-like line on the wall from a point along a heading (0 round the pipe, pi / 2 along it), tapering."""
+def seam(s: Scene, rng, phi, z, heading, length, width, wobble=0.17):
+    """Mask of a tapering line on the wall from a point along a heading (0 round the pipe, pi / 2 along it)."""
     n = 14
     turn = heading + walk(rng, n, wobble)
     p = s.wall(phi + np.cumsum(np.cos(turn)) * length / n, np.maximum(z + np.cumsum(np.sin(turn)) * length / n, 0.55))
@@ -43,7 +44,7 @@ def seam(s: Scene, rng, phi, z, heading, length, width, wobble=0.2):
 
 
 def opening(s: Scene, spot, radius, stretch=1.0, ragged=None):
-    """Distance from the rim of a hole in the wall in units of its radius (negative inside), local depth, soft edge width."""
+    """Of a hole in the wall, in its radii: distance from the rim (negative inside), local depth, edge softness."""
     a, b = s.local(spot.z, spot.phi)
     e = np.hypot(a, b / stretch) / radius
     if ragged is not None:
@@ -62,14 +63,15 @@ def bore(s: Scene, e, b, soft, c):
 
 
 def cracks(s, spot, rng, c):
-    """RB: thin dark branching lines with a pale edge, or a shard broken out of the wall with soil behind and cracks from it."""
+    """RB: dark branching lines with a pale edge, or a shard broken out with soil behind and cracks from it."""
     mask = np.zeros(s.size, np.float32)
     width = 0.032 + 0.024 * c
     if rng.random() < 0.35:  # break: a polygonal hole
         a, b = s.local(spot.z, spot.phi)
         angle = np.arctan2(b, a)
         k = rng.integers(4, 7)
-        r = rng.uniform(0.24, 0.36) * (1 + 0.28 * np.cos(k * angle + rng.uniform(0, 6)) + 0.15 * np.cos(2 * angle + rng.uniform(0, 6)))
+        corners = 0.28 * np.cos(k * angle + rng.uniform(0, 6)) + 0.15 * np.cos(2 * angle + rng.uniform(0, 6))
+        r = rng.uniform(0.24, 0.36) * (1 + corners)
         e = np.hypot(a, b / 1.3) / r - 1
         hole = ramp(-e, 0.18) * s.dry
         s.paint(hole, SOIL, 0.55 + 0.45 * c, np.clip(0.5 + 0.4 * s.noise("stones", rng.uniform(0, 99), 2), 0.1, 2))
@@ -83,10 +85,11 @@ def cracks(s, spot, rng, c):
         starts = [(*start, t, n)]
         for _ in range(rng.integers(1, 4)):
             f = rng.uniform(0.2, 0.8) * n
-            starts.append((start[0] + f * math.cos(t), start[1] + f * math.sin(t), t + rng.choice([-1, 1]) * rng.uniform(0.6, 1.4), 0.6))
+            turn = rng.choice([-1, 1]) * rng.uniform(0.6, 1.4)
+            starts.append((start[0] + f * math.cos(t), start[1] + f * math.sin(t), t + turn, 0.6))
     for phi, z, t, n in starts:
         line = seam(s, rng, phi, z, t, n, width)
-        lip = np.roll(line, max(1, round(s.scale / 48)), 0)
+        lip = shifted(line, 0, s.scale / 48)
         s.paint(np.clip(lip - line, 0, 1), CRUST, 0.35 * c)
         s.paint(line, DARK, 0.55 + 0.45 * c)
         mask = np.maximum(mask, line)
@@ -94,7 +97,7 @@ def cracks(s, spot, rng, c):
 
 
 def surface_damage(s, spot, rng, c):
-    """OB: corroded patch with a ragged edge where the smooth skin is gone and coarse stones stand out of dark matrix."""
+    """OB: a ragged corroded patch where the skin is gone and coarse stones stand out of a dark matrix."""
     a, b = s.local(spot.z, spot.phi)
     wide, long = rng.uniform(0.55, 1.0), rng.uniform(0.5, 1.0)
     edge = 1 - np.square(a / wide) - np.square(b / long) + 0.45 * s.noise("cloud", rng.uniform(0, 99), 2)
@@ -107,12 +110,14 @@ def surface_damage(s, spot, rng, c):
 
 
 def production_error(s, spot, rng, c):
-    """PF: a lining that wrinkled when it was made: several parallel smooth folds, light on one flank and dark on the other."""
+    """PF: a lining that wrinkled when made: parallel smooth folds, light on one flank and dark on the other."""
     a, b = s.local(spot.z, spot.phi)
     around = rng.random() < 0.6  # folds round the pipe, or along it
     pitch = rng.uniform(0.20, 0.30)
     slant = rng.uniform(-0.25, 0.25)
-    run, across, length = (b + slant * a, a, rng.uniform(0.7, 1.3)) if around else (a + slant * b, b, rng.uniform(0.8, 1.2))
+    run, across, length = (
+        (b + slant * a, a, rng.uniform(0.7, 1.3)) if around else (a + slant * b, b, rng.uniform(0.8, 1.2))
+    )
     reach = pitch * rng.uniform(1.6, 2.6)
     window = ramp(1 - np.abs(across) / length, 0.5) * ramp(1 - np.abs(run) / reach, 0.35) * s.dry
     wave = np.sin(2 * math.pi * run / pitch + 0.5 * s.noise("cloud", rng.uniform(0, 99)))
@@ -122,7 +127,7 @@ def production_error(s, spot, rng, c):
 
 
 def deformation(s, spot, rng, c):
-    """DE: the bore is no longer round: squashed to an oval, or crown or side buckled inwards with a bright face and dark lee."""
+    """DE: the bore is no longer round: squashed to an oval, or its crown buckled inwards with a bright face."""
     inward = s.relief  # what SHAPE["DE"] left there
     mask = ramp(np.abs(inward) - 0.08, 0.06) * (s.z < 4) * s.dry
     s.shade *= 1 - 0.9 * np.clip(-inward, 0, 0.4)
@@ -136,7 +141,7 @@ def shape_deformation(spot, rng, c):
 
 
 def displaced_joint(s, spot, rng, c):
-    """FS: the next pipe sits off axis: its end shows as a bright crescent, with a black gap on the other side of the joint."""
+    """FS: the next pipe sits off axis: its end shows as a bright crescent, opposite a black gap."""
     s.boost *= 1 + s.face * (0.25 + 0.45 * c)
     past = s.z - spot.joint
     gap = s.beyond * bell(np.maximum(past - s.jump, 0) / 0.5) * np.clip(6 * s.jump - 0.3, 0, 1)
@@ -166,7 +171,7 @@ def intruding_seal(s, spot, rng, c):
     p[:, :2] *= radius[:, None]
     width = rng.uniform(0.10, 0.15)
     cord = s.stroke(p, np.full(n, width))
-    shadow = np.roll(cord, (round(s.scale / 24), round(s.scale / 40)), (0, 1))
+    shadow = shifted(cord, s.scale / 40, s.scale / 24)
     s.shade *= 1 - 0.35 * shadow * (1 - cord)
     dark = 0.05 + 0.12 * (1 - c)
     s.cover(cord, (dark, dark, dark * 0.95), spot.joint)
@@ -196,14 +201,16 @@ def roots(s, spot, rng, c):
 
 
 def infiltration(s, spot, rng, c):
-    """IN: ground water runs in at a joint: glinting rivulets down a dark wet wall from a pale spring, or a white jet under pressure."""
+    """IN: water runs in at a joint: a pale spring, glinting rivulets down a dark wet wall, or a white jet."""
     side = 1 if spot.phi >= 0 else -1
     phi0 = side * min(abs(spot.phi), 1.5)
     z0 = spot.joint
     a, b = s.local(z0, phi0)
     down = a * side
     sway = 0.25 * s.noise("cloud", rng.uniform(0, 99))
-    wet = bell(b / (0.16 + 0.22 * np.clip(down, 0, 1.5)) + sway) * ramp(down + 0.05, 0.15) * s.dry
+    wet = (
+        bell(b / (0.16 + 0.22 * np.clip(down, 0, 1.5)) + sway) * ramp(down + 0.05, 0.15) * ramp(1.7 - down, 0.6) * s.dry
+    )
     s.paint(wet, (0.17, 0.14, 0.105), 0.5 + 0.35 * c)
     mask = wet
     n = 12
@@ -212,15 +219,20 @@ def infiltration(s, spot, rng, c):
         drift = np.cumsum(0.035 * rng.standard_normal(n)) + t * rng.uniform(-0.18, 0.18)
         p = s.wall(phi0 + side * t * rng.uniform(0.9, 1.5), z0 + drift)
         rill = s.stroke(p, np.linspace(0.035, 0.02, n)) * s.dry
-        s.shine += rill * rng.uniform(0.15, 0.35) * (0.4 + 0.6 * c) * np.clip(1 + 0.7 * s.noise("cloud", rng.uniform(0, 99), 2), 0, 2)
-    spring = bell(np.hypot(a, b) / 0.20) * s.dry
+        glint = np.clip(1 + 0.7 * s.noise("cloud", rng.uniform(0, 99), 2), 0, 2)
+        s.shine += rill * glint * rng.uniform(0.25, 0.45) * (0.5 + 0.5 * c)
+    spring = bell(np.hypot(a, b) / 0.24) * s.dry
     s.paint(spring, (0.9, 0.88, 0.82), 0.6 + 0.3 * c)
     if rng.random() < 0.5:  # under pressure
         p0 = s.wall([phi0], z0)[0]
         aim = -p0 * (1, 1, 0) * rng.uniform(0.8, 1.1) + np.array([0, -0.15, -0.1])
         jet = np.zeros(s.size, np.float32)
         for _ in range(7):
-            path = p0 + t[:, None] * (aim + 0.15 * rng.standard_normal(3) * (1, 1, 0.3)) + np.square(t)[:, None] * np.float32([0, 0.8, 0])
+            path = (
+                p0
+                + t[:, None] * (aim + 0.15 * rng.standard_normal(3) * (1, 1, 0.3))
+                + np.square(t)[:, None] * np.float32([0, 0.8, 0])
+            )
             jet = np.maximum(jet, s.stroke(path.astype(np.float32), 0.025 + 0.05 * t) * rng.uniform(0.5, 1.0))
         jet = cv2.GaussianBlur(jet, (0, 0), s.scale / 90)
         s.cover(jet * (0.6 + 0.35 * c), (0.95, 0.95, 0.92), z0 - 0.3, 1.2)
@@ -255,7 +267,7 @@ def attached_deposits(s, spot, rng, c):
     body = 1.1 - np.square(a / wide) - np.square(b / long) + 0.55 * knobs
     crust = ramp(body - 0.55, 0.4) * s.dry
     colour = CRUST if rng.random() < 0.7 else (0.36, 0.30, 0.22)
-    shadow = np.roll(crust, (round(s.scale / 24), 0), (0, 1)) * (1 - crust)
+    shadow = shifted(crust, 0, s.scale / 24) * (1 - crust)
     s.shade *= 1 - 0.45 * shadow
     s.paint(crust, colour, 0.5 + 0.5 * c, np.clip(0.85 + 0.28 * knobs, 0.4, 1.4))
     s.relief += crust * (0.05 + 0.025 * knobs)
@@ -276,7 +288,7 @@ def obstacle(s, spot, rng, c):
         p = np.concatenate([xy, z0 + 0.15 * t], 1).astype(np.float32)
         width = rng.uniform(0.14, 0.22)
         mask = s.stroke(p, np.full(12, width))
-        shadow = np.roll(mask, (round(s.scale / 12), round(s.scale / 20)), (0, 1))
+        shadow = shifted(mask, s.scale / 20, s.scale / 12)
         s.shade *= 1 - 0.5 * shadow * (1 - mask)
         tone = rng.choice([0.18, 0.85]) * (0.8 + 0.2 * c) + (1 - c) * 0.08
         s.cover(mask, tone * np.float32([0.95, 0.9, 0.82]), z0)
@@ -310,7 +322,15 @@ def obstacle(s, spot, rng, c):
         n = n * np.sign(n @ (quad.mean(0) - middle)) / (np.linalg.norm(n) + 1e-6)
         lit = 0.22 + 0.72 * max(0, -n[2]) + 0.20 * max(0, -n[1])
         cv2.fillConvexPoly(tone, np.rint(pixel[list(f)] * 16).astype(np.int32), int(255 * min(lit, 1)), cv2.LINE_AA, 4)
-        cv2.polylines(tone, [np.rint(pixel[list(f)] * 16).astype(np.int32)], True, int(110 * lit), max(1, round(s.scale / 80)), cv2.LINE_AA, 4)
+        cv2.polylines(
+            tone,
+            [np.rint(pixel[list(f)] * 16).astype(np.int32)],
+            True,
+            int(110 * lit),
+            max(1, round(s.scale / 80)),
+            cv2.LINE_AA,
+            4,
+        )
     mask, tone = mask / np.float32(255), tone / np.float32(255)
     s.shade *= 1 - 0.6 * cv2.GaussianBlur(dark / np.float32(255), (0, 0), s.scale / 24) * (1 - mask)
     rough = 1 + 0.12 * s.noise("grain", rng.uniform(0, 99), 3, 120.0) + 0.12 * s.noise("cloud", rng.uniform(0, 99), 3)
@@ -320,7 +340,7 @@ def obstacle(s, spot, rng, c):
 
 
 def branch(s, spot, rng, c):
-    """GR: a factory-made branch: a large smooth hole in the upper wall with a rounded, evenly lit rim; the side pipe shows within."""
+    """GR: a factory-made branch: a large smooth hole with a rounded, evenly lit rim; the side pipe shows within."""
     e, b, soft = opening(s, spot, rng.uniform(0.36, 0.46), rng.uniform(1.2, 1.45))
     rim = bell((e - 0.16) / 0.24) * s.dry
     s.shade *= 1 + rim * (0.40 + 0.35 * c) * np.clip(0.5 + b, -0.7, 1)
@@ -328,7 +348,7 @@ def branch(s, spot, rng, c):
 
 
 def chiselled(s, spot, rng, c):
-    """PH: a hole hacked into the wall: jagged outline, chipped pale edge and rubble, the house pipe sitting askew within."""
+    """PH: a hole hacked into the wall: jagged outline, chipped rubble edge, the house pipe sitting askew within."""
     a, b0 = s.local(spot.z, spot.phi)
     angle = np.arctan2(b0, a)
     ragged = sum(w * np.cos(k * angle + rng.uniform(0, 6.28)) for k, w in ((2, 0.10), (3, 0.08), (7, 0.05)))
@@ -345,7 +365,7 @@ def chiselled(s, spot, rng, c):
 
 
 def drilled(s, spot, rng, c):
-    """PB: a hole cut with a core drill: exactly circular, small, crisp, with a black seal and a bright collar round it."""
+    """PB: a hole cut with a core drill: small, circular, crisp, with a black seal and a bright collar."""
     radius = rng.uniform(0.29, 0.36)
     e, b, soft = opening(s, spot, radius, 1.0)
     collar = bell((e - 0.22) / np.maximum(0.26, soft)) * s.dry
@@ -357,7 +377,7 @@ def drilled(s, spot, rng, c):
 
 
 def lateral_cut(s, spot, rng, c):
-    """OS: the lining cut open again over a lateral: a lens-shaped hole off centre, a bright frayed liner edge, cutter grooves."""
+    """OS: the lining cut open over a lateral: a lens-shaped hole, a bright frayed liner edge, cutter grooves."""
     a, b0 = s.local(spot.z, spot.phi)
     frayed = 0.07 * s.noise("grain", rng.uniform(0, 99), 2) + 0.08 * np.cos(7 * np.arctan2(b0, a) + rng.uniform(0, 6))
     radius = rng.uniform(0.36, 0.44)
@@ -368,18 +388,29 @@ def lateral_cut(s, spot, rng, c):
     hole = bore(s, lens, b, soft, c)
     edge = bell((cut - 0.03) / np.maximum(0.14, soft)) * s.dry
     s.paint(edge, (0.93, 0.91, 0.84), 0.55 + 0.45 * c)
-    rim = np.clip(ramp(-e, soft) - ramp(-cut, soft), 0, 1) * s.dry  # liner over the rest of the lateral: a shallow dimple
+    rim = (
+        np.clip(ramp(-e, soft) - ramp(-cut, soft), 0, 1) * s.dry
+    )  # liner over the rest of the lateral: a shallow dimple
     s.shade *= 1 - 0.30 * rim
     mask = np.maximum(np.maximum(hole, edge), rim)
     for _ in range(4):
         t = rng.uniform(0, 2 * math.pi)
-        groove = seam(s, rng, spot.phi + shift + 1.0 * radius * math.cos(t), spot.z - 0.1 + 1.2 * radius * math.sin(t), t + 0.8, 0.35, 0.03, 0.1)
+        groove = seam(
+            s,
+            rng,
+            spot.phi + shift + 1.0 * radius * math.cos(t),
+            spot.z - 0.1 + 1.2 * radius * math.sin(t),
+            t + 0.8,
+            0.35,
+            0.03,
+            0.1,
+        )
         s.paint(groove, (0.25, 0.22, 0.18), 0.5 + 0.3 * c)
     return mask
 
 
 def transition(s, spot, rng, c):
-    """OP: the pipe narrows through a smooth conical fitting: a broad, evenly bright ring that ends in a smaller bore."""
+    """OP: the pipe narrows through a smooth conical fitting: a broad, even, bright ring and a smaller bore."""
     s.boost *= 1 + s.face * (0.20 + 0.35 * c)
     s.paint(s.face, (0.64, 0.585, 0.50), 0.8, 1 + 0.05 * s.noise("cloud", rng.uniform(0, 99)))
     edge = np.clip(cv2.GaussianBlur(s.face, (0, 0), s.scale / 40) - 0.9 * s.face, 0, 1)
@@ -401,7 +432,11 @@ def construction_change(s, spot, rng, c):
     if rng.random() < 0.4:  # the old sewer is brick
         course, brick = s.phi * (24 / (2 * math.pi)), s.along / 0.42
         brick = brick + 0.5 * (np.floor(course) % 2)
-        line = np.maximum(ramp(np.abs(course % 1 - 0.5) - 0.40, 0.12), ramp(np.abs(brick % 1 - 0.5) - 0.43, 0.10)) * s.beyond * (s.z < 5)
+        line = (
+            np.maximum(ramp(np.abs(course % 1 - 0.5) - 0.40, 0.12), ramp(np.abs(brick % 1 - 0.5) - 0.43, 0.10))
+            * s.beyond
+            * (s.z < 5)
+        )
         s.paint(line, CRUST, 0.35 + 0.4 * c)
     s.paint(mortar, GREY, 0.6 + 0.4 * c, np.clip(1.12 + 0.3 * grit, 0.3, 1.8))
     inner = np.clip(cv2.GaussianBlur(s.face, (0, 0), s.scale / 32) - s.face, 0, 1) * s.beyond
@@ -416,7 +451,8 @@ def shape_change(spot, rng, c):
 
 SHAPE = {"DE": shape_deformation, "FS": shape_joint, "OP": shape_transition, "OK": shape_change}
 DRAW = {  # in painting order: the pipe, its wall, then what stands in front of it
-    "OK": construction_change, "OP": transition, "DE": deformation, "FS": displaced_joint, "OB": surface_damage, "PF": production_error,
-    "GR": branch, "PH": chiselled, "PB": drilled, "OS": lateral_cut, "RB": cracks, "BE": attached_deposits, "IN": infiltration,
-    "AF": settled_deposits, "FO": obstacle, "RO": roots, "IS": intruding_seal,
+    "OK": construction_change, "OP": transition, "DE": deformation, "FS": displaced_joint, "OB": surface_damage,
+    "PF": production_error, "GR": branch, "PH": chiselled, "PB": drilled, "OS": lateral_cut, "RB": cracks,
+    "BE": attached_deposits, "IN": infiltration, "AF": settled_deposits, "FO": obstacle, "RO": roots,
+    "IS": intruding_seal,
 }  # fmt: skip

@@ -67,14 +67,17 @@ def _fit(z: np.ndarray, defect: np.ndarray, strength: float) -> LogisticRegressi
 
 @torch.inference_mode()
 def features(method, pixels: np.ndarray, rows: np.ndarray, view) -> np.ndarray:
-    """(len(rows), d) float32 features of cached images; `view(pixels, rows)` makes the network's input of a batch."""
+    """(len(rows), d) float32 features of cached images; `view(pixels, rows)` makes the network's input of a batch.
+
+    A diverged network's features carry no information: what is not finite becomes 0, and the run's health says so.
+    """
     method.eval()
     found = []
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
         x = view(torch.from_numpy(pixels[batch]).to(method.device), batch)
         found.append(method(x).float().cpu().numpy())
-    return np.concatenate(found)
+    return np.nan_to_num(np.concatenate(found), posinf=0.0, neginf=0.0)
 
 
 def clean(px: int):

@@ -126,7 +126,11 @@ def heatmap(panels: dict[str, pd.DataFrame], *, xlabel: str, ylabel: str, label:
             ax.spines[:].set_visible(False)
             if frame.index.nlevels == 2:
                 _group_lines(ax, frame, labelled=ax is axes[0][0])
-        axes[0][0].set_ylabel(ylabel)
+        if first.index.nlevels == 2:  # the groups' names stand where the label would
+            axes[0][0].annotate(ylabel, (0, 1), xycoords="axes fraction", xytext=(-4, 4), textcoords="offset points",
+                                ha="right", va="bottom")  # fmt: skip
+        else:
+            axes[0][0].set_ylabel(ylabel)
         bar = fig.colorbar(image, ax=list(axes[0]), location="bottom", aspect=50, fraction=0.02, pad=0.01, label=label)
         bar.outline.set_visible(False)
         return fig

@@ -1,4 +1,4 @@
-"""Simulated Sewer-ML: labels, frames and the files of a procedural sewer inspection, each frame a function of (seed, split, index).
+"""Simulated Sewer-ML: labels, frames and files of sewer inspections, each frame a function of (seed, split, index).
 
 Frames come from videos of FRAMES frames that share pipe, light, camera and overlay; the splits share no video.
 """
@@ -23,21 +23,36 @@ from lib.study import CLASSES
 VERSION = 1  # bump when any pixel or label changes: it is part of the data's identity
 FRAMES = 16  # frames a video
 BLOCK = 50  # frames between which the quotas of defects and classes are exact
-SPLITS = {"train": ("Train", "SewerML_Train.csv", 0), "val": ("Valid", "SewerML_Val.csv", 10_000_000)}  # folder, table, first number
+SPLITS = {
+    "train": ("Train", "SewerML_Train.csv", 0),
+    "val": ("Valid", "SewerML_Val.csv", 10_000_000),
+}  # folder, table, first number
 COLUMNS = ("Filename", "WaterLevel", "VA", *CLASSES, "ND", "Defect")
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]  # quick to write
 Box = tuple[str, int, int, int, int]  # class, x0, y0, x1, y1 in pixels, right and bottom exclusive
 
-# Share of defect frames whose main class is this one: the order of Sewer-ML (joints, surface damage and cracks lead, lateral cuts
-# and transitions trail), the tail lifted so that 1,800 frames hold at least 30 of each class.
-MAIN = {"FS": 0.12, "OB": 0.10, "RB": 0.085, "AF": 0.08, "BE": 0.07, "GR": 0.06, "RO": 0.055, "PF": 0.045, "DE": 0.045,
-        "IN": 0.044, "FO": 0.043, "PH": 0.043, "PB": 0.043, "IS": 0.043, "OK": 0.042, "OS": 0.041, "OP": 0.041}  # fmt: skip
+# Share of defect frames whose main class is this one: the order of Sewer-ML (joints, surface damage and cracks lead,
+# lateral cuts and transitions trail), the tail lifted so that 1,800 frames hold at least 30 of each class.
+MAIN = {
+    "FS": 0.12, "OB": 0.10, "RB": 0.085, "AF": 0.08, "BE": 0.07, "GR": 0.06, "RO": 0.055, "PF": 0.045, "DE": 0.045,
+    "IN": 0.044, "FO": 0.043, "PH": 0.043, "PB": 0.043, "IS": 0.043, "OK": 0.042, "OS": 0.041, "OP": 0.041,
+}  # fmt: skip
 # What is seen with it: (chance of one more, of two more), then which. Roots, water and seals enter at displaced joints.
 MORE = (0.27, 0.07)
-WITH = {"FS": "RO IN IS OB AF BE", "RB": "OB IN RO FS BE", "OB": "RB AF BE FS GR", "RO": "FS RB GR", "IN": "FS RB BE", "GR": "BE OB RB AF",
-        "PH": "RB OB BE", "PB": "OB AF FS", "AF": "OB FS BE GR", "BE": "FS OB IN", "DE": "RB FS AF", "IS": "FS IN", "PF": "AF FS GR",
-        "FO": "AF OB FS", "OS": "PF BE AF", "OP": "AF OB BE", "OK": "OB AF GR"}  # fmt: skip
-CLASH = [{"FS", "OP", "OK"}, {"DE", "OP", "OK"}, {"GR", "PH", "PB", "OS"}, {"AF", "FO"}, {"RO", "IS"}, {"DE", "FS"}]  # one of each drawable
+WITH = {
+    "FS": "RO IN IS OB AF BE", "RB": "OB IN RO FS BE", "OB": "RB AF BE FS GR", "RO": "FS RB GR", "IN": "FS RB BE",
+    "GR": "BE OB RB AF", "PH": "RB OB BE", "PB": "OB AF FS", "AF": "OB FS BE GR", "BE": "FS OB IN", "DE": "RB FS AF",
+    "IS": "FS IN", "PF": "AF FS GR", "FO": "AF OB FS", "OS": "PF BE AF", "OP": "AF OB BE", "OK": "OB AF GR",
+}  # fmt: skip
+# Of each of these a frame holds one: together they would hide one another.
+CLASH = [
+    {"FS", "OP", "OK"},
+    {"DE", "OP", "OK"},
+    {"GR", "PH", "PB", "OS"},
+    {"AF", "FO"},
+    {"RO", "IS"},
+    {"DE", "FS"},
+]
 
 
 def _rng(*key) -> np.random.Generator:
@@ -58,13 +73,17 @@ def classes_of(seed: int, split: str, index: int, defect_share: float = 0.472) -
     number = _block(seed, split, index // BLOCK, defect_share)[index % BLOCK]
     if number < 0:
         return ()
-    u = (number * 0.6180339887 + _rng(seed, split, "classes").random()) % 1  # golden-ratio steps: every class on quota in any run
+    u = (
+        number * 0.6180339887 + _rng(seed, split, "classes").random()
+    ) % 1  # golden-ratio steps: every class on quota in any run
     names, edges = list(MAIN), np.cumsum(list(MAIN.values()))
     found = [names[min(int(np.searchsorted(edges / edges[-1], u, "right")), len(names) - 1)]]
     rng = _rng(seed, split, "more", index)
     draw = rng.random()
     for _ in range((draw < sum(MORE)) + (draw < MORE[1])):
-        options = [k for k in WITH[found[0]].split() if k not in found and not any(k in c and c & set(found) for c in CLASH)]
+        options = [
+            k for k in WITH[found[0]].split() if k not in found and not any(k in c and c & set(found) for c in CLASH)
+        ]
         if options:
             found.append(options[int(len(options) * rng.random() ** 1.4)])
     return tuple(found)
@@ -84,45 +103,50 @@ def _video(seed: int, split: str, number: int) -> dict:
         "material": material,
         "pan": 0.06 * rng.standard_normal(), "tilt": 0.06 * rng.standard_normal(), "roll": 0.05 * rng.standard_normal(),
         "zoom": u(0.95, 1.15), "eye": (0.05 * rng.standard_normal(), u(-0.05, 0.22)),
-        "tint": 1 + 0.015 * rng.standard_normal(3), "lamp": u(-0.4, 0.4), "fall": u(1.7, 2.3), "exposure": u(1.25, 1.65),
+        "tint": 1 + 0.015 * rng.standard_normal(3), "lamp": u(-0.4, 0.4), "fall": u(1.7, 2.3),
+        "exposure": u(1.25, 1.65),
         "water": max(0.0, u(-0.08, 0.24)), "murk": u(0.40, 0.75), "ripple": u(0.08, 0.22), "foam": u(0, 1) ** 3,
         "joint_width": u(0.025, 0.05), "spacing": u(1.4, 2.8), "texture": u(0, 200), "roughness": u(0.7, 1.4),
         "blur": u(0.35, 0.75), "grain": u(0.010, 0.028), "quality": int(u(45, 85)),
-        "text": f"{rng.integers(1000, 9999)}-{rng.integers(10, 99)}", "corner": int(rng.integers(4)), "ink": int(u(185, 250)),
-        "start": u(0, 60),
+        "text": f"{rng.integers(1000, 9999)}-{rng.integers(10, 99)}", "corner": int(rng.integers(4)),
+        "ink": int(u(185, 250)), "start": u(0, 60),
     }  # fmt: skip
 
 
-def _clutter(s: Scene, rng, joint, material):
+def _clutter(s: Scene, rng, joint):
     """What is in frames with and without defects and is none: stains, drips, hair lines, soft shadows, highlights."""
     for _ in range(rng.integers(1, 4)):
         phi, z = rng.uniform(-2.2, 2.2), rng.uniform(1.0, 2.4)
         a, b = s.local(z, phi)
         kind = rng.integers(6)
         if kind == 0:  # stain, dark or pale
-            edge = 1 - np.square(a / rng.uniform(0.3, 0.8)) - np.square(b / rng.uniform(0.3, 0.8)) + 0.5 * s.noise("cloud", rng.uniform(0, 99), 2)
+            oval = np.square(a / rng.uniform(0.3, 0.8)) + np.square(b / rng.uniform(0.3, 0.8))
+            edge = 1 - oval + 0.5 * s.noise("cloud", rng.uniform(0, 99), 2)
             colour = ((0.30, 0.25, 0.18), (0.74, 0.69, 0.58), (0.42, 0.33, 0.22))[rng.integers(3)]
             s.paint(ramp(edge - 0.2, rng.uniform(0.3, 0.9)), colour, rng.uniform(0.25, 0.7))
         elif kind == 1:  # dried drips below the joint
             side = 1 if phi >= 0 else -1
-            lane = bell((s.z - joint - 0.1) / 0.22 + 0.3 * s.noise("cloud", rng.uniform(0, 99))) * ramp(a * side, 0.4) * ramp(1.2 - np.abs(a), 0.5)
-            s.paint(lane, ((0.34, 0.29, 0.21), (0.76, 0.72, 0.63))[rng.integers(2)], rng.uniform(0.25, 0.6))
+            lane = bell((s.z - joint - 0.1) / 0.22 + 0.3 * s.noise("cloud", rng.uniform(0, 99)))
+            colour = ((0.34, 0.29, 0.21), (0.76, 0.72, 0.63))[rng.integers(2)]
+            s.paint(lane * ramp(a * side, 0.4) * ramp(1.2 - np.abs(a), 0.5), colour, rng.uniform(0.25, 0.6))
         elif kind == 2:  # scratch of the crawler or a mould line: straight, of even width, along the pipe
             n = 8
             p = s.wall(phi + np.linspace(0, rng.uniform(-0.05, 0.05), n), np.linspace(0.7, rng.uniform(1.6, 4), n))
-            s.paint(s.stroke(p, np.full(n, 0.025)), ((0.2, 0.17, 0.13), (0.8, 0.76, 0.66))[rng.integers(2)], rng.uniform(0.2, 0.6))
+            colour = ((0.2, 0.17, 0.13), (0.8, 0.76, 0.66))[rng.integers(2)]
+            s.paint(s.stroke(p, np.full(n, 0.025)), colour, rng.uniform(0.2, 0.6))
         elif kind == 3:  # shadow
             s.shade *= 1 - rng.uniform(0.25, 0.65) * bell(np.hypot(a, b / 1.3) / rng.uniform(0.35, 0.7))
         elif kind == 4:  # wet highlight
             e = np.hypot(a / rng.uniform(0.05, 0.25), b / rng.uniform(0.2, 0.5))
             s.shine += rng.uniform(0.15, 0.5) * bell(e + 0.2 * s.noise("stones", rng.uniform(0, 99), 2))
         else:  # dark film above the water
-            s.paint(ramp(np.abs(s.phi) - rng.uniform(1.7, 2.3) + 0.1 * s.noise("cloud", rng.uniform(0, 99)), 0.3), (0.33, 0.28, 0.20), rng.uniform(0.3, 0.7))
+            low = np.abs(s.phi) - rng.uniform(1.7, 2.3) + 0.1 * s.noise("cloud", rng.uniform(0, 99))
+            s.paint(ramp(low, 0.3), (0.33, 0.28, 0.20), rng.uniform(0.3, 0.7))
 
 
 def _place(rng, joint, eye, view, water) -> Spot:
-    """A spot on the dry wall that a crop keeps: 0.33 to 0.72 image units from the centre."""
-    pan, tilt, roll, zoom, _, _ = view
+    """A spot on the dry wall that a crop keeps and that shows at 64 px: not near the frame, not far down the pipe."""
+    pan, tilt, _, zoom, _, _ = view
     for _ in range(20):
         phi, z = rng.uniform(-1, 1) * (2.3 - 1.5 * water), 1 / (zoom * rng.uniform(0.42, 0.66))
         x = (math.sin(phi) - eye[0]) / (z * zoom) - pan / zoom
@@ -132,10 +156,13 @@ def _place(rng, joint, eye, view, water) -> Spot:
     return Spot(phi, z, joint)
 
 
-def draw(seed: int, split: str, index: int, size=(96, 96), defect_share: float = 0.472, classes=None) -> tuple[np.ndarray, list[Box]]:
-    """One frame, uint8 RGB (h, w, 3), and where its defects are; `classes` draws these instead of the frame's own (() for none).
+def draw(
+    seed: int, split: str, index: int, size=(96, 96), defect_share: float = 0.472, classes=None
+) -> tuple[np.ndarray, list[Box]]:
+    """One frame, uint8 RGB (h, w, 3), and where its defects are.
 
-    Each defect has its own random stream, so that leaving one out changes nothing else in the frame but its traces.
+    `classes` draws these instead of the frame's own (() for none). Each defect has its own random stream, so leaving
+    one out changes nothing else in the frame.
     """
     v = _video(seed, split, index // FRAMES)
     rng = _rng(seed, split, "frame", index)
@@ -161,7 +188,7 @@ def draw(seed: int, split: str, index: int, size=(96, 96), defect_share: float =
         s.albedo += s.beyond * (s.surface(other, texture + 50) * np.float32(tone) - s.albedo)
     s.albedo *= np.float32(v["tint"]).reshape(3, 1, 1)
     s.rings(joint, v["spacing"], v["joint_width"], rng.uniform(0.35, 0.85), rng.uniform(0.0, 0.25))
-    _clutter(s, _rng(seed, split, "clutter", index), joint, v["material"])
+    _clutter(s, _rng(seed, split, "clutter", index), joint)
     masks, poured = {}, not water
     light = rng.uniform(0.85, 1.15), rng.uniform(-0.15, 0.15), rng.uniform(0, 99), rng.uniform(0.5, 1.5)
     for k in (*streams, "end"):
@@ -172,7 +199,9 @@ def draw(seed: int, split: str, index: int, size=(96, 96), defect_share: float =
             masks[k] = DRAW[k](s, spots[k], streams[k], contrast[k])
     gloss = MATERIALS[v["material"]][3]
     image = s.expose(v["lamp"] + light[1], v["exposure"] * light[0], v["fall"], gloss)
-    image *= np.float32(1 + 0.015 * rng.standard_normal(3)).reshape(3, 1, 1)  # white balance drifts as much within a video as between videos
+    image *= np.float32(1 + 0.015 * rng.standard_normal(3)).reshape(
+        3, 1, 1
+    )  # white balance drifts as much within a video as between videos
     return _camera(image, v, rng), [box for k, m in masks.items() if (box := _box(k, m))]
 
 
@@ -191,8 +220,20 @@ def _camera(image, v, rng):
     for words, corner in text:
         scale, thick = 0.28 * unit, max(1, round(0.7 * unit))
         (tw, th), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
-        at = (round(3 * unit) if corner in (0, 3) else round(w - tw - 3 * unit)), (round(th + 3 * unit) if corner < 2 else round(h - 4 * unit))
-        cv2.putText(pixels, words, (at[0] + thick, at[1] + thick), cv2.FONT_HERSHEY_SIMPLEX, scale, (12,) * 3, thick, cv2.LINE_AA)
+        at = (
+            (round(3 * unit) if corner in (0, 3) else round(w - tw - 3 * unit)),
+            (round(th + 3 * unit) if corner < 2 else round(h - 4 * unit)),
+        )
+        cv2.putText(
+            pixels,
+            words,
+            (at[0] + thick, at[1] + thick),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            scale,
+            (12,) * 3,
+            thick,
+            cv2.LINE_AA,
+        )
         cv2.putText(pixels, words, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (v["ink"],) * 3, thick, cv2.LINE_AA)
     packed = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, v["quality"]])[1]
     return cv2.imdecode(packed, cv2.IMREAD_COLOR)  # channel order kept: both calls take it for BGR
@@ -227,12 +268,22 @@ def filename(split: str, index: int) -> str:
 
 
 def labels(seed: int, split: str, n: int, defect_share: float = 0.472) -> pd.DataFrame:
-    """Sewer-ML's table for the first n frames of a split, and a last column Video. A longer table starts with a shorter one."""
+    """Sewer-ML's table of a split's first n frames, and a last column Video; a longer one starts with a shorter."""
     rows = []
     for i in range(n):
         found = classes_of(seed, split, i, defect_share)
         level = water_percent(seed, split, i)
-        rows.append((filename(split, i), level, int(level > 0), *(int(k in found) for k in CLASSES), int(not found), int(bool(found)), video_of(split, i)))
+        rows.append(
+            (
+                filename(split, i),
+                level,
+                int(level > 0),
+                *(int(k in found) for k in CLASSES),
+                int(not found),
+                int(bool(found)),
+                video_of(split, i),
+            )
+        )
     return pd.DataFrame(rows, columns=[*COLUMNS, "Video"])
 
 
@@ -265,7 +316,10 @@ def write(root: Path, seed: int, train: int, val: int, px: int, workers: int = 1
             (work / folder).mkdir()
             tables.append(labels(seed, split, n, defect_share))
             tables[-1][list(COLUMNS)].to_csv(work / table, index=False)
-            jobs += [(work / folder, seed, split, range(i, min(i + 10 * FRAMES, n)), px, defect_share) for i in range(0, n, 10 * FRAMES)]
+            jobs += [
+                (work / folder, seed, split, range(i, min(i + 10 * FRAMES, n)), px, defect_share)
+                for i in range(0, n, 10 * FRAMES)
+            ]
         if workers == 1:
             boxes = [_write_some(job) for job in jobs]
         else:
@@ -273,7 +327,9 @@ def write(root: Path, seed: int, train: int, val: int, px: int, workers: int = 1
                 boxes = pool.map(_write_some, jobs, chunksize=1)
         pd.concat(tables)[["Filename", "Video"]].to_csv(work / "Videos.csv", index=False)
         with open(work / "Boxes.csv", "w", newline="") as f:
-            csv.writer(f, lineterminator="\n").writerows([("Filename", "Class", "x0", "y0", "x1", "y1"), *(b for some in boxes for b in some)])
+            csv.writer(f, lineterminator="\n").writerows(
+                [("Filename", "Class", "x0", "y0", "x1", "y1"), *(b for some in boxes for b in some)]
+            )
         work.chmod(0o755)  # mkdtemp makes it private
         work.rename(root)
     except BaseException:

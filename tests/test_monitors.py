@@ -75,9 +75,10 @@ def test_even_spread_has_deviation_one_and_mean_zero():
 
 
 def test_one_point_has_deviation_zero_and_its_own_mean():
-    mean, std = sphere_statistics(torch.full((32, 64), 5.0))
-    assert std == pytest.approx(0, abs=1e-5)
-    assert mean == pytest.approx(1 / 8)  # 1 / sqrt(64), the largest mean of a unit vector
+    assert sphere_statistics(torch.full((32, 64), 5.0))[0] == pytest.approx(1 / 8)  # 1 / sqrt(64), the largest mean
+    mean, std = sphere_statistics(torch.tensor([3.0, 4.0]).repeat(32, 1))
+    assert std == pytest.approx(0, abs=1e-6)
+    assert mean == pytest.approx(0.7)
 
 
 def test_statistics_of_opposite_points_by_hand():

@@ -50,7 +50,7 @@ class NaiveLARS:
             p.copy_(p - self.param_groups[0]["lr"] * self.momentum[i])
 
 
-@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("weight_decay", [0.0, 10.0])
 def test_lars_agrees_with_a_naive_one(weight_decay):
     model, other = network(), network()
     rates = (0.1, 0.2, 0.05)
@@ -75,6 +75,11 @@ def test_a_matrix_moves_by_the_trust_coefficient_whatever_its_gradients_scale_an
         torch.testing.assert_close(start - moved, torch.tensor([[0.0, 0.005], [0.0, 0.0]]))
     decayed = one_step(start.clone(), torch.ones(2, 2), weight_decay=0.5)
     assert (start - decayed).norm() == pytest.approx(0.005, rel=1e-4)
+
+
+def test_decay_without_gradient_shrinks_a_matrix_by_the_trust_coefficient():
+    start = torch.tensor([[3.0, 4.0]])
+    torch.testing.assert_close(one_step(start.clone(), torch.zeros(1, 2), weight_decay=0.5), 0.999 * start)
 
 
 def test_a_vector_is_neither_adapted_nor_decayed():

@@ -73,12 +73,12 @@ def test_splits_share_neither_video_nor_name():
     train, val = simulate.labels(SEED, "train", 200), simulate.labels(SEED, "val", 200)
     for column in ("Video", "Filename"):
         assert not set(train[column]) & set(val[column])
-    assert train.groupby("Video")["Defect"].agg(["min", "max"]).eq((0, 1)).all(1).mean() > 0.9  # both kinds in a video
+    assert train.groupby("Video")["Defect"].nunique().mean() > 1.9  # both kinds in a video
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_drawing_shows_where_its_box_says(name):
-    """The same frame with and without the defect differs inside the box, by eye-visible grey levels, and hardly elsewhere."""
+    """With and without the defect the frame differs visibly inside the box, and where a crop would keep it."""
     for index in range(0, 320, 19):
         image, boxes = simulate.draw(SEED, "train", index, classes=(name,))
         without, none = simulate.draw(SEED, "train", index, classes=())

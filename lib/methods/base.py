@@ -78,6 +78,8 @@ class Method(LightningModule):
         head = {"name": "probe", "params": probe, "peak": s["probe_lr"] * scale, "weight_decay": 0.0}
         if self.probe_reaches_backbone:
             head |= {"peak": main["peak"], "weight_decay": main["weight_decay"]}
+        else:
+            head["betas"] = (0.9, 0.0)  # as the released code has it for the probe of self-supervised methods
         return optimisers.build([g for g in (main, head) if g["params"]], s["optimiser"])
 
     def on_train_batch_start(self, batch, batch_index: int) -> None:
@@ -110,7 +112,8 @@ class Method(LightningModule):
                 sums[f"{name}_mean"].append(mean)
                 sums[f"{name}_std"].append(std)
         if batch_index % max(1, self.steps_per_epoch // RANKME_BATCHES) == 0:
-            sums["rankme_batch"] += [monitors.rankme(f.detach(), eps=1e-6) for f in step.features]
+            finite = [f.detach() for f in step.features if f.isfinite().all()]
+            sums["rankme_batch"] += [monitors.rankme(f, eps=1e-6) for f in finite] or [float("nan")]
 
     def on_train_epoch_end(self) -> None:
         sums = {k: torch.stack([torch.as_tensor(x, dtype=torch.float64) for x in v]) for k, v in self._sums.items()}
