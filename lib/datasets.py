@@ -56,7 +56,7 @@ def read_table(path: Path) -> pd.DataFrame:
     Windows line ends and a byte-order mark are accepted. Raises DataError naming file and row.
     """
     if not path.exists():
-        raise DataError(f"{path} does not exist: set SEWERML_ROOT to the folder that holds {path.name}.")
+        raise DataError(f"{path} does not exist: set SEWERML_ROOT to the folder that holds it.")
     table = pd.read_csv(path, encoding="utf-8-sig", dtype={"Filename": str})
     missing = [c for c in COLUMNS if c not in table.columns]
     if missing:
@@ -209,7 +209,7 @@ def identity(data: dict[str, Any]) -> str:
     for name in TABLES.values():
         path = root(data) / name
         if not path.exists():
-            raise DataError(f"{path} does not exist: set SEWERML_ROOT to the folder that holds {name}.")
+            raise DataError(f"{path} does not exist: set SEWERML_ROOT to the folder that holds it.")
         digest.update(path.read_bytes())
     return f"sewerml-{digest.hexdigest()[:12]}"
 
@@ -218,7 +218,7 @@ def root(data: dict[str, Any]) -> Path:
     """The folder that holds the tables and images."""
     if data["source"] == "simulated":
         return paths.DATA / identity(data)
-    if "SEWERML_ROOT" not in os.environ:
+    if not os.environ.get("SEWERML_ROOT"):
         raise DataError("the profile reads Sewer-ML: set SEWERML_ROOT to the folder with its CSVs and images.")
     return Path(os.environ["SEWERML_ROOT"]).expanduser()
 

@@ -55,7 +55,7 @@ def opening(s: Scene, spot, radius, stretch=1.0, ragged=None):
 def bore(s: Scene, e, b, soft, c):
     """Fill a hole with what is seen of the side pipe: black towards the camera, its far wall lit."""
     hole = ramp(-e, soft) * s.dry
-    s.paint(hole, DARK, 0.80 + 0.20 * c)
+    s.paint(hole, DARK, 0.60 + 0.40 * c)
     s.paint(hole * np.clip(0.1 + 1.0 * b, 0, 1), GREY, 0.55 - 0.15 * c)
     s.relief *= 1 - hole
     s.shine *= 1 - hole
@@ -103,7 +103,7 @@ def surface_damage(s, spot, rng, c):
     edge = 1 - np.square(a / wide) - np.square(b / long) + 0.45 * s.noise("cloud", rng.uniform(0, 99), 2)
     patch = ramp(edge - 0.15, 0.35) * s.dry
     stones = s.noise("stones", rng.uniform(0, 99), rng.choice([1, 2]), rng.uniform(45, 75))
-    s.paint(patch, (0.56, 0.49, 0.38), 0.45 + 0.55 * c, np.clip(0.75 + 0.36 * stones, 0.15, 1.7))
+    s.paint(patch, (0.56, 0.49, 0.38), 0.35 + 0.6 * c, np.clip(0.75 + 0.36 * stones, 0.15, 1.7))
     s.relief += patch * stones * 0.015 * (0.5 + c) - patch * 0.03
     s.shine *= 1 - patch
     return patch
@@ -290,7 +290,7 @@ def obstacle(s, spot, rng, c):
         mask = s.stroke(p, np.full(12, width))
         shadow = shifted(mask, s.scale / 20, s.scale / 12)
         s.shade *= 1 - 0.5 * shadow * (1 - mask)
-        tone = rng.choice([0.18, 0.85]) * (0.8 + 0.2 * c) + (1 - c) * 0.08
+        tone = rng.choice([0.18, 0.85]) * (0.6 + 0.4 * c) + (1 - c) * 0.18
         s.cover(mask, tone * np.float32([0.95, 0.9, 0.82]), z0)
         for k in np.linspace(-0.4, 0.4, 5):  # round: bright towards the lamp, dark at the edges
             q = p.copy()
@@ -369,10 +369,10 @@ def drilled(s, spot, rng, c):
     radius = rng.uniform(0.29, 0.36)
     e, b, soft = opening(s, spot, radius, 1.0)
     collar = bell((e - 0.22) / np.maximum(0.26, soft)) * s.dry
-    s.paint(collar, (0.80, 0.77, 0.70), 0.45 + 0.45 * c)
+    s.paint(collar, (0.80, 0.77, 0.70), 0.30 + 0.55 * c)
     s.shine += collar * np.clip(b, 0, 1) * 0.12
     seal = bell((e - 0.50) / np.maximum(0.13, soft)) * s.dry
-    s.paint(seal, DARK, 0.5 + 0.4 * c)
+    s.paint(seal, DARK, 0.35 + 0.5 * c)
     return np.maximum(np.maximum(bore(s, e, b, soft, c), collar), seal)
 
 
@@ -387,7 +387,7 @@ def lateral_cut(s, spot, rng, c):
     lens = np.maximum(e, cut)  # where hole and cut overlap one looks in; elsewhere the liner still bridges it
     hole = bore(s, lens, b, soft, c)
     edge = bell((cut - 0.03) / np.maximum(0.14, soft)) * s.dry
-    s.paint(edge, (0.93, 0.91, 0.84), 0.55 + 0.45 * c)
+    s.paint(edge, (0.93, 0.91, 0.84), 0.35 + 0.6 * c)
     rim = (
         np.clip(ramp(-e, soft) - ramp(-cut, soft), 0, 1) * s.dry
     )  # liner over the rest of the lateral: a shallow dimple
@@ -411,8 +411,8 @@ def lateral_cut(s, spot, rng, c):
 
 def transition(s, spot, rng, c):
     """OP: the pipe narrows through a smooth conical fitting: a broad, even, bright ring and a smaller bore."""
-    s.boost *= 1 + s.face * (0.20 + 0.35 * c)
-    s.paint(s.face, (0.64, 0.585, 0.50), 0.8, 1 + 0.05 * s.noise("cloud", rng.uniform(0, 99)))
+    s.boost *= 1 + s.face * (0.12 + 0.38 * c)
+    s.paint(s.face, (0.64, 0.585, 0.50), 0.5 + 0.4 * c, 1 + 0.05 * s.noise("cloud", rng.uniform(0, 99)))
     edge = np.clip(cv2.GaussianBlur(s.face, (0, 0), s.scale / 40) - 0.9 * s.face, 0, 1)
     s.shade *= 1 - 0.8 * edge * s.beyond - 0.4 * edge * (1 - s.beyond)
     return s.face * s.dry

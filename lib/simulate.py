@@ -115,10 +115,10 @@ def _video(seed: int, split: str, number: int) -> dict:
 
 def _clutter(s: Scene, rng, joint):
     """What is in frames with and without defects and is none: stains, drips, hair lines, soft shadows, highlights."""
-    for _ in range(rng.integers(1, 4)):
+    for _ in range(rng.integers(1, 5)):
         phi, z = rng.uniform(-2.2, 2.2), rng.uniform(1.0, 2.4)
         a, b = s.local(z, phi)
-        kind = rng.integers(6)
+        kind = rng.integers(7)
         if kind == 0:  # stain, dark or pale
             oval = np.square(a / rng.uniform(0.3, 0.8)) + np.square(b / rng.uniform(0.3, 0.8))
             edge = 1 - oval + 0.5 * s.noise("cloud", rng.uniform(0, 99), 2)
@@ -136,7 +136,10 @@ def _clutter(s: Scene, rng, joint):
             s.paint(s.stroke(p, np.full(n, 0.025)), colour, rng.uniform(0.2, 0.6))
         elif kind == 3:  # shadow
             s.shade *= 1 - rng.uniform(0.25, 0.65) * bell(np.hypot(a, b / 1.3) / rng.uniform(0.35, 0.7))
-        elif kind == 4:  # wet highlight
+        elif kind == 4:  # blot of tar or soot: as dark as a hole, but flat
+            e = np.hypot(a, b / 1.2) / rng.uniform(0.12, 0.32) + 0.15 * s.noise("cloud", rng.uniform(0, 99), 2)
+            s.paint(ramp(1 - e, rng.uniform(0.3, 0.7)), (0.15, 0.125, 0.10), rng.uniform(0.35, 0.9))
+        elif kind == 5:  # wet highlight
             e = np.hypot(a / rng.uniform(0.05, 0.25), b / rng.uniform(0.2, 0.5))
             s.shine += rng.uniform(0.15, 0.5) * bell(e + 0.2 * s.noise("stones", rng.uniform(0, 99), 2))
         else:  # dark film above the water

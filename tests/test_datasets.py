@@ -1,0 +1,227 @@
+"""Tables are checked, shares are met, images are found in folders and zips, and nothing partial is left."""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lib import datasets
+from lib.datasets import DataError
+from lib.study import CLASSES
+
+
+def table(normals, defects_per_pattern, seed=0):
+    """A table with so many normals, and so many images of each of several label patterns, shuffled."""
+    rows = [dict.fromkeys(CLASSES, 0) for _ in range(normals)]
+    for pattern, n in enumerate(defects_per_pattern):
+        labels = dict.fromkeys(CLASSES, 0) | {CLASSES[pattern % 17]: 1, CLASSES[(pattern * 5 + 3) % 17]: 1}
+        rows += [labels] * n
+    made = pd.DataFrame(rows).sample(frac=1, random_state=seed, ignore_index=True)
+    defect = made.any(axis=1).astype(int)
+    made.insert(0, "Filename", [f"{i:08d}.png" for i in range(len(made))])
+    made.insert(1, "WaterLevel", 0)
+    made.insert(2, "VA", 0)
+    return made.assign(ND=1 - defect, Defect=defect)
+
+
+# Shares
+
+
+@pytest.mark.parametrize("share", [0.01, 0.02, 0.05, 0.15, 0.45])
+def test_resampling_keeps_every_normal_and_draws_the_defects_asked_for(share):
+    whole = table(1000, [500, 300, 90, 30, 7, 1])
+    subset = datasets.resample(whole, share, 42)
+    assert (subset["Defect"] == 0).sum() == 1000
+    assert (subset["Defect"] == 1).sum() == int(1000 * share / (1 - share))
+    assert abs(subset["Defect"].mean() - share) < 1 / 1000
+    assert subset.index.is_monotonic_increasing and subset.index.is_unique
+    pd.testing.assert_frame_equal(subset, whole.loc[subset.index])
+
+
+def test_resampling_allots_defects_to_patterns_in_proportion():
+    whole = table(1000, [500, 300, 90, 30, 7, 1])
+    subset = datasets.resample(whole, 0.15, 42)
+    counts = pd.Series(datasets.patterns(subset)).value_counts()
+    for pattern, n in pd.Series(datasets.patterns(whole)).value_counts().drop(0).items():
+        quota = n * 176 / 928
+        assert np.floor(quota) <= counts.get(pattern, 0) <= np.ceil(quota)
+
+
+def test_resampling_reduces_normals_only_when_defects_run_out():
+    subset = datasets.resample(table(1000, [50, 50]), 0.45, 42)
+    assert (subset["Defect"] == 1).sum() == 100
+    assert (subset["Defect"] == 0).sum() == int(100 * 0.55 / 0.45)
+
+
+def test_resampling_depends_on_its_seed_and_on_nothing_else():
+    whole = table(300, [200, 90])
+    first, again, other = (datasets.resample(whole, 0.05, seed).index for seed in (1, 1, 2))
+    assert first.equals(again) and not first.equals(other)
+    assert datasets.resample(whole, None, 1) is whole
+
+
+@pytest.mark.parametrize("normals, defects, share, expected", [
+    (50, [20], 0.01, "at least 1 defect and 99 normals"),
+    (0, [20], 0.45, "cannot be reached with 0 normal"),
+    (500, [], 0.45, "cannot be reached with 500 normal and 0 defect"),
+    (500, [20], 1.5, "between 0 and 1"),
+])  # fmt: skip
+def test_a_share_out_of_reach_is_refused(normals, defects, share, expected):
+    with pytest.raises(DataError, match=expected):
+        datasets.resample(table(normals, defects), share, 0)
+
+
+def test_the_fraction_is_stratified_and_drops_patterns_seen_once():
+    whole = table(400, [200, 60, 20, 1])
+    half = datasets.stratified_fraction(whole, 0.5, 42)
+    counts, before = (pd.Series(datasets.patterns(t)).value_counts() for t in (half, whole))
+    assert set(counts.index) == set(before[before > 1].index)
+    for pattern, n in counts.items():
+        assert abs(n - before[pattern] / 2) <= 1
+    assert datasets.stratified_fraction(whole, 1, 42) is whole
+
+
+# Tables
+
+
+def spoil(path, change):
+    frame = pd.read_csv(path, dtype={"Filename": str})
+    change(frame).to_csv(path, index=False)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A small tree in Sewer-ML's layout; returns its root."""
+    for split, folder in (("Train", "Train"), ("Val", "Valid")):
+        frame = table(6, [3, 2], seed=1)
+        frame["Filename"] = [f"{split}{n}" for n in frame["Filename"]]
+        frame.to_csv(tmp_path / f"SewerML_{split}.csv", index=False)
+        (tmp_path / folder).mkdir()
+        rng = np.random.default_rng(0)
+        for name in frame["Filename"]:
+            Image.fromarray(rng.integers(0, 256, (24, 30, 3), dtype=np.uint8)).save(tmp_path / folder / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("change, expected", [
+    (lambda f: f.drop(columns=["OK", "ND"]), r"lacks the column\(s\) OK, ND"),
+    (lambda f: f.assign(Defect=1 - f["Defect"]), "contradict Defect .11 such rows"),
+    (lambda f: f.assign(RB=7), "labels must be 0 or 1"),
+    (lambda f: pd.concat([f, f[:2]]), "twice .2 such rows"),
+    (lambda f: f[:0], "a header and no rows"),
+])  # fmt: skip
+def test_a_wrong_table_is_refused(tree, change, expected):
+    path = tree / "SewerML_Train.csv"
+    spoil(path, change)
+    with pytest.raises(DataError, match=expected) as error:
+        datasets.read_table(path)
+    assert str(path) in str(error.value)
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_read(tree):
+    path = tree / "SewerML_Train.csv"
+    before = datasets.read_table(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    pd.testing.assert_frame_equal(datasets.read_table(path), before)
+
+
+def test_an_absent_table_is_refused(tmp_path):
+    with pytest.raises(DataError, match="SEWERML_ROOT"):
+        datasets.read_table(tmp_path / "SewerML_Train.csv")
+
+
+# Images
+
+DATA = {"source": "sewer-ml", "train": 0, "val": 0, "seed": 42, "frame": 0, "fraction": 1.0, "cache": 16}
+
+
+@pytest.fixture
+def real(tree, workspace, monkeypatch):
+    """The tree as SEWERML_ROOT, beside the workspace."""
+    root = tree.parent / f"{tree.name}-root"
+    root.mkdir()
+    for part in [p for p in tree.iterdir() if p.name.startswith(("SewerML", "Train", "Valid"))]:
+        shutil.move(part, root / part.name)
+    monkeypatch.setenv("SEWERML_ROOT", str(root))
+    yield root
+    shutil.rmtree(root)
+
+
+def test_folders_flat_trees_and_zips_give_the_same_pixels(real, workspace):
+    wanted = {s: np.array(datasets.load(DATA, s).pixels) for s in ("train", "val")}
+    assert wanted["train"].shape == (11, 16, 16, 3)
+    first = Image.open(real / "Train" / datasets.load(DATA, "train").table["Filename"][0]).resize((16, 16), 3)
+    np.testing.assert_array_equal(wanted["train"][0], np.asarray(first))
+    for layout in ("flat", "zip"):
+        for folder, archive in (("Train", "train00.zip"), ("Valid", "valid00.zip")):
+            files = sorted((real / folder if layout == "flat" else real).glob("*.png"))
+            files = [f for f in files if f.name.startswith(folder[:3])]
+            if layout == "flat":
+                for file in files:
+                    file.rename(real / file.name)
+                continue
+            with zipfile.ZipFile(real / archive, "w") as z:
+                for file in files:
+                    z.write(file, f"somewhere/{file.name}")
+                    file.unlink()
+        shutil.rmtree(workspace / "data" / "cache")
+        for split, pixels in wanted.items():
+            np.testing.assert_array_equal(datasets.load(DATA, split).pixels, pixels)
+
+
+def test_the_cache_is_read_not_made_again(real):
+    datasets.load(DATA, "train")
+    shutil.rmtree(real / "Train")
+    assert len(datasets.load(DATA, "train").pixels) == 11
+
+
+def corrupt(path: Path, how: str) -> None:
+    if how == "absent":
+        path.unlink()
+    elif how == "truncated":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    else:
+        path.write_text("not an image")
+
+
+@pytest.mark.parametrize("how, expected", [
+    ("absent", "neither under"), ("truncated", "cannot be decoded"), ("text", "cannot be decoded"),
+])  # fmt: skip
+def test_a_bad_image_is_named_and_nothing_partial_is_left(real, workspace, how, expected):
+    names = datasets.read_table(real / "SewerML_Train.csv")["Filename"]
+    corrupt(real / "Train" / names[3], how)
+    corrupt(real / "Train" / names[5], how)
+    with pytest.raises(DataError, match=expected) as error:
+        datasets.load(DATA, "train")
+    assert names[3] in str(error.value) and "2 such images" in str(error.value)
+    assert not list((workspace / "data" / "cache").glob("*.npy"))
+
+
+def test_a_damaged_zip_is_named(real):
+    shutil.rmtree(real / "Train")
+    (real / "train00.zip").write_bytes(b"PK\x03\x04 and then nothing")
+    with pytest.raises(DataError, match=r"train00\.zip is not a complete zip"):
+        datasets.load(DATA, "train")
+
+
+def test_a_full_disk_is_told_before_anything_is_written(real, workspace, monkeypatch):
+    monkeypatch.setattr(datasets.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1))
+    with pytest.raises(DataError, match="free some, or set WORKSPACE"):
+        datasets.load(DATA, "train")
+    assert not list((workspace / "data" / "cache").glob("*.npy"))
+
+
+def test_images_without_known_videos_are_their_own_group(real):
+    split = datasets.load(DATA, "val")
+    assert not split.videos_known
+    assert (split.table["Video"] == split.table["Filename"]).all()
+
+
+def test_sewer_ml_without_its_root_is_refused(workspace, monkeypatch):
+    monkeypatch.delenv("SEWERML_ROOT", raising=False)
+    with pytest.raises(DataError, match="set SEWERML_ROOT"):
+        datasets.load(DATA, "train")

@@ -1,0 +1,107 @@
+"""The pool: dead workers are replaced, failures are told and the rest goes on; one sentence for wrong input."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lib import paths, runs, study, workers
+
+TODO = [study.run("smoke", "random", "resnet18", share, 1) for share in (0.01, 0.02, 0.05, 0.15, 0.45)]
+
+
+def command(*arguments, **environment):
+    """`python -m lib.workers` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "lib.workers", *arguments], capture_output=True, text=True, cwd=paths.ROOT, timeout=120,
+        env={**os.environ, "PROFILE": "smoke", **environment}, check=False,
+    )  # fmt: skip
+
+
+def flaky(connection, index, count):
+    """A worker that is killed the first time it sees one run, and always refuses or fails two others."""
+    while (run := connection.recv()) is not None:
+        marker = paths.WORKSPACE / run.id
+        if run.share == 0.02 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if run.share == 0.05:
+            connection.send(("failed", "RuntimeError: always\nTraceback ..."))
+        elif run.share == 0.15:
+            connection.send(("refused", "DataError: a bad image"))
+        else:
+            connection.send(("progress", 0.5))
+            connection.send(("done", None))
+
+
+def test_a_dead_worker_is_replaced_and_failures_do_not_stop_the_others(workspace, monkeypatch, capsys):
+    monkeypatch.setattr(workers, "_worker", flaky)
+    pool = workers.Pool(jobs=2, gpus=0)
+    failed = pool.train(TODO)
+    assert set(failed) == {TODO[2].id, TODO[3].id}
+    assert failed[TODO[3].id] == "DataError: a bad image"
+    assert pool.retried == {TODO[1].id, TODO[2].id}  # a refusal is final, the rest is tried once more
+    assert "5/5 runs" in capsys.readouterr().out
+
+
+def test_two_processes_do_not_train_the_same_run(workspace):
+    held = runs.try_lock(TODO[0])
+    other = "from lib import runs, study; print(runs.try_lock(study.parse('smoke', '%s')))" % TODO[0].id
+    tried = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, cwd=paths.ROOT, check=True)
+    assert tried.stdout.strip() == "None"
+    held.release()
+    tried = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, cwd=paths.ROOT, check=True)
+    assert "FileLock" in tried.stdout
+
+
+@pytest.mark.parametrize("arguments, environment, expected", [
+    (["run"], {"PROFILE": "smok"}, "did you mean 'smoke'"),
+    (["run", "tabel1"], {}, "did you mean 'table1'"),
+    (["run"], {"METHODS": "simclr,byoll"}, "did you mean 'byol'"),
+    (["run"], {"SEEDS": "one"}, "seeds are whole numbers"),
+    (["run", "--id", "simclr-resnet18"], {}, "is not a run id"),
+    (["run"], {"PROFILE": "paper", "SEWERML_ROOT": ""}, "set SEWERML_ROOT to the folder with its CSVs"),
+    (["run"], {"PROFILE": "paper", "SEWERML_ROOT": "/nowhere"}, "SewerML_Train.csv does not exist"),
+])  # fmt: skip
+def test_wrong_input_gets_one_sentence_and_a_status(workspace, arguments, environment, expected):
+    done = command(*arguments, **environment)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert done.stderr.startswith("error: ") and len(done.stderr.strip().splitlines()) == 1
+    assert not list(workspace.glob("runs/*/*"))
+
+
+def test_longer_trainings_cost_more():
+    def cost(*row, **options):
+        return workers.cost(study.run("mini", *row, 1, **options))
+
+    assert cost("simclr", "resnet18", 0.45) > cost("simclr", "resnet18", 0.01) > cost("random", "resnet18", 0.01)
+    assert cost("byol", "vit_tiny", 0.45) > cost("simclr", "vit_tiny", 0.45)
+    small, large = (cost("supervised", "resnet18", None, study="resolution", px=px) for px in (32, 96))
+    assert large == pytest.approx(9 * small)
+
+
+def test_cores_respect_the_affinity_of_the_process():
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from lib import workers; "
+    code += "print(workers.cores())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=paths.ROOT, check=True)
+    assert done.stdout.strip() == "1"
+
+
+def test_choosing_methods_and_seeds_narrows_the_grid(monkeypatch):
+    monkeypatch.setenv("METHODS", "simclr byol")
+    monkeypatch.setenv("SEEDS", "0,1")
+    chosen = workers.wanted(["table1"], "smoke")
+    assert {r.method for r in chosen} == {"simclr", "byol"} and {r.seed for r in chosen} == {0, 1}
+    assert len(chosen) == 2 * 2 * 5 * 2
+
+
+def test_explaining_is_quick_and_counts(workspace):
+    started = time.time()
+    done = command("explain", "fig2")
+    assert done.returncode == 0 and "60 missing" not in done.stdout
+    assert f"{len(study.runs('fig2', 'smoke'))} missing" in done.stdout
+    assert time.time() - started < 30
