@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -86,12 +87,13 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # several kernels share the cores
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not the user's
     copy.parent.mkdir(parents=True, exist_ok=True)
-    sockets = Config(ConnectionFileMixin={"transport": "ipc"})  # no ports, so no collisions between kernels
     try:
-        papermill.execute_notebook(
-            notebook, copy, given, kernel_name=KERNEL["name"], cwd=paths.ROOT, progress_bar=False, start_timeout=180,
-            config=sockets,
-        )  # fmt: skip
+        with tempfile.TemporaryDirectory(prefix="kernel-") as folder:  # sockets in files: no ports, no collisions
+            sockets = Config(ConnectionFileMixin={"transport": "ipc", "ip": f"{folder}/ipc"})
+            papermill.execute_notebook(
+                notebook, copy, given, kernel_name=KERNEL["name"], cwd=paths.ROOT, progress_bar=False,
+                start_timeout=180, config=sockets,
+            )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         raise NotebookError(f"{notebook.name}: {error.ename}: {error.evalue} (executed copy: {copy})") from None
 

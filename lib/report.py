@@ -37,7 +37,7 @@ METRICS = {
 STYLE = {
     "font.family": "DejaVu Sans", "font.size": 6.5, "axes.titlesize": 7, "axes.labelsize": 6.5, "legend.fontsize": 6,
     "xtick.labelsize": 6, "ytick.labelsize": 6, "axes.linewidth": 0.5, "lines.linewidth": 1, "grid.linewidth": 0.4,
-    "axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True,
+    "axes.spines.top": False, "axes.spines.right": False,
     "pdf.fonttype": 42, "svg.hashsalt": "ssl-anomaly",
 }  # fmt: skip
 NOTE = 5.5  # points, of captions and footers
@@ -108,7 +108,8 @@ def heatmap(panels: dict[str, pd.DataFrame], *, xlabel: str, ylabel: str, label:
     with plt.rc_context(STYLE):
         first = next(iter(panels.values()))
         width = width or (SINGLE if len(panels) == 1 else DOUBLE)
-        fig, axes = plt.subplots(1, len(panels), figsize=(width, 0.165 * len(first) + 0.75), sharey=True, squeeze=False)
+        fig, axes = plt.subplots(1, len(panels), figsize=(width, 0.165 * len(first) + 0.75), sharey=True, squeeze=False,
+                                 layout="constrained")  # fmt: skip
         colours, norm = plt.get_cmap("cividis"), mpl.colors.Normalize(*limits)
         for ax, (title, frame) in zip(axes[0], panels.items(), strict=True):
             image = ax.imshow(frame.to_numpy(float), cmap=colours, norm=norm, aspect="auto")
@@ -140,15 +141,15 @@ def footer(facts: dict[str, Any], protocol: str) -> str:
     """Where the numbers come from: data, profile, protocol, seeds, n, intervals, runs."""
     p = study.PROTOCOLS[protocol]
     seeds = ", ".join(str(s) for s in facts["seeds"])
-    epochs = " or ".join(str(e) for e in facts["epochs"])
+    epochs = " or ".join(str(e) for e in facts["epochs"]) + (" epoch" if facts["epochs"] == [1] else " epochs")
     images = f"n = {facts['n_validation']:,} validation images"
     if facts["bootstrap_unit"] == "videos":
         images += f" of {facts['n_groups']:,} videos"
     return (
         f"Data: {facts['data']}. Profile {facts['profile']}: {facts['px']} px, backbone width x {facts['width']:g}, "
-        f"{epochs} epochs, fixed, so small train shares get fewer steps. "
+        f"{epochs}, fixed, so small train shares get fewer steps. "
         f"Protocol {protocol}: {p.probe} probe, shares by {p.sampling}. Seeds {seeds}. {images}; "
-        f"brackets: 95 % bootstrap over {facts['bootstrap_unit']}. "
+        f"95 % intervals: bootstrap over {facts['bootstrap_unit']}. "
         f"Runs: {facts['fresh']} fresh, {facts['reference']} from the reference."
     )
 
@@ -157,8 +158,7 @@ def _write_below(fig: Figure, caption: str, note: str) -> None:
     """Caption and footer under the figure, which grows by their height; a second call replaces the first."""
     for text in [t for t in fig.texts if t.get_gid() == "below"]:
         text.remove()
-    height = getattr(fig, "height_above", fig.get_figheight())
-    fig.height_above = height
+    height = fig.height_above = getattr(fig, "height_above", fig.get_figheight())
     width = fig.get_figwidth()
     columns = int(width * 72 / (0.53 * NOTE))  # a letter is about 0.53 of the size wide
     blocks = [textwrap.fill(" ".join(part.split()), columns) for part in (caption, note)]
@@ -166,7 +166,13 @@ def _write_below(fig: Figure, caption: str, note: str) -> None:
     counts = [block.count("\n") + 1 for block in blocks]
     below = line * (sum(counts) + 1)
     fig.set_size_inches(width, height + below)
-    fig.get_layout_engine().set(rect=(0, below / (height + below), 1, height / (height + below)))
+    above = (0, below / (height + below), 1, height / (height + below))
+    if fig.axes[0].get_gid() == "page":  # a table places its text itself
+        fig.axes[0].set_position(above)
+    else:
+        fig.set_layout_engine("constrained", rect=above)
+        fig.draw_without_rendering()
+        fig.set_layout_engine("none")  # laid out once, not once a file
     y = (below - 0.3 * line) / (height + below)
     for block, count, colour in zip(blocks, counts, ("black", "0.35"), strict=True):
         fig.text(0.04 / width, y, block, va="top", size=NOTE, color=colour, linespacing=1.2, gid="below")

@@ -56,11 +56,14 @@ class Table:
         parts = []
         for title, frame in self.blocks.items():
             body = [" & ".join(row) + r" \\" for row in self.lines(title, strong=r"\textbf{{{}}}")]
+            title_row = f"\\multicolumn{{{2 + frame.shape[1]}}}{{c}}{{{title}}}" + r" \\"
             head = " & ".join(self.header(title)) + r" \\"
             opening = f"\\begin{{tabular}}{{ll{'r' * frame.shape[1]}}}"
-            rows = [f"% {title}", opening, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+            rows = [opening, r"\toprule", title_row, head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
             parts.append("\n".join(rows).replace(" %", r"\,\%").replace("_", r"\_"))
         return "\n\n".join(parts)
+
+    _repr_markdown_ = markdown  # how Jupyter shows it
 
     def draw(self) -> Figure:
         """The table as a figure, as wide as a journal page."""
@@ -95,14 +98,14 @@ def table(reduced: pd.DataFrame, metrics: list[str], rows: list[str], column: st
     return Table(blocks, best, bounds or {}, (heads[rows[0]], heads[rows[1]]), beside)
 
 
-def _rule(ax, y: float, right: float, weight: float = 0.5, left: float = 0.0) -> None:
+def _rule(ax, y: float, left: float, right: float, weight: float = 0.5) -> None:
     ax.plot([left, right], [y, y], color="black", linewidth=weight, clip_on=False)
 
 
 def _page(rows: float, columns: float):
     """An empty page of `rows` lines; y counts lines downwards."""
-    fig, ax = plt.subplots(figsize=(DOUBLE, rows * 0.112 + 0.05))
-    ax.set(xlim=(0, columns), ylim=(rows, 0))
+    fig = plt.figure(figsize=(DOUBLE, rows * 0.112 + 0.05))
+    ax = fig.add_axes((0, 0, 1, 1), gid="page", xlim=(-0.05, columns + 0.05), ylim=(rows, 0))
     ax.axis("off")
     return fig, ax
 
@@ -113,13 +116,13 @@ def _write_block(ax, table: Table, title: str, top: int, left: float, step: floa
     right = left + step * frame.shape[1]
     start = 0 if names else left + 0.15
     ax.text((left + right) / 2, top + 0.5, title, ha="center", va="center", weight="bold", size=size + 0.5)
-    _rule(ax, top + 1, right, left=start)
+    _rule(ax, top + 1, start, right)
     y, previous = top + 1, None
     for i, line in enumerate([table.header(title), *table.lines(title, point=table.beside)]):
         row = i - 1 - len(table.bounds.get(title, {}))
         group = frame.index[row][0] if row >= 0 else None
-        if row >= 0 and (row == 0 or group in APART) and group != previous:
-            _rule(ax, y, right, 0.25, start)
+        if row >= 0 and group != previous and (row == 0 or group in APART or table.beside):
+            _rule(ax, y, start, right, 0.3 if row == 0 or group in APART else 0.1)
         if names:
             ax.text(0.02, y + 0.5, line[0] if group is None or group != previous else "", va="center", size=size)
             ax.text(2.2, y + 0.5, line[1], va="center", size=size)
@@ -128,7 +131,7 @@ def _write_block(ax, table: Table, title: str, top: int, left: float, step: floa
             ax.text(left + step * (j + 1) - 0.05, y + 0.5, text, ha="right", va="center", size=size,
                     weight="bold" if bold else "normal")  # fmt: skip
         y, previous = y + 1, group
-    _rule(ax, y, right, left=start)
+    _rule(ax, y, start, right)
     return y
 
 

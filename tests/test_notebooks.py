@@ -1,0 +1,227 @@
+"""Notebooks keep to the skeleton, and are run only with parameters that they have."""
+
+import ast
+import json
+import re
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+from lib import notebooks, paths, stamps, study
+
+strip = notebooks.strip
+
+BOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+DRAWN = [book for book in BOOKS if book.stem in {a.notebook for a in study.ARTEFACTS.values()}]
+each = pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
+drawn = pytest.mark.parametrize("book", DRAWN, ids=lambda book: book.stem)
+
+
+def cells(book, kind="code"):
+    return [c for c in json.loads(book.read_text())["cells"] if c["cell_type"] == kind]
+
+
+def source(cell) -> str:
+    return "".join(cell["source"])
+
+
+def write(path, *sources, tags=("parameters",)):
+    """A small notebook; the first cell carries `tags`."""
+    made = [{"cell_type": "code", "id": f"c{i}", "metadata": {"tags": list(tags)} if i == 0 and tags else {},
+             "source": text, "outputs": [], "execution_count": None} for i, text in enumerate(sources)]  # fmt: skip
+    path.write_text(strip(json.dumps({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})))
+    return path
+
+
+# The skeleton
+
+
+def test_every_artefact_has_its_notebook():
+    assert study.artefacts() == list(study.ARTEFACTS)
+
+
+@each
+def test_committed_as_the_filter_leaves_it(book):
+    assert strip(book.read_text()) == book.read_text()
+
+
+@each
+def test_parameters_are_commented_literals(book):
+    assert notebooks.parameters(book)
+    (tagged,) = [c for c in cells(book) if "parameters" in c["metadata"].get("tags", ())]
+    assert all(re.search(r"  # \S", line) for line in tagged["source"])
+
+
+@each
+def test_cells_are_short(book):
+    lengths = [len(c["source"]) for c in cells(book)]
+    assert max(lengths) <= 25
+    assert statistics.median(lengths) <= 8
+
+
+@each
+def test_skeleton(book):
+    first = json.loads(book.read_text())["cells"][0]
+    assert first["cell_type"] == "markdown"
+    assert source(first).startswith("# ")
+    assert "`make " in source(first)
+    code = cells(book)
+    assert all(isinstance(n, ast.Import | ast.ImportFrom) for n in ast.parse(source(code[0])).body)
+    assert "parameters" in code[1]["metadata"]["tags"]
+    assert source(code[-1]).splitlines()[-1].startswith("report.save(")
+    assert not any(isinstance(n, ast.Import | ast.ImportFrom) for c in code[1:] for n in ast.walk(ast.parse(source(c))))
+
+
+@each
+def test_python_only(book):
+    for cell in cells(book):
+        ast.parse(source(cell))  # neither shell escapes nor magics parse
+        assert not re.search(r"\bos\.system|subprocess|get_ipython|/home/|/Users/", source(cell))
+
+
+@drawn
+def test_figures_need_no_torch(book):
+    command = f"import sys\n{source(cells(book)[0])}\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", command], cwd=paths.ROOT, check=True)
+
+
+@pytest.mark.parametrize("name", study.ARTEFACTS)
+def test_artefacts_give_parameters_that_exist(name):
+    artefact = study.ARTEFACTS[name]
+    notebooks.check(notebooks.find(artefact.notebook), artefact.parameters)
+    assert {"profile", "protocol", "methods", "seeds", "output"} <= set(
+        notebooks.parameters(notebooks.find(artefact.notebook))
+    )
+
+
+# Checked parameters: every mistake is told before a kernel starts
+
+
+@pytest.fixture
+def no_kernel(monkeypatch):
+    import papermill
+
+    def started(*_, **__):
+        raise AssertionError("a kernel was started")
+
+    monkeypatch.setattr(papermill, "execute_notebook", started)
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ({"protocl": "clean"}, "did you mean 'protocol'"),
+    ({"seeds": 42}, "'seeds' should be of type list"),
+    ({"profile": 1}, "'profile' should be of type str"),
+])  # fmt: skip
+def test_wrong_parameters(no_kernel, tmp_path, given, message):
+    with pytest.raises(ValueError, match=message):
+        notebooks.execute(notebooks.find("table1"), given, tmp_path / "copy.ipynb")
+
+
+@pytest.mark.parametrize(("tags", "text", "message"), [
+    ((), "a = 1", "0 cells tagged 'parameters'"),
+    (("parameters",), "a = 1 + b", "not a literal"),
+    (("parameters",), "import os", "not a literal"),
+])  # fmt: skip
+def test_untagged_or_computed_parameters(no_kernel, tmp_path, tags, text, message):
+    book = write(tmp_path / "book.ipynb", text, tags=tags)
+    with pytest.raises(notebooks.NotebookError, match=message):
+        notebooks.execute(book, {"a": 2}, tmp_path / "copy.ipynb")
+
+
+def test_a_whole_number_is_a_float():
+    notebooks.check(notebooks.find("train_one"), {"share": 1})
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("simclr", "simclr"), ("0.05", 0.05), ("['f1', 'recall']", ["f1", "recall"]), ("None", None), ("1e-3", 1e-3),
+])  # fmt: skip
+def test_literals(text, value):
+    assert notebooks.literal(text) == value
+
+
+@pytest.mark.parametrize(("command", "message"), [
+    (("run", "table1", "-p", "protocl", "clean"), "error: unknown parameter of table1.ipynb 'protocl': did you mean"),
+    (("run", "tabel1"), "error: unknown notebook 'tabel1': did you mean 'table1'?"),
+    (("render", "fig22"), "error: unknown artefact 'fig22': did you mean 'fig2'?"),
+])  # fmt: skip
+def test_mistakes_on_the_command_line_are_one_sentence(command, message):
+    done = subprocess.run(
+        [sys.executable, "-m", "lib.notebooks", *command], cwd=paths.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.splitlines()) == 1
+
+
+# Execution
+
+
+def test_a_failing_cell_names_its_error_and_the_copy(tmp_path):
+    book = write(tmp_path / "book.ipynb", "word = 'a'  # any", "raise RuntimeError(word)")
+    with pytest.raises(notebooks.NotebookError, match=r"RuntimeError: b .*copy\.ipynb"):
+        notebooks.execute(book, {"word": "b"}, tmp_path / "copy.ipynb")
+    assert (tmp_path / "copy.ipynb").exists()
+
+
+def test_the_filter_drops_outputs_and_keeps_the_rest(tmp_path):
+    book = json.loads(write(tmp_path / "book.ipynb", "a = 1  # é").read_text())
+    clean = json.dumps(book, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    book["cells"][0] |= {"outputs": [{"output_type": "stream", "name": "stdout", "text": ["1"]}], "execution_count": 3}
+    book["cells"][0]["metadata"]["collapsed"] = True
+    book["metadata"]["language_info"] = {"name": "python", "version": "3.12"}
+    assert strip(json.dumps(book)) == clean
+    assert strip("not a notebook") == "not a notebook"
+
+
+# Stamps
+
+
+def test_imports_are_followed():
+    found = {path.stem for path in stamps.modules("from lib import report")}
+    assert {"report", "study", "paths"} <= found
+    assert "trainers" not in {path.stem for path in stamps.modules("from lib import report, runs, study, tables")}
+
+
+@pytest.mark.parametrize(("before", "after", "same"), [
+    ("a = 1", "a = 1  # one", True),
+    ('"""Doc."""\na = 1', '"""Other."""\na = 1', True),
+    ("a = 1", "a = 2", False),
+])  # fmt: skip
+def test_comments_and_docstrings_do_not_count(tmp_path, before, after, same):
+    hashes = []
+    for text in (before, after):
+        (tmp_path / "module.py").write_text(text)
+        hashes.append(stamps.syntax(tmp_path / "module.py"))
+    assert (hashes[0] == hashes[1]) is same
+
+
+def test_why_an_artefact_is_out_of_date(workspace, monkeypatch):
+    monkeypatch.setattr(paths, "WORKSPACE", workspace)
+    stamp, now = workspace / "stamps" / "fig2.json", {"notebook": "a", "runs": "b"}
+    assert stamps.outdated(stamp, now) == "not rendered yet"
+    (workspace / "fig2.png").touch()
+    stamps.write(stamp, now, ["fig2.png"])
+    assert stamps.outdated(stamp, now) == ""
+    assert stamps.outdated(stamp, now | {"runs": "c"}) == "changed: runs"
+    (workspace / "fig2.png").unlink()
+    assert stamps.outdated(stamp, now) == "fig2.png is gone"
+    stamp.write_text("{")
+    assert stamps.outdated(stamp, now) == "not rendered yet"
+
+
+def test_one_failure_does_not_stop_the_others(workspace, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "WORKSPACE", workspace)
+    monkeypatch.setattr(stamps, "inputs", lambda artefact, given: {"runs": artefact})
+
+    def rendered(artefact, *_):
+        if artefact == "fig2":
+            raise notebooks.NotebookError("fig2: no")
+        return f"{artefact}: yes"
+
+    monkeypatch.setattr(notebooks, "_render", rendered)
+    assert notebooks.render(["fig2", "fig4"], "smoke") == 1
+    said = capsys.readouterr()
+    assert "fig4: yes" in said.out
+    assert "error: fig2: no" in said.err

@@ -1,0 +1,98 @@
+"""Stored scores read back as metrics, from runs made here or from the committed reference."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import datasets, metrics, paths, runs, study, trainers
+from lib.study import CLASSES
+
+
+@pytest.fixture
+def trained(store):
+    """A run made here: the cheapest there is."""
+    run = study.run("smoke", "random", "resnet18", 0.45, 42)
+    trainers.train(run)
+    return run
+
+
+def validation_scores(run, evaluation, probe):
+    scores = runs.load(run).scores
+    return scores[(scores["split"] == "val") & (scores["evaluation"] == evaluation) & (scores["probe"] == probe)]
+
+
+def test_collect_has_a_row_per_run_share_evaluation_and_probe(trained):
+    table = runs.collect("smoke")
+    assert len(table) == 6 * 3 * 2  # one run; natural and five shares; three evaluations; two probes
+    assert set(table["evaluation"]) == {"clean", "flip", "augmented"}
+    one = table[(table["evaluation"] == "clean") & (table["probe"] == "online") & table["validation_share"].isna()]
+    rows = validation_scores(trained, "clean", "online")
+    labels = runs.validation(runs.load(trained))[0].set_index("Filename").loc[rows["Filename"]]
+    expected = metrics.scores(rows["Defect"], rows["logit"] > 0, labels[list(CLASSES)])
+    for name, value in expected.items():
+        assert one[name].item() == pytest.approx(value)
+
+
+def test_the_two_protocols_reach_a_share_each_in_its_way(trained):
+    weighted, sampled = (runs.measure([trained], p, "imbalance") for p in ("clean", "paper"))
+    for table in (weighted, sampled):
+        assert set(table["validation_share"]) == {0.01, 0.02, 0.05, 0.15, 0.45}
+        assert (table["low"] <= table["value"] + 1e-9).all() and (table["value"] <= table["high"] + 1e-9).all()
+    recall = weighted[weighted["metric"] == "recall"]["value"]
+    assert recall.nunique() == 1  # weights change precision, never recall
+    auroc = weighted[weighted["metric"] == "auroc"]["value"]
+    assert auroc.max() - auroc.min() < 1e-9
+
+
+def test_subsampled_shares_are_those_of_the_sampler(trained):
+    stored = runs.load(trained)
+    table, _ = runs.validation(stored)
+    drawn = runs.draws(stored, evaluation="flip", probe="online", shares=[0.15], sampling="subsample", resamples=0)
+    subset = datasets.resample(table, 0.15, trained.data["seed"]).set_index("Filename")
+    rows = validation_scores(trained, "flip", "online").set_index("Filename")["logit"].loc[subset.index]
+    expected = metrics.scores(subset["Defect"], rows.to_numpy() > 0, subset[list(CLASSES)])
+    assert drawn["f1"][0, 0] == pytest.approx(expected["f1"])
+
+
+def test_a_missing_run_names_the_command_that_makes_it(store):
+    wanted = study.runs("fig2", "smoke")
+    with pytest.raises(runs.MissingRuns, match=r"30 of 30 runs are missing .*`make fig2 PROFILE=smoke` makes them"):
+        runs.require(wanted, "make fig2 PROFILE=smoke")
+    with pytest.raises(runs.MissingRuns, match=f"make run ID={wanted[0].id}"):
+        runs.load(wanted[0])
+
+
+def test_a_half_written_record_is_no_run(trained):
+    record = runs.folder(trained) / "run.json"
+    record.write_text(record.read_text()[:100])
+    assert runs.state(trained)[0] == "missing"
+
+
+def test_the_reference_stands_in_only_for_an_identical_run(trained, store, monkeypatch):
+    reference = store / "reference"
+    monkeypatch.setattr(paths, "REFERENCE", reference)
+    fresh = runs.measure([trained], "clean")
+    (reference / "smoke").mkdir(parents=True)
+    runs.folder(trained).rename(reference / "smoke" / trained.id)
+    table, _ = datasets.tables(trained.data, "val")
+    table.to_parquet(reference / "smoke" / "validation.parquet")
+    monkeypatch.setattr(paths, "DATA", store / "no data")  # a fresh clone: nothing drawn yet
+    stored = runs.load(trained)
+    assert stored.origin == "reference"
+    pd.testing.assert_frame_equal(fresh.drop(columns="origin"), runs.measure([trained], "clean").drop(columns="origin"))
+    assert runs.provenance([trained])["reference"] == 1
+    record = reference / "smoke" / trained.id / "run.json"
+    changed = json.loads(record.read_text())
+    changed["run"]["settings"]["epochs"] += 1
+    record.write_text(json.dumps(changed))
+    with pytest.raises(runs.MissingRuns):
+        runs.load(trained)
+
+
+def test_always_defect_bounds_f2ciw_by_the_classes_present(trained):
+    stored = runs.load(trained)
+    table, _ = runs.validation(stored)
+    always = metrics.scores(table["Defect"], np.ones(len(table)), table[list(CLASSES)])
+    assert runs.f2ciw_maximum(trained) == pytest.approx(always["f2ciw"])
