@@ -172,10 +172,6 @@ def _words(name: str) -> list[str]:
     return os.environ.get(name, "").replace(",", " ").split()
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m lib.notebooks")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -200,7 +196,9 @@ def main() -> int:
             execute(notebook, given, copy)
             print(f"{notebook.name}: executed copy in {copy}")
         else:
-            seeds, jobs = [int(s) for s in _words("SEEDS")], int(os.environ.get("JOBS") or _cores())
+            from lib import workers
+
+            seeds, jobs = [int(s) for s in _words("SEEDS")], int(os.environ.get("JOBS") or workers.cores())
             protocol = os.environ.get("PROTOCOL", "")
             return min(1, render(arguments.artefacts, profile, protocol, _words("METHODS"), seeds, jobs))
     except (ValueError, OSError) as error:

@@ -161,7 +161,7 @@ def _write_below(fig: Figure, caption: str, note: str) -> None:
     height = fig.height_above = getattr(fig, "height_above", fig.get_figheight())
     width = fig.get_figwidth()
     columns = int(width * 72 / (0.53 * NOTE))  # a letter is about 0.53 of the size wide
-    blocks = [textwrap.fill(" ".join(part.split()), columns) for part in (caption, note)]
+    blocks = [textwrap.fill(part.replace(" %", "\N{NO-BREAK SPACE}%"), columns) for part in (caption, note)]
     line = 1.35 * NOTE / 72
     counts = [block.count("\n") + 1 for block in blocks]
     below = line * (sum(counts) + 1)
@@ -201,10 +201,10 @@ def save(artefact: str, content: "Figure | Table", measured: pd.DataFrame, facts
     folder.mkdir(parents=True, exist_ok=True)
     note, path = footer(facts, protocol), folder / artefact
     fig = content if isinstance(content, Figure) else content.draw()
-    _write_below(fig, caption, note)
     png = {"dpi": DPI, "metadata": {"Software": None}}
     pdf = {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}}
     with plt.rc_context(STYLE):
+        _write_below(fig, caption, note)
         written = [_put(path.with_suffix(".png"), lambda p: fig.savefig(p, **png)),
                    _put(path.with_suffix(".pdf"), lambda p: fig.savefig(p, **pdf))]  # fmt: skip
     written.append(_put(path.with_suffix(".csv"), lambda p: measured.to_csv(p, index=False, float_format="%.6f")))

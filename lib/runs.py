@@ -39,11 +39,12 @@ def lock(run: Run) -> FileLock:
 
 
 @lru_cache
-def _tree(module: str) -> str:
+def syntax(path: Path) -> str:
     """Hash of a module's syntax tree without docstrings: comments and layout do not count."""
-    tree = ast.parse((paths.ROOT / "lib" / f"{module}.py").read_text())
+    tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
 
@@ -59,7 +60,7 @@ def inputs(run: Run) -> dict[str, str]:
     found = {"settings": hashlib.sha256(settings.encode()).hexdigest()[:12]}
     found["data"] = _identity(json.dumps(run.data, sort_keys=True))
     for module in (*SHARED, f"methods/{methods.CLASSES[run.method][0]}"):
-        found[f"lib/{module}.py"] = _tree(module)
+        found[f"lib/{module}.py"] = syntax(paths.ROOT / "lib" / f"{module}.py")
     return found
 
 

@@ -34,16 +34,6 @@ def _imports(source: str) -> set[Path]:
     return {f for f in files if f.exists()}
 
 
-def syntax(path: Path) -> str:
-    """Hash of a module's syntax tree without docstrings: a comment changes nothing."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:]
-    return _hash(ast.dump(tree))
-
-
 def _hash(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -65,7 +55,7 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     return {
         "notebook": _hash(source),
         "parameters": given,
-        "library": {p.relative_to(paths.ROOT).as_posix(): syntax(p) for p in sorted(modules(source))},
+        "library": {p.relative_to(paths.ROOT).as_posix(): runs.syntax(p) for p in sorted(modules(source))},
         "profile": _hash(study.profile(given["profile"])),
         "runs": _hash(runs.fingerprints(grid)),
     }

@@ -1,8 +1,8 @@
 """The study's grid: which runs exist, and which artefact needs which. Knows no torch.
 
-    >>> from lib import study
-    >>> [run.id for run in study.runs("table1", "mini")][:2]
-    ['supervised-resnet18-d01-s42', 'supervised-resnet18-d02-s42']
+>>> from lib import study
+>>> [run.id for run in study.runs("table1", "mini")][:2]
+['supervised-resnet18-d01-s42', 'supervised-resnet18-d02-s42']
 """
 
 import difflib

@@ -105,7 +105,7 @@ def _rule(ax, y: float, left: float, right: float, weight: float = 0.5) -> None:
 def _page(rows: float, columns: float):
     """An empty page of `rows` lines; y counts lines downwards."""
     fig = plt.figure(figsize=(DOUBLE, rows * 0.112 + 0.05))
-    ax = fig.add_axes((0, 0, 1, 1), gid="page", xlim=(-0.05, columns + 0.05), ylim=(rows, 0))
+    ax = fig.add_axes((0, 0, 1, 1), gid="page", xlim=(-0.05, columns + 0.05), ylim=(rows, -0.3))
     ax.axis("off")
     return fig, ax
 

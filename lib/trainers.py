@@ -36,7 +36,7 @@ Progress = Callable[[float, dict], None]  # fraction of the run done, latest row
 
 
 def device() -> str:
-    """"cuda" or "cpu": the machine's, or what DEVICE forces."""
+    """The machine's "cuda" or "cpu", or what DEVICE forces."""
     asked = os.environ.get("DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     if asked == "cuda" and not torch.cuda.is_available():
         raise ValueError("DEVICE=cuda, but torch finds no GPU here: unset DEVICE or install a CUDA build.")
@@ -99,12 +99,17 @@ class EpochEnd(Checkpoint):
         shuffled = views.uniforms(0, views.EVALUATION, np.arange(len(split.table)), SHUFFLE, 1)[:, 0]
         self.rows = np.sort(np.argsort(shuffled)[:FIXED])
 
+    def on_train_start(self, trainer: Trainer, method) -> None:
+        self.since = time.time()
+
     def on_train_epoch_end(self, trainer: Trainer, method) -> None:
         epoch, every = trainer.current_epoch + 1, self.run.settings["validate_every"]
         if epoch % every == 0 or epoch == trainer.max_epochs:
             method.history[-1] |= self.validate(method)
             method.train()
-        method.history[-1]["seconds"] = time.time() - trainer.started
+        now, before = time.time(), method.history[-2]["seconds"] if len(method.history) > 1 else 0.0
+        method.history[-1]["seconds"] = before + now - self.since  # of training, across interruptions
+        self.since = now
         beside = self.path.with_suffix(".writing")
         trainer.save_checkpoint(beside)
         beside.replace(self.path)
@@ -162,7 +167,6 @@ def train(run: Run, progress: Progress | None = None) -> Path:
         num_sanity_val_steps=0, default_root_dir=partial,
         callbacks=[EpochEnd(run, validation, checkpoint), *([Report(progress, steps)] if progress else [])],
     )  # fmt: skip
-    trainer.started = time.time()
     trainer.fit(method, batches, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=False)
 
     method.to(device())

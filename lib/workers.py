@@ -183,7 +183,7 @@ class Bar:
         spent = time.time() - self.started
         if self.done < 0.003 * self.total or spent < START_UP:
             return "measuring the pace"
-        return f"{(self.total - self.done) / self.done * spent / 60:.0f} min left"
+        return f"{max(0.0, self.total - self.done) / self.done * spent / 60:.0f} min left"
 
     def show(self, note: str = "") -> None:
         percent = min(100.0, 100 * self.done / max(self.total, 1e-9))

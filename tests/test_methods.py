@@ -129,7 +129,9 @@ def test_the_encoder_never_sees_masked_patches():
     other = VIEWS[0].clone()
     other[:, :, :16, :16] = 9.0  # patch 1, masked
     other[:, :, 16:, :] = -9.0  # patches 3 and 4, masked
-    torch.testing.assert_close(model.backbone.encode(VIEWS[0], idx_keep=keep), model.backbone.encode(other, idx_keep=keep))
+    torch.testing.assert_close(
+        model.backbone.encode(VIEWS[0], idx_keep=keep), model.backbone.encode(other, idx_keep=keep)
+    )
 
 
 def test_mae_as_released_trains_nothing_but_its_probe_on_masked_images():

@@ -96,10 +96,10 @@ def test_a_change_of_settings_or_code_makes_a_run_stale(simclr, monkeypatch):
     run = simclr.run
     assert runs.state(run) == ("complete", "")
     assert runs.state(replace(run, settings=run.settings | {"temperature": 0.5}))[0] == "stale"
-    tree = runs._tree
-    monkeypatch.setattr(runs, "_tree", lambda m: "changed" if m == "methods/byol" else tree(m))
+    syntax = runs.syntax
+    monkeypatch.setattr(runs, "syntax", lambda path: "changed" if path.stem == "byol" else syntax(path))
     assert runs.state(run)[0] == "complete"  # BYOL's file is not SimCLR's
-    monkeypatch.setattr(runs, "_tree", lambda m: "changed" if m == "methods/simclr" else tree(m))
+    monkeypatch.setattr(runs, "syntax", lambda path: "changed" if path.stem == "simclr" else syntax(path))
     assert runs.state(run) == ("stale", "changed since: lib/methods/simclr.py")
 
 

@@ -49,7 +49,7 @@ def test_a_dead_worker_is_replaced_and_failures_do_not_stop_the_others(workspace
 
 def test_two_processes_do_not_train_the_same_run(workspace):
     held = runs.try_lock(TODO[0])
-    other = "from lib import runs, study; print(runs.try_lock(study.parse('smoke', '%s')))" % TODO[0].id
+    other = f"from lib import runs, study; print(runs.try_lock(study.parse('smoke', '{TODO[0].id}')))"
     tried = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, cwd=paths.ROOT, check=True)
     assert tried.stdout.strip() == "None"
     held.release()
