@@ -62,7 +62,7 @@ $(LOCKED):
 	python3 -m venv .venv
 	.venv/bin/python -m pip install --quiet $(shell grep '^uv==' requirements.txt)
 	grep -vE '$(if $(filter cpu,$(TORCH_BACKEND)),^(nvidia|cuda|triton)-?,^$$)' requirements.txt > .venv/requirements.txt
-	.venv/bin/python -m uv pip install --python .venv/bin/python -r .venv/requirements.txt $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
+	.venv/bin/python -m uv pip install --compile-bytecode --python .venv/bin/python -r .venv/requirements.txt $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
 	.venv/bin/python -m uv pip install --python .venv/bin/python --no-deps -e .
 	@git rev-parse --git-dir >/dev/null 2>&1 && git config filter.notebook.clean '$(PY) -m lib.notebooks strip' || true
 	@rm -f .venv/.locked-* && touch $@
