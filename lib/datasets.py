@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 from PIL import Image, UnidentifiedImageError
-from sklearn.model_selection import train_test_split
 
 from lib import paths, simulate
 from lib.study import CLASSES
@@ -97,6 +96,8 @@ def stratified_fraction(table: pd.DataFrame, fraction: float, seed: int) -> pd.D
     """
     if fraction == 1:
         return table
+    from sklearn.model_selection import train_test_split  # slow to import, and only a real table's fraction needs it
+
     pattern = patterns(table)
     values, counts = np.unique(pattern, return_counts=True)
     often = np.isin(pattern, values[counts > 1])

@@ -68,6 +68,7 @@ def _block(seed: int, split: str, block: int, share: float) -> tuple[int, ...]:
     return tuple(int(i) for i in _rng(seed, split, "block", block).permutation(numbers))
 
 
+@functools.lru_cache(maxsize=1 << 16)  # the table asks, then the drawing
 def classes_of(seed: int, split: str, index: int, defect_share: float = 0.472) -> tuple[str, ...]:
     """Defect classes of a frame: the main one first; empty when normal. 0.472 is Sewer-ML's natural share."""
     number = _block(seed, split, index // BLOCK, defect_share)[index % BLOCK]

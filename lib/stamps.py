@@ -6,13 +6,15 @@ Inputs are hashed by content, because git resets the times of files.
 import ast
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from lib import paths, study
 
 
-def modules(source: str) -> set[Path]:
+@lru_cache
+def modules(source: str) -> frozenset[Path]:
     """The files of `lib` that Python code imports, directly or through one another."""
     found: set[Path] = set()
     waiting = [source]
@@ -20,7 +22,7 @@ def modules(source: str) -> set[Path]:
         for path in _imports(waiting.pop()) - found:
             found.add(path)
             waiting.append(path.read_text())
-    return found
+    return frozenset(found)
 
 
 def _imports(source: str) -> set[Path]:

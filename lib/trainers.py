@@ -139,12 +139,12 @@ class Report(Callback):
         self.progress(0.9 * trainer.global_step / self.steps, latest)  # scoring takes about a tenth
 
 
-def train(run: Run, progress: Progress | None = None) -> Path:
+def train(run: Run, progress: Progress | None = None, store: Path | None = None) -> Path:
     """Train, score and store `run`; resume where a checkpoint of the same fingerprint lies. Returns its folder.
 
-    The caller holds the run's lock (`lib.runs.lock`). Raises DataError for data that are not what they should be.
+    `store` is where run directories lie, the profile's own unless given. The caller holds the run's lock (`lib.runs.lock`). Raises DataError for data that are not what they should be.
     """
-    final = runs.folder(run)
+    final = store / run.id if store else runs.folder(run)
     partial = final.with_name(final.name + ".partial")
     began = time.time()
     chosen = _begin(run, partial)

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from lib import notebooks, paths, stamps, study
+from lib import notebooks, paths, runs, stamps, study
 
 strip = notebooks.strip
 
@@ -190,10 +190,9 @@ def test_imports_are_followed():
     ("a = 1", "a = 2", False),
 ])  # fmt: skip
 def test_comments_and_docstrings_do_not_count(tmp_path, before, after, same):
-    hashes = []
-    for text in (before, after):
-        (tmp_path / "module.py").write_text(text)
-        hashes.append(stamps.syntax(tmp_path / "module.py"))
+    for name, text in (("before", before), ("after", after)):
+        (tmp_path / f"{name}.py").write_text(text)
+    hashes = [runs.syntax(tmp_path / f"{name}.py") for name in ("before", "after")]
     assert (hashes[0] == hashes[1]) is same
 
 
