@@ -12,7 +12,7 @@ LOCKED := .venv/.locked-$(shell cat requirements.txt pyproject.toml | cksum | cu
 ENV := $(if $(PYTHON),,$(LOCKED))
 
 .DEFAULT_GOAL := help
-.PHONY: help replicate test $(ARTEFACTS) run explain data notebook lab lint lock clean
+.PHONY: help replicate test $(ARTEFACTS) run explain data notebook lab reference simulator lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[^\t#].*:.*## / { sub(/\$$\(ARTEFACTS\)/, "$(ARTEFACTS)", $$1); printf "  %-36s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,12 @@ notebook: $(ENV)  ## any notebook: make notebook NB=train_one ARGS="-p method si
 
 lab: $(ENV)  ## JupyterLab on the notebooks
 	$(PY) -m jupyter lab notebooks
+
+reference: $(ENV)  ## renew results/reference, figures/ and the README's numbers from complete mini runs
+	$(PY) -m lib.reference
+
+simulator: $(ENV)  ## measure the criteria on which the simulated frames were frozen
+	$(PY) -m benchmarks.simulator
 
 lint: $(ENV)  ## ruff on modules, tests and notebooks
 	$(PY) -m ruff check .

@@ -168,10 +168,6 @@ def _failure(error: object) -> int:
     return 1
 
 
-def _words(name: str) -> list[str]:
-    return os.environ.get(name, "").replace(",", " ").split()
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m lib.notebooks")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -198,9 +194,8 @@ def main() -> int:
         else:
             from lib import workers
 
-            seeds, jobs = [int(s) for s in _words("SEEDS")], int(os.environ.get("JOBS") or workers.cores())
-            protocol = os.environ.get("PROTOCOL", "")
-            return min(1, render(arguments.artefacts, profile, protocol, _words("METHODS"), seeds, jobs))
+            jobs, protocol = int(os.environ.get("JOBS") or workers.cores()), os.environ.get("PROTOCOL", "")
+            return min(1, render(arguments.artefacts, profile, protocol, **workers.chosen(), jobs=jobs))
     except (ValueError, OSError) as error:
         return 2 * _failure(error)
     except RuntimeError as error:

@@ -118,8 +118,10 @@ def reference(run: Run) -> Path | None:
     return path if same else None
 
 
-def load(run: Run) -> Stored:
-    """The run made here, or the identical one of the reference. Raises MissingRuns."""
+def load(run: Run | Stored) -> Stored:
+    """The run made here, or the identical one of the reference; a Stored is returned as it is. Raises MissingRuns."""
+    if isinstance(run, Stored):
+        return run
     if state(run)[0] == "complete" or (run.profile == "paper" and state(run)[0] == "stale"):
         return Stored(run, folder(run), "fresh")
     path = reference(run)
@@ -203,7 +205,28 @@ def draws(stored: Stored, *, evaluation: str, probe: str, shares, sampling: str,
     )  # fmt: skip
 
 
-def measure(wanted: list[Run], protocol: str = "clean", reading: str = "table", resamples: int | None = None):
+def difference(
+    ours: list[Run | Stored], theirs: list[Run | Stored], metric: str = "f1", protocol: str = "clean"
+) -> dict:
+    """Paired difference of two systems at the natural share, each the mean over its runs (seeds).
+
+    Keys estimate, low, high, p: 95 % bootstrap interval over the same resamples of videos for both.
+    """
+    rule = study.PROTOCOLS[study.nearest(protocol, study.PROTOCOLS, "protocol")]
+    resamples = study.profile(load(ours[0]).run.profile)["draws"]
+    means = [
+        np.mean([
+            draws(load(run), evaluation=rule.table, probe=rule.probe, shares=[None], sampling=rule.sampling,
+                  resamples=resamples)[metric][0]
+            for run in side
+        ], axis=0)
+        for side in (ours, theirs)
+    ]  # fmt: skip
+    values = (float(v) for v in metrics.paired_difference(*means))
+    return dict(zip(("estimate", "low", "high", "p"), values, strict=True))
+
+
+def measure(wanted: list[Run | Stored], protocol: str = "clean", reading: str = "table", resamples: int | None = None):
     """A row per run x validation share x metric, with a 95 % bootstrap interval.
 
     `reading` "table": the natural share, as Table 1; "imbalance": the five shares. Columns run, method, backbone,
@@ -212,9 +235,9 @@ def measure(wanted: list[Run], protocol: str = "clean", reading: str = "table", 
     rule = study.PROTOCOLS[study.nearest(protocol, study.PROTOCOLS, "protocol")]
     rows = []
     for run in wanted:
-        p = study.profile(run.profile)
-        shares = [None] if reading == "table" else p["validation_shares"]
         stored = load(run)
+        p = study.profile(stored.run.profile)
+        shares = [None] if reading == "table" else p["validation_shares"]
         found = draws(
             stored, evaluation=rule.table if reading == "table" else rule.imbalance, probe=rule.probe, shares=shares,
             sampling=rule.sampling, resamples=p["draws"] if resamples is None else resamples,
@@ -260,7 +283,7 @@ def collect(profile: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def provenance(wanted: list[Run]) -> dict:
+def provenance(wanted: list[Run | Stored]) -> dict:
     """What a footer says of these runs: data, profile, seeds, sizes, and how many are fresh or from the reference."""
     stored = [load(run) for run in wanted]
     first = stored[0]

@@ -142,7 +142,8 @@ class Report(Callback):
 def train(run: Run, progress: Progress | None = None, store: Path | None = None) -> Path:
     """Train, score and store `run`; resume where a checkpoint of the same fingerprint lies. Returns its folder.
 
-    `store` is where run directories lie, the profile's own unless given. The caller holds the run's lock (`lib.runs.lock`). Raises DataError for data that are not what they should be.
+    `store` is where run directories lie, the profile's own unless given. The caller holds the run's lock
+    (`lib.runs.lock`). Raises DataError for data that are not what they should be.
     """
     final = store / run.id if store else runs.folder(run)
     partial = final.with_name(final.name + ".partial")

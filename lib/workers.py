@@ -64,20 +64,23 @@ def cost(run: Run) -> float:
     return (images * run.settings["epochs"] * PASSES[run.method] + scoring) * (run.px / 64) ** 2
 
 
-def wanted(names: list[str], profile: str) -> list[Run]:
-    """The runs behind these artefacts (default: all that have a notebook), each once, METHODS and SEEDS applied."""
-    methods = _listed("METHODS")
-    seeds = _listed("SEEDS")
+def chosen() -> dict[str, list | None]:
+    """METHODS and SEEDS of the environment, separated by commas or blanks, as arguments of `study.runs`.
+
+    Raises ValueError for a seed that is not a whole number; `study.runs` refuses unknown methods.
+    """
+    methods, seeds = (os.environ.get(name, "").replace(",", " ").split() or None for name in ("METHODS", "SEEDS"))
     if seeds and not all(s.isdigit() for s in seeds):
         raise ValueError(f"SEEDS={os.environ['SEEDS']}: seeds are whole numbers, separated by commas.")
+    return {"methods": methods, "seeds": seeds and [int(s) for s in seeds]}
+
+
+def wanted(names: list[str], profile: str) -> list[Run]:
+    """The runs behind these artefacts (default: all that have a notebook), each once, METHODS and SEEDS applied."""
     found: dict[str, Run] = {}
     for name in names or study.artefacts():
-        found |= {r.id: r for r in study.runs(name, profile, methods=methods, seeds=seeds and [int(s) for s in seeds])}
+        found |= {r.id: r for r in study.runs(name, profile, **chosen())}
     return list(found.values())
-
-
-def _listed(variable: str) -> list[str] | None:
-    return os.environ.get(variable, "").replace(",", " ").split() or None
 
 
 def pending(among: list[Run], force: bool) -> list[Run]:
