@@ -12,7 +12,7 @@ LOCKED := .venv/.locked-$(shell cat requirements.txt pyproject.toml | cksum | cu
 ENV := $(if $(PYTHON),,$(LOCKED))
 
 .DEFAULT_GOAL := help
-.PHONY: help replicate test $(ARTEFACTS) run explain data notebook lab reference simulator lint lock clean
+.PHONY: help replicate test $(ARTEFACTS) run explain data notebook lab redraw reference simulator lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[^\t#].*:.*## / { sub(/\$$\(ARTEFACTS\)/, "$(ARTEFACTS)", $$1); printf "  %-36s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ test: $(ENV)  ## every test, the smoke replication included
 $(ARTEFACTS): $(ENV)  ## that table or figure alone: its missing runs, its notebook
 	$(PY) -m lib.workers run $@
 	$(PY) -m lib.notebooks render $@
+
+redraw: $(ENV)  ## tables and figures without training: from runs made here, else from the committed reference
+	$(PY) -m lib.notebooks render $(ARTEFACT)
 
 run: $(ENV)  ## one training: make run ID=simclr-resnet18-d45-s42
 	$(PY) -m lib.workers run --id $(ID)

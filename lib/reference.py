@@ -78,10 +78,11 @@ def _read(path: str) -> str:
 def filled(readme: str) -> str:
     """The README's text with its generated parts renewed from the committed reference."""
     for name, content in (("results", results()), ("times", times())):
-        block = f"<!-- {name}: generated -->\n{content}\n<!-- /{name} -->"
-        readme, found = re.subn(rf"<!-- {name}: generated -->.*?<!-- /{name} -->", lambda _: block, readme, flags=re.S)
-        if found != 1:
-            raise ValueError(f"README.md has {found} places for '{name}', expected one.")
+        start, end = f"<!-- {name}: generated -->", f"<!-- /{name} -->"
+        parts = re.split(f"{start}.*?{end}", readme, flags=re.S)
+        if len(parts) != 2:
+            raise ValueError(f"README.md has {len(parts) - 1} places for '{name}', expected one.")
+        readme = f"{parts[0]}{start}\n{content}\n{end}{parts[1]}"
     return readme
 
 
@@ -135,8 +136,8 @@ def times() -> str:
     """How long the reference took, and on what."""
     facts = json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text())
     return (
-        f"The {facts['runs']} trainings of `{PROFILE}` took {facts['wall_minutes']:.0f} minutes on {facts['cores']} cores "
-        f"({facts['processor']}, precision {facts['precision']}), {facts['core_minutes']:.0f} core-minutes; a CPU with "
+        f"The {facts['runs']} trainings of `{PROFILE}` took {facts['wall_minutes']:.0f} minutes on "
+        f"{facts['cores']} cores ({facts['processor']}, precision {facts['precision']}), {facts['core_minutes']:.0f} core-minutes; a CPU with "
         "native bf16 is faster. The first command also installs about 6 GB of packages (CUDA's among them on Linux)."
     )
 
