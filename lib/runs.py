@@ -111,11 +111,10 @@ class Stored:
 
 
 def reference(run: Run) -> Path | None:
-    """The committed run, if its Run is identical; None else."""
+    """The committed run, if it was made from the same Run, data and code; None else."""
     path = paths.REFERENCE / run.profile / run.id
     record = _record(path)
-    same = record is not None and record["run"] == json.loads(json.dumps(run.resolved()))
-    return path if same else None
+    return path if record is not None and record["inputs"] == inputs(run) else None
 
 
 def load(run: Run | Stored) -> Stored:
