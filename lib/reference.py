@@ -137,8 +137,9 @@ def times() -> str:
     facts = json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text())
     return (
         f"The {facts['runs']} trainings of `{PROFILE}` took {facts['wall_minutes']:.0f} minutes on "
-        f"{facts['cores']} cores ({facts['processor']}, precision {facts['precision']}), {facts['core_minutes']:.0f} "
-        "core-minutes; a CPU with native bf16 is faster. The first command also installs about 6 GB of packages (CUDA's among them on Linux)."
+        f"{facts['cores']} cores ({facts['processor']}, precision {facts['precision']}), "
+        f"{facts['core_minutes']:.0f} core-minutes; a CPU with native bf16 is faster. "
+        "The first command also installs about 6 GB of packages (CUDA's among them on Linux)."
     )
 
 
