@@ -7,12 +7,16 @@ RGB in 0..1, and images planar (3, h, w) until the camera: NumPy broadcasts plan
 
 import functools
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from lib.textures import TILE, sample
+
 Array = np.ndarray
-TILE = 256  # texels of a noise tile, which wraps once around the pipe
+DARK = (0.05, 0.045, 0.04)  # a void
+CRUST = (0.80, 0.75, 0.62)  # lime, mortar, a broken edge
 GREY = np.float32([0.60, 0.54, 0.445])  # the muted beige of Sewer-ML: its mean colour is (.523, .453, .345)
 # tint, mottling, grain, gloss: materials differ by surface, hardly by colour (colour must not name the video)
 MATERIALS = {
@@ -20,42 +24,6 @@ MATERIALS = {
     "clay": ((1.03, 0.99, 0.965), 0.15, 0.07, 0.55),
     "plastic": ((0.985, 1.005, 1.02), 0.09, 0.04, 0.90),
 }
-
-
-@functools.lru_cache
-def tile(kind: str) -> Array:
-    """Unit-variance noise, periodic over TILE, padded by 2: `cloud` (stains), `grain` (fine), `stones` (domes)."""
-    rng = np.random.default_rng(len(kind))  # fixed: a texture, not a draw
-    if kind == "stones":
-        return np.pad(_standard(_stones(rng)), ((0, 2), (0, 2)), "wrap")
-    f = np.hypot(*np.meshgrid(np.fft.fftfreq(TILE) * TILE, np.fft.rfftfreq(TILE) * TILE, indexing="ij"))
-    f[0, 0] = np.inf
-    band = {"cloud": f**-1.7, "grain": f**-0.9 * (f > 6)}[kind]
-    noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((TILE, TILE))) * band)
-    return np.pad(_standard(noise), ((0, 2), (0, 2)), "wrap")
-
-
-def _standard(x: Array) -> Array:
-    return np.float32((x - x.mean()) / x.std())
-
-
-def _stones(rng, n: int = 22) -> Array:
-    """Packed stones (TILE, TILE): domes about jittered grid points, sizes and tones of their own, dark between."""
-    points = (np.stack(np.mgrid[:n, :n], -1).reshape(-1, 2) + rng.uniform(0, 1, (n * n, 2))) * (TILE / n)
-    radius, tone = rng.uniform(0.5, 1.0, n * n) * TILE / n, rng.uniform(0.55, 1.0, n * n)
-    top = np.zeros((TILE, TILE))
-    for (y, x), r, t in zip(points, radius, tone, strict=True):
-        i, j = (np.arange(int(c - r), int(c + r) + 2) for c in (y, x))
-        dome = t * np.sqrt(np.clip(1 - (np.square(i - y)[:, None] + np.square(j - x)) / (r * r), 0, 1))
-        here = np.ix_(i % TILE, j % TILE)
-        top[here] = np.maximum(top[here], dome)
-    return top
-
-
-def sample(kind: str, u: Array, v: Array) -> Array:
-    """A noise tile at texel coordinates, periodic, bilinear. (cv2's own wrapping takes four times as long.)"""
-    u, v = u - TILE * np.floor(u * np.float32(1 / TILE)), v - TILE * np.floor(v * np.float32(1 / TILE))
-    return cv2.remap(tile(kind), u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR)
 
 
 def ramp(x: Array, width: Array | float = 1.0) -> Array:
@@ -71,6 +39,15 @@ def bell(x: Array) -> Array:
 def shifted(mask: Array, right: float, down: float) -> Array:
     """A mask moved by so many pixels, nothing coming in at the edges: shadows and lips."""
     return cv2.warpAffine(mask, np.float32([[1, 0, right], [0, 1, down]]), mask.shape[::-1])
+
+
+@dataclass
+class Spot:
+    """A place on the wall: clock angle, depth, and the depth of the frame's first joint."""
+
+    phi: float
+    z: float
+    joint: float
 
 
 @functools.lru_cache(maxsize=8)
@@ -114,20 +91,21 @@ class Scene:
             self.relief += inward
         self.beyond = np.zeros(size, np.float32)  # what is seen of the pipe behind the step
         self.jump = np.zeros(size, np.float32)  # depth hidden by the near pipe's rim
+        over_face = 0.0
         if step:
             at, length, centre, radius = step
             x1, y1 = self.at(at + length)
             r = np.hypot(x1 - centre[0], y1 - centre[1])
             past = self.z > at
             self.face = past * ramp(r - radius, 1.5 * self.zoom * (at + length) / self.scale)
-            self.depth_of_face = past * (r > radius) * (1 - r) * 0.8  # texture runs on over the face
+            over_face = past * (r > radius) * (1 - r) * 0.8  # texture runs on over the face
             far = np.maximum(self._depth(centre, radius), at + length)
             self.beyond = past * (1 - self.face)
             self.jump = self.beyond * np.maximum(far - self.z, 0)
             slant = at + length * np.clip((1 - np.hypot(*self.at(at))) / max(1 - radius, 0.05), 0, 1)
             self.z = np.where(past, np.where(r > radius, slant, far), self.z)
         self.phi = self._clock(self.z)
-        self.along = self.z + (self.depth_of_face if step else 0.0)
+        self.along = self.z + over_face
         self.pixel = self.zoom / self.scale * self.z  # world size of a pixel across the line of sight
         drop = (self.water_y - oy) / np.maximum(self.slope[1], 1e-3)
         self.water = ramp(self.z - drop, 0.04 * self.z) * (self.slope[1] > 0) if water else np.zeros(size, np.float32)
@@ -190,13 +168,9 @@ class Scene:
         t *= (np.maximum(half, 0.3) / (np.hypot(t[..., 0], t[..., 1]) + 1e-6))[..., None]
         side = np.stack([-t[..., 1], t[..., 0]], -1)
         left, right = np.clip(16 * (p + side), -32000, 32000), np.clip(16 * (p - side), -32000, 32000)
-        quads = (
-            np.rint(np.stack([left[:, :-1], left[:, 1:], right[:, 1:], right[:, :-1]], 2))
-            .astype(np.int32)
-            .reshape(-1, 4, 2)
-        )
+        quads = np.stack([left[:, :-1], left[:, 1:], right[:, 1:], right[:, :-1]], 2).reshape(-1, 4, 2)
         canvas = np.zeros(self.size, np.uint8)
-        for quad in quads:  # 4 fractional bits
+        for quad in np.rint(quads).astype(np.int32):  # 4 fractional bits
             cv2.fillConvexPoly(canvas, quad, 255, cv2.LINE_AA, 4)
         return canvas * np.float32(min(1.0, 0.35 + half.mean()) / 255)
 
@@ -204,6 +178,17 @@ class Scene:
         """World points (n, 3) on the wall."""
         phi, z = np.broadcast_arrays(np.float32(phi), np.float32(z))
         return np.stack([radius * np.sin(phi), -radius * np.cos(phi), z], -1).astype(np.float32)
+
+    def seam(self, rng, phi, z, heading, length, width, wobble=0.17):
+        """Mask of a tapering, wandering line on the wall: a heading is 0 round the pipe and pi / 2 along it."""
+        n = 14
+        turn = np.zeros(n)
+        for i in range(1, n):  # correlated turns
+            turn[i] = 0.5 * turn[i - 1] + wobble * rng.standard_normal()
+        turn = heading + np.cumsum(turn)
+        z = np.maximum(z + np.cumsum(np.sin(turn)) * length / n, 0.55)
+        p = self.wall(phi + np.cumsum(np.cos(turn)) * length / n, z)
+        return self.stroke(p, width * np.sqrt(np.linspace(1, 0.12, n))) * self.dry
 
     def surface(self, material, shift, amount=1.0):
         """Albedo of a wall material (3, h, w)."""

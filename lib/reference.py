@@ -6,7 +6,6 @@ A number in the README is generated here, never typed; tests hold the README aga
 """
 
 import json
-import os
 import platform
 import re
 import shutil
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib import datasets, metrics, paths, report, runs, study
+from lib import datasets, metrics, paths, report, runs, study, workers
 from lib.study import CLASSES
 
 PROFILE = "mini"  # the one profile whose results are committed
@@ -54,18 +53,13 @@ def renew() -> None:
 
 
 def _provenance(wanted: list[study.Run]) -> dict:
-    """The machine, and how long the runs took on it: from the first run's start to the last one's end."""
-    ends = [(runs.folder(run) / "run.json").stat().st_mtime for run in wanted]
-    seconds = [runs.load(run).record["total_seconds"] for run in wanted]
-    starts = [end - spent for end, spent in zip(ends, seconds, strict=True)]
+    """The machine, and how long the runs took on it, one thread each."""
+    records = [runs.load(run).record for run in wanted]
     model = re.search(r"model name\s*: (.*)", _read("/proc/cpuinfo"))
-    first = runs.load(wanted[0]).record
     return {
         "processor": model[1].strip() if model else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "precision": first["precision"], "device": first["device"], "versions": first["versions"],
-        "runs": len(wanted), "wall_minutes": round((max(ends) - min(starts)) / 60, 1),
-        "core_minutes": round(sum(seconds) / 60, 1),
+        "cores": workers.cores(), "precision": records[0]["precision"], "versions": records[0]["versions"],
+        "runs": len(records), "core_minutes": round(sum(r["total_seconds"] for r in records) / 60, 1),
     }  # fmt: skip
 
 
@@ -135,10 +129,11 @@ def _differences(stored: list[runs.Stored]) -> list[str]:
 def times() -> str:
     """How long the reference took, and on what."""
     facts = json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text())
+    minutes = facts["core_minutes"]
     return (
-        f"The {facts['runs']} trainings of `{PROFILE}` took {facts['wall_minutes']:.0f} minutes on "
-        f"{facts['cores']} cores ({facts['processor']}, precision {facts['precision']}), "
-        f"{facts['core_minutes']:.0f} core-minutes; a CPU with native bf16 is faster. "
+        f"The {facts['runs']} trainings of `{PROFILE}` took {minutes:.0f} core-minutes, so about "
+        f"{minutes / facts['cores']:.0f} minutes on the {facts['cores']} cores at hand ({facts['processor']}, precision "
+        f"{facts['precision']}); a CPU with native bf16 is faster. "
         "The first command also installs about 6 GB of packages (CUDA's among them on Linux)."
     )
 

@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from lib.defects import DRAW, SHAPE, Spot
-from lib.pipe import MATERIALS, Scene, bell, ramp
+from lib import camera, clutter
+from lib.defects import DRAW, SHAPE
+from lib.pipe import MATERIALS, Scene, Spot
 from lib.study import CLASSES
 
 VERSION = 1  # bump when any pixel or label changes: it is part of the data's identity
@@ -74,9 +75,8 @@ def classes_of(seed: int, split: str, index: int, defect_share: float = 0.472) -
     number = _block(seed, split, index // BLOCK, defect_share)[index % BLOCK]
     if number < 0:
         return ()
-    u = (
-        number * 0.6180339887 + _rng(seed, split, "classes").random()
-    ) % 1  # golden-ratio steps: every class on quota in any run
+    # golden-ratio steps: every class on quota in any run
+    u = (number * 0.6180339887 + _rng(seed, split, "classes").random()) % 1
     names, edges = list(MAIN), np.cumsum(list(MAIN.values()))
     found = [names[min(int(np.searchsorted(edges / edges[-1], u, "right")), len(names) - 1)]]
     rng = _rng(seed, split, "more", index)
@@ -112,40 +112,6 @@ def _video(seed: int, split: str, number: int) -> dict:
         "text": f"{rng.integers(1000, 9999)}-{rng.integers(10, 99)}", "corner": int(rng.integers(4)),
         "ink": int(u(185, 250)), "start": u(0, 60),
     }  # fmt: skip
-
-
-def _clutter(s: Scene, rng, joint):
-    """What is in frames with and without defects and is none: stains, drips, hair lines, soft shadows, highlights."""
-    for _ in range(rng.integers(1, 5)):
-        phi, z = rng.uniform(-2.2, 2.2), rng.uniform(1.0, 2.4)
-        a, b = s.local(z, phi)
-        kind = rng.integers(7)
-        if kind == 0:  # stain, dark or pale
-            oval = np.square(a / rng.uniform(0.3, 0.8)) + np.square(b / rng.uniform(0.3, 0.8))
-            edge = 1 - oval + 0.5 * s.noise("cloud", rng.uniform(0, 99), 2)
-            colour = ((0.30, 0.25, 0.18), (0.74, 0.69, 0.58), (0.42, 0.33, 0.22))[rng.integers(3)]
-            s.paint(ramp(edge - 0.2, rng.uniform(0.3, 0.9)), colour, rng.uniform(0.25, 0.7))
-        elif kind == 1:  # dried drips below the joint
-            side = 1 if phi >= 0 else -1
-            lane = bell((s.z - joint - 0.1) / 0.22 + 0.3 * s.noise("cloud", rng.uniform(0, 99)))
-            colour = ((0.34, 0.29, 0.21), (0.76, 0.72, 0.63))[rng.integers(2)]
-            s.paint(lane * ramp(a * side, 0.4) * ramp(1.2 - np.abs(a), 0.5), colour, rng.uniform(0.25, 0.6))
-        elif kind == 2:  # scratch of the crawler or a mould line: straight, of even width, along the pipe
-            n = 8
-            p = s.wall(phi + np.linspace(0, rng.uniform(-0.05, 0.05), n), np.linspace(0.7, rng.uniform(1.6, 4), n))
-            colour = ((0.2, 0.17, 0.13), (0.8, 0.76, 0.66))[rng.integers(2)]
-            s.paint(s.stroke(p, np.full(n, 0.025)), colour, rng.uniform(0.2, 0.6))
-        elif kind == 3:  # shadow
-            s.shade *= 1 - rng.uniform(0.25, 0.65) * bell(np.hypot(a, b / 1.3) / rng.uniform(0.35, 0.7))
-        elif kind == 4:  # blot of tar or soot: as dark as a hole, but flat
-            e = np.hypot(a, b / 1.2) / rng.uniform(0.12, 0.32) + 0.15 * s.noise("cloud", rng.uniform(0, 99), 2)
-            s.paint(ramp(1 - e, rng.uniform(0.3, 0.7)), (0.15, 0.125, 0.10), rng.uniform(0.35, 0.9))
-        elif kind == 5:  # wet highlight
-            e = np.hypot(a / rng.uniform(0.05, 0.25), b / rng.uniform(0.2, 0.5))
-            s.shine += rng.uniform(0.15, 0.5) * bell(e + 0.2 * s.noise("stones", rng.uniform(0, 99), 2))
-        else:  # dark film above the water
-            low = np.abs(s.phi) - rng.uniform(1.7, 2.3) + 0.1 * s.noise("cloud", rng.uniform(0, 99))
-            s.paint(ramp(low, 0.3), (0.33, 0.28, 0.20), rng.uniform(0.3, 0.7))
 
 
 def _place(rng, joint, eye, view, water) -> Spot:
@@ -192,7 +158,7 @@ def draw(
         s.albedo += s.beyond * (s.surface(other, texture + 50) * np.float32(tone) - s.albedo)
     s.albedo *= np.float32(v["tint"]).reshape(3, 1, 1)
     s.rings(joint, v["spacing"], v["joint_width"], rng.uniform(0.35, 0.85), rng.uniform(0.0, 0.25))
-    _clutter(s, _rng(seed, split, "clutter", index), joint)
+    clutter.scatter(s, _rng(seed, split, "clutter", index), joint)
     masks, poured = {}, not water
     light = rng.uniform(0.85, 1.15), rng.uniform(-0.15, 0.15), rng.uniform(0, 99), rng.uniform(0.5, 1.5)
     for k in (*streams, "end"):
@@ -203,56 +169,9 @@ def draw(
             masks[k] = DRAW[k](s, spots[k], streams[k], contrast[k])
     gloss = MATERIALS[v["material"]][3]
     image = s.expose(v["lamp"] + light[1], v["exposure"] * light[0], v["fall"], gloss)
-    image *= np.float32(1 + 0.015 * rng.standard_normal(3)).reshape(
-        3, 1, 1
-    )  # white balance drifts as much within a video as between videos
-    return _camera(image, v, rng), [box for k, m in masks.items() if (box := _box(k, m))]
-
-
-def _camera(image, v, rng):
-    """Lens and recorder: blur, response, overlay text, noise, compression."""
-    image = cv2.merge(list(image))
-    h, w = image.shape[:2]
-    unit = min(h, w) / 96
-    sigma = v["blur"] * rng.uniform(0.8, 1.5) * unit
-    image = cv2.GaussianBlur(image, (0, 0), sigma)
-    image = np.clip(image, 0, None)
-    image = image / (0.55 + 0.62 * image)  # soft shoulder
-    image += v["grain"] * _noise(rng, (h, w))
-    pixels = np.clip(image * 255, 0, 255).astype(np.uint8)
-    text = [(v["text"], v["corner"]), (f"{v['start'] + 0.1 * rng.integers(0, 400):.1f}m", (v["corner"] + 2) % 4)]
-    for words, corner in text:
-        scale, thick = 0.28 * unit, max(1, round(0.7 * unit))
-        (tw, th), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
-        at = (
-            (round(3 * unit) if corner in (0, 3) else round(w - tw - 3 * unit)),
-            (round(th + 3 * unit) if corner < 2 else round(h - 4 * unit)),
-        )
-        cv2.putText(
-            pixels,
-            words,
-            (at[0] + thick, at[1] + thick),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            scale,
-            (12,) * 3,
-            thick,
-            cv2.LINE_AA,
-        )
-        cv2.putText(pixels, words, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (v["ink"],) * 3, thick, cv2.LINE_AA)
-    packed = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, v["quality"]])[1]
-    return cv2.imdecode(packed, cv2.IMREAD_COLOR)  # channel order kept: both calls take it for BGR
-
-
-@functools.lru_cache(maxsize=1)
-def _pool() -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((1 << 21) + 65536).astype(np.float32)
-
-
-def _noise(rng, shape):
-    """Sensor noise (h, w, 3) from a random place of a fixed pool: as good as fresh, at a tenth of the time."""
-    n = shape[0] * shape[1] * 3
-    start = int(rng.integers(0, len(_pool()) - min(n, 1 << 20)))
-    return np.resize(_pool()[start : start + n], (*shape, 3))
+    # white balance drifts as much within a video as between videos
+    image *= np.float32(1 + 0.015 * rng.standard_normal(3)).reshape(3, 1, 1)
+    return camera.record(image, v, rng), [box for k, m in masks.items() if (box := _box(k, m))]
 
 
 def _box(name, mask) -> Box | None:
