@@ -132,8 +132,8 @@ def times() -> str:
     minutes = facts["core_minutes"]
     return (
         f"The {facts['runs']} trainings of `{PROFILE}` took {minutes:.0f} core-minutes, so about "
-        f"{minutes / facts['cores']:.0f} minutes on the {facts['cores']} cores at hand ({facts['processor']}, precision "
-        f"{facts['precision']}); a CPU with native bf16 is faster. "
+        f"{minutes / facts['cores']:.0f} minutes on the {facts['cores']} cores at hand ({facts['processor']}, "
+        f"precision {facts['precision']}); a CPU with native bf16 is faster. "
         "The first command also installs about 6 GB of packages (CUDA's among them on Linux)."
     )
 
