@@ -66,8 +66,10 @@ def _fit(z: np.ndarray, defect: np.ndarray, strength: float) -> LogisticRegressi
 
 
 @torch.inference_mode()
-def features(method, pixels: np.ndarray, rows: np.ndarray, view) -> np.ndarray:
+def features(method, pixels: np.ndarray, rows: np.ndarray, view, encode=None) -> np.ndarray:
     """(len(rows), d) float32 features of cached images; `view(pixels, rows)` makes the network's input of a batch.
+
+    `encode(x, rows)` replaces the method's own forward pass where given.
 
     A diverged network's features carry no information: what is not finite becomes 0, and the run's health says so.
     """
@@ -76,7 +78,7 @@ def features(method, pixels: np.ndarray, rows: np.ndarray, view) -> np.ndarray:
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
         x = view(torch.from_numpy(pixels[batch]).to(method.device), batch)
-        found.append(method(x).float().cpu().numpy())
+        found.append((encode(x, batch) if encode else method(x)).float().cpu().numpy())
     return np.nan_to_num(np.concatenate(found), posinf=0.0, neginf=0.0)
 
 

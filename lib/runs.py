@@ -196,6 +196,10 @@ def draws(stored: Stored, *, evaluation: str, probe: str, shares, sampling: str,
     if rows.empty:
         raise MissingRuns(f"{stored.run.id} holds no {evaluation} scores of the {probe} probe.")
     order = pd.Index(table["Filename"]).get_indexer(rows["Filename"])
+    if (order < 0).any():
+        raise MissingRuns(
+            f"{stored.run.id} scored {(order < 0).sum()} images that the validation table lacks: FORCE=1."
+        )
     weights = _weights(table, shares, sampling, stored.run.data["seed"])[:, order]
     labels = table.iloc[order]
     return metrics.bootstrap(

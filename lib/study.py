@@ -181,6 +181,8 @@ def run(name: str, method: str, backbone: str, share: float | None, seed: int, *
     settings["warmup_epochs"] = min(settings["warmup_epochs"], settings["epochs"] // 2)  # short ablations
     px = px or views["px"]
     data = {**p["data"], "cache": max(p["data"]["cache"], px)}  # Table 2 asks for inputs larger than the common cache
+    if study != "grid":
+        data["fraction"] = 1.0  # ablations use the full training table (protocol.md, Artefacts)
     return Run(
         profile=name, method=method, backbone=backbone, share=share, seed=int(seed), study=study,
         px=px, crop=views["crop"] if crop is None else crop,

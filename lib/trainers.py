@@ -76,11 +76,13 @@ class Batches:
         self.batch = min(run.settings["batch"], len(rows))
 
     def __len__(self) -> int:
-        return len(self.sampler.rows) // self.batch
+        """Batches an epoch; the last may be smaller, but a single image cannot be batch-normalised."""
+        whole, rest = divmod(len(self.sampler.rows), self.batch)
+        return whole + (rest > 1)
 
     def __iter__(self):
         run, order = self.run, np.fromiter(self.sampler, np.int64)
-        for start in range(0, len(self) * self.batch, self.batch):
+        for start in range(0, len(self) * self.batch, self.batch):  # slicing shortens the last
             rows = order[start : start + self.batch]
             pixels = torch.from_numpy(self.split.pixels[rows]).to(self.device)
             made = [
@@ -105,7 +107,8 @@ class EpochEnd(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, method) -> None:
         epoch, every = trainer.current_epoch + 1, self.run.settings["validate_every"]
         if epoch % every == 0 or epoch == trainer.max_epochs:
-            method.history[-1] |= self.validate(method)
+            with trainer.precision_plugin.forward_context():
+                method.history[-1] |= self.validate(method)
             method.train()
         now, before = time.time(), method.history[-2]["seconds"] if len(method.history) > 1 else 0.0
         method.history[-1]["seconds"] = before + now - self.since  # of training, across interruptions
@@ -180,8 +183,9 @@ def train(run: Run, progress: Progress | None = None, store: Path | None = None)
     record = _record(run, chosen, counts, history, rankme)
     record |= {"probe_strength": probe.strength, "total_seconds": round(time.time() - began, 1)}
     (partial / "run.json").write_text(json.dumps(record, indent=1))
-    checkpoint.unlink()
     _replace(partial, final)
+    for name in (checkpoint.name, "begun.json"):  # last: a kill before the rename must find what to go on from
+        (final / name).unlink()
     if progress:
         progress(1.0, method.history[-1])
     return final
@@ -206,15 +210,15 @@ def _begin(run: Run, partial: Path) -> str:
 def _score(run, method, trainer, training, rows, validation):
     """Every score row of the run, the converged probe, and RankMe of the fixed validation images."""
     with trainer.precision_plugin.forward_context():
+        whole = fitted = probes.features(method, training.pixels, rows, probes.clean(run.px))
         if run.method == "mae-released":  # its probes are trained on masked images, then read on whole ones
-            fitted = probes.features(method, training.pixels, rows, probes.augmented(run, 0))
-        else:
-            fitted = probes.features(method, training.pixels, rows, probes.clean(run.px))
+            encode = method.masked_features
+            fitted = probes.features(method, training.pixels, rows, probes.clean(run.px), encode)
         defect = training.defect[rows].astype(int)
         probe = probes.converged(fitted, defect, run.seed)
         both = {"online": probes.online(method), "converged": probe}
         subset = training.table.loc[rows]
-        found = [probes.rows_of(subset, "train", "clean", 0, {k: p(fitted) for k, p in both.items()})]
+        found = [probes.rows_of(subset, "train", "clean", 0, {k: p(whole) for k, p in both.items()})]
         rankme = float("nan")
         for evaluation, view, features in probes.evaluations(method, run, validation):
             if evaluation == "clean":

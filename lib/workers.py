@@ -47,12 +47,14 @@ def cores() -> int:
     return found
 
 
-def gpus() -> int:
-    """GPUs that torch would see, without importing it; 0 under DEVICE=cpu."""
+def gpus() -> list[str]:
+    """The GPUs this process may use: CUDA_VISIBLE_DEVICES where set, else all; none under DEVICE=cpu."""
     if os.environ.get("DEVICE") == "cpu" or not shutil.which("nvidia-smi"):
-        return 0
+        return []
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [d for d in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if d]
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    return [str(i) for i, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
 
 
 def cost(run: Run) -> float:
@@ -109,10 +111,10 @@ def pace(among: list[Run]) -> float | None:
 # The pool
 
 
-def _worker(connection, index: int, count: int) -> None:
-    """Train the runs that arrive; answer ("progress" | "done" | "busy" | "failed", value)."""
-    if count:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(index % count)
+def _worker(connection, gpu: str | None) -> None:
+    """Train the runs that arrive; answer ("progress" | "done" | "busy" | "refused" | "failed", value)."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     from lib import trainers  # torch: only here, after the environment is set
 
     while (run := connection.recv()) is not None:
@@ -138,8 +140,7 @@ def _worker(connection, index: int, count: int) -> None:
 class _Slot:
     """One worker process and the run it has in hand."""
 
-    index: int
-    gpus: int
+    gpu: str | None
     run: Run | None = None
     fraction: float = 0.0
 
@@ -147,7 +148,7 @@ class _Slot:
     def _parts(self):
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_worker, args=(theirs, self.index, self.gpus), daemon=True)
+        process = context.Process(target=_worker, args=(theirs, self.gpu), daemon=True)
         process.start()
         theirs.close()
         return ours, process
@@ -208,7 +209,7 @@ class Pool:
     """Long-lived workers fed from one queue, longest runs first. A dead worker is replaced, its run tried once more."""
 
     jobs: int
-    gpus: int
+    gpus: list[str]
     failed: dict[str, str] = field(default_factory=dict)
     retried: set[str] = field(default_factory=set)
 
@@ -216,7 +217,7 @@ class Pool:
         """Run id -> what went wrong, for those that failed."""
         queue = deque(sorted(todo, key=cost, reverse=True))
         bar = Bar(todo)
-        slots = [_Slot(i, self.gpus) for i in range(min(self.jobs, len(todo)))]
+        slots = [_Slot(self.gpus[i % len(self.gpus)] if self.gpus else None) for i in range(min(self.jobs, len(todo)))]
         for slot in slots:
             slot.give(queue.popleft())
         while busy := [s for s in slots if s.run is not None]:
@@ -265,11 +266,11 @@ class Pool:
 def train(todo: list[Run]) -> int:
     """Train `todo`; returns the exit status."""
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # inherited by the workers, before torch
-    count = gpus()
-    jobs = int(os.environ.get("JOBS") or (count or cores()))
+    found = gpus()
+    jobs = int(os.environ.get("JOBS") or len(found) or cores())
     for data in {str(r.data): r.data for r in todo}.values():
         datasets.prepare(data, jobs)
-    pool = Pool(jobs, count)
+    pool = Pool(jobs, found)
     try:
         failed = pool.train(todo)
     except KeyboardInterrupt:
@@ -289,7 +290,7 @@ def run(names: list[str], profile: str, run_id: str | None) -> int:
     if not todo:
         print(f"profile {profile}: all {len(among)} runs are complete.")
         return 0
-    jobs, rate = int(os.environ.get("JOBS") or (gpus() or cores())), pace(study.grid(profile))
+    jobs, rate = int(os.environ.get("JOBS") or len(gpus()) or cores()), pace(study.grid(profile))
     time_needed = f", about {sum(map(cost, todo)) * rate / jobs / 60:.0f} min" if rate else ""
     print(f"profile {profile}: {len(todo)} of {len(among)} runs to train, {jobs} at a time{time_needed}.", flush=True)
     return train(todo)

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 import torch
 
-from lib import datasets, methods, paths, runs, study, trainers
+from lib import datasets, methods, paths, probes, runs, study, trainers
+from lib.methods.mae import random_mask
+from lib.views import uniforms
 
 torch.set_num_threads(1)
 
@@ -101,6 +103,24 @@ def test_a_change_of_settings_or_code_makes_a_run_stale(simclr, monkeypatch):
     assert runs.state(run)[0] == "complete"  # BYOL's file is not SimCLR's
     monkeypatch.setattr(runs, "syntax", lambda path: "changed" if path.stem == "simclr" else syntax(path))
     assert runs.state(run) == ("stale", "changed since: lib/methods/simclr.py")
+
+
+def test_as_released_both_probes_are_trained_on_masked_images_and_read_on_whole_ones(store):
+    run = small("mae-released", "vit_tiny")
+    trainers.train(run)
+    model = methods.build(run, steps=18, steps_per_epoch=6, pos_weight=1.0).eval()
+    model.load_state_dict(weights(run))
+    train, val = datasets.load(run.data, "train"), datasets.load(run.data, "val")
+    subset = datasets.resample(train.table, run.share, run.data["seed"])
+    rows, clean = subset.index.to_numpy(), probes.clean(run.px)
+    model.mask = lambda images, device: random_mask(
+        torch.as_tensor(uniforms(run.seed, 3, images.numpy(), 1000, 4)), run.settings["mask"]
+    )  # of the epoch after the last
+    masked = probes.features(model, train.pixels, rows, clean, model.masked_features)
+    probe = probes.converged(masked, subset["Defect"].to_numpy(), run.seed)
+    expected = probe(probes.features(model, val.pixels, np.arange(len(val.table)), clean))
+    scores = runs.load(run).scores.query("split == 'val' and evaluation == 'clean' and probe == 'converged'")
+    np.testing.assert_allclose(scores["logit"], expected, atol=1e-4)
 
 
 def build(method, backbone, **options):

@@ -21,7 +21,7 @@ def command(*arguments, **environment):
     )  # fmt: skip
 
 
-def flaky(connection, index, count):
+def flaky(connection, gpu):
     """A worker that is killed the first time it sees one run, and always refuses or fails two others."""
     while (run := connection.recv()) is not None:
         marker = paths.WORKSPACE / run.id
@@ -39,7 +39,7 @@ def flaky(connection, index, count):
 
 def test_a_dead_worker_is_replaced_and_failures_do_not_stop_the_others(workspace, monkeypatch, capsys):
     monkeypatch.setattr(workers, "_worker", flaky)
-    pool = workers.Pool(jobs=2, gpus=0)
+    pool = workers.Pool(jobs=2, gpus=[])
     failed = pool.train(TODO)
     assert set(failed) == {TODO[2].id, TODO[3].id}
     assert failed[TODO[3].id] == "DataError: a bad image"

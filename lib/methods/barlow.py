@@ -26,4 +26,6 @@ class BarlowTwins(Method):
     def loss(self, views, images) -> Step:
         h1, h2 = (self.backbone(x) for x in views)
         z1, z2 = self.projector(h1), self.projector(h2)
-        return Step(self.settings["scale"] * self.barlow(z1.float(), z2.float()), [h1, h2], [z1, z2])
+        with self.full_precision():
+            loss = self.settings["scale"] * self.barlow(z1.float(), z2.float())
+        return Step(loss, [h1, h2], [z1, z2])

@@ -57,6 +57,10 @@ class Method(LightningModule):
         """Features (n, d) of images (n, 3, px, px)."""
         return self.backbone(x)
 
+    def full_precision(self):
+        """Context in which products of a loss, too, are taken in float32: autocast would round them again."""
+        return torch.autocast(self.device.type, enabled=False)
+
     # Training
 
     def training_step(self, batch, batch_index: int) -> torch.Tensor:

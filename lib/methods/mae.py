@@ -75,7 +75,11 @@ class ReleasedMAE(MAE):
 
     def loss(self, views, images) -> Step:
         (x,) = views
-        keep, _ = self.mask(images, x.device)
         with torch.no_grad():
-            features = self.backbone(x, idx_keep=keep)
+            features = self.masked_features(x, images)
         return Step(features.new_zeros(()), [features])
+
+    def masked_features(self, x: torch.Tensor, images) -> torch.Tensor:
+        """(n, d) features of the visible quarter of each image."""
+        keep, _ = self.mask(torch.as_tensor(images), x.device)
+        return self.backbone(x, idx_keep=keep)

@@ -20,4 +20,6 @@ class SimCLR(Method):
     def loss(self, views, images) -> Step:
         h1, h2 = (self.backbone(x) for x in views)
         z1, z2 = self.projector(h1), self.projector(h2)
-        return Step(self.nt_xent(z1.float(), z2.float()), [h1, h2], [z1, z2])
+        with self.full_precision():
+            loss = self.nt_xent(z1.float(), z2.float())
+        return Step(loss, [h1, h2], [z1, z2])
