@@ -114,7 +114,7 @@ def test_as_released_both_probes_are_trained_on_masked_images_and_read_on_whole_
     subset = datasets.resample(train.table, run.share, run.data["seed"])
     rows, clean = subset.index.to_numpy(), probes.clean(run.px)
     model.mask = lambda images, device: random_mask(
-        torch.as_tensor(uniforms(run.seed, 3, images.numpy(), 1000, 4)), run.settings["mask"]
+        torch.as_tensor(uniforms(run.seed, 3, images, 1000, 4)), run.settings["mask"]
     )  # of the epoch after the last
     masked = probes.features(model, train.pixels, rows, clean, model.masked_features)
     probe = probes.converged(masked, subset["Defect"].to_numpy(), run.seed)

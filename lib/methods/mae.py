@@ -44,10 +44,12 @@ class MAE(Method):
     def make_backbone(self) -> nn.Module:
         return backbones.MaskedEncoder(self.settings, self.run.px)
 
-    def mask(self, images: torch.Tensor, device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Kept and masked positions for `images` (n,) in this epoch."""
+    def mask(self, images, device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Kept and masked positions for the image ids `images` (n,), a tensor or an array, in this epoch."""
+        if isinstance(images, torch.Tensor):
+            images = images.cpu().numpy()
         patches = (self.run.px // self.settings["patch"]) ** 2
-        u = uniforms(self.run.seed, self.current_epoch, images.cpu().numpy(), MASKS, patches)
+        u = uniforms(self.run.seed, self.current_epoch, images, MASKS, patches)
         return random_mask(torch.as_tensor(u, device=device), self.settings["mask"])
 
     def loss(self, views, images) -> Step:
@@ -81,5 +83,5 @@ class ReleasedMAE(MAE):
 
     def masked_features(self, x: torch.Tensor, images) -> torch.Tensor:
         """(n, d) features of the visible quarter of each image."""
-        keep, _ = self.mask(torch.as_tensor(images), x.device)
+        keep, _ = self.mask(images, x.device)
         return self.backbone(x, idx_keep=keep)
