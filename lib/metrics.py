@@ -134,9 +134,11 @@ def bootstrap(logit, defect, classes, groups, weights, draws: int = 1000, seed: 
 def interval(draws, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Percentile interval (low, high), each (...), of draws (..., 1 + B) as `bootstrap` returns them.
 
-    Column 0, the estimate, is left out, and so are undefined resamples; nan where all are.
+    Column 0, the estimate, is left out, and so are undefined resamples; nan where all are, or where there are none.
     """
     resamples = np.asarray(draws, float)[..., 1:]
+    if not resamples.shape[-1]:
+        return np.full(resamples.shape[:-1], np.nan), np.full(resamples.shape[:-1], np.nan)
     defined = ~np.isnan(resamples).all(axis=-1)
     tails = [(1 - level) / 2, (1 + level) / 2]
     ends = np.nanquantile(np.where(defined[..., None], resamples, 0), tails, axis=-1)

@@ -198,6 +198,10 @@ def test_interval_holds_the_quantiles_of_the_resamples_alone():
     assert (low, high) == pytest.approx((5, 95))
 
 
+def test_without_resamples_there_is_no_interval():
+    assert np.isnan(metrics.interval(np.ones((5, 1)))).all()
+
+
 def test_paired_difference_sees_what_separate_intervals_hide(sample):
     rng = np.random.default_rng(4)
     video = rng.normal(size=20)[sample["groups"]]  # a hard or easy video shifts both systems alike
