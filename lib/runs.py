@@ -121,11 +121,12 @@ def load(run: Run | Stored) -> Stored:
     """The run made here, or the identical one of the reference; a Stored is returned as it is. Raises MissingRuns."""
     if isinstance(run, Stored):
         return run
-    if state(run)[0] == "complete" or (run.profile == "paper" and state(run)[0] == "stale"):
+    found, _ = state(run)
+    if found == "complete" or (run.profile == "paper" and found == "stale"):
         return Stored(run, folder(run), "fresh")
     path = reference(run)
     if path is None:
-        raise MissingRuns(f"{run.id} is {state(run)[0]} in profile {run.profile}: make run ID={run.id} makes it.")
+        raise MissingRuns(f"{run.id} is {found} in profile {run.profile}: make run ID={run.id} makes it.")
     return Stored(run, path, "reference")
 
 

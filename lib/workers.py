@@ -57,6 +57,11 @@ def gpus() -> list[str]:
     return [str(i) for i, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
 
 
+def jobs(found: list[str]) -> int:
+    """Runs to train at once: JOBS, else one per GPU in `found`, else one per core."""
+    return int(os.environ.get("JOBS") or len(found) or cores())
+
+
 def cost(run: Run) -> float:
     """Relative time of a run, in forward and backward passes of 64 px images."""
     normals = 0.528 * (run.data["train"] or 1.0)  # Sewer-ML's natural share
@@ -267,10 +272,10 @@ def train(todo: list[Run]) -> int:
     """Train `todo`; returns the exit status."""
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # inherited by the workers, before torch
     found = gpus()
-    jobs = int(os.environ.get("JOBS") or len(found) or cores())
+    workers = jobs(found)
     for data in {str(r.data): r.data for r in todo}.values():
-        datasets.prepare(data, jobs)
-    pool = Pool(jobs, found)
+        datasets.prepare(data, workers)
+    pool = Pool(workers, found)
     try:
         failed = pool.train(todo)
     except KeyboardInterrupt:
@@ -290,9 +295,11 @@ def run(names: list[str], profile: str, run_id: str | None) -> int:
     if not todo:
         print(f"profile {profile}: all {len(among)} runs are complete.")
         return 0
-    jobs, rate = int(os.environ.get("JOBS") or len(gpus()) or cores()), pace(study.grid(profile))
-    time_needed = f", about {sum(map(cost, todo)) * rate / jobs / 60:.0f} min" if rate else ""
-    print(f"profile {profile}: {len(todo)} of {len(among)} runs to train, {jobs} at a time{time_needed}.", flush=True)
+    workers, rate = jobs(gpus()), pace(study.grid(profile))
+    time_needed = f", about {sum(map(cost, todo)) * rate / workers / 60:.0f} min" if rate else ""
+    print(
+        f"profile {profile}: {len(todo)} of {len(among)} runs to train, {workers} at a time{time_needed}.", flush=True
+    )
     return train(todo)
 
 
