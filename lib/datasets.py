@@ -1,34 +1,32 @@
-"""Sewer-ML tables and images: read, checked, sampled, and decoded once into a cache of pixels.
+"""Tables of labels, read, checked, split and sampled, with their cached pixels: Sewer-ML's, or any CSV of one's own.
 
-The simulated data are written in Sewer-ML's own format (lib.simulate), so this reader is the only one.
+The simulated data are written in Sewer-ML's own format (lib.simulate), so its reader is the only one.
 """
 
 import hashlib
-import io
 import os
-import shutil
-import zipfile
+import sys
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from PIL import Image, UnidentifiedImageError
 
 from lib import paths, simulate
+from lib.images import DataError, Images, decode
 from lib.study import CLASSES
 
 COLUMNS = ("Filename", "WaterLevel", "VA", *CLASSES, "ND", "Defect")  # Haurum and Moeslund 2021
 TABLES = {"train": "SewerML_Train.csv", "val": "SewerML_Val.csv"}
-ARCHIVES = {"train": "train*.zip", "val": "valid*.zip"}
-FOLDERS = {"train": ("Train", "images", "."), "val": ("Valid", "images", ".")}
-
-
-class DataError(ValueError):
-    """The images or tables are not what they should be; the message names the file and the remedy."""
+PLACES = {
+    "train": (("Train", "images", "."), "train*.zip"),
+    "val": (("Valid", "images", "."), "valid*.zip"),
+}  # folders and zips of the archive
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "val"}
+HELD_OUT = 0.2  # share of one's own images kept for validation where the CSV has no column Split
 
 
 @dataclass(frozen=True)
@@ -49,28 +47,30 @@ class Split:
         return self.table["Defect"].to_numpy(np.float32)
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A Sewer-ML table, checked: columns, unique names, 0/1 labels, `Defect` equal to "any defect".
+def read_table(path: Path, columns: tuple[str, ...] = COLUMNS) -> pd.DataFrame:
+    """A table of labels, checked: its columns, unique names, 0/1 labels, `Defect` equal to "any defect".
 
     Windows line ends and a byte-order mark are accepted. Raises DataError naming file and row.
     """
-    if not path.exists():
-        raise DataError(f"{path} does not exist: set SEWERML_ROOT to the folder that holds it.")
+    if not path.is_file():
+        variable = "SEWERML_ROOT to the folder that holds it" if columns is COLUMNS else "LABELS to your CSV"
+        raise DataError(f"{path} does not exist: set {variable}.")
     table = pd.read_csv(path, encoding="utf-8-sig", dtype={"Filename": str})
-    missing = [c for c in COLUMNS if c not in table.columns]
+    missing = [c for c in columns if c not in table.columns]
     if missing:
-        raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
+        raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; expected {', '.join(columns)}.")
     if table.empty:
         raise DataError(f"{path} has a header and no rows: download it again.")
     twice = table["Filename"][table["Filename"].duplicated()]
     if len(twice):
         raise DataError(f"{path} names {twice.iloc[0]} twice ({len(twice)} such rows): keep one row an image.")
-    labels = table[[*CLASSES, "Defect"]]
+    known = class_labels(table)
+    labels = table[[*(CLASSES if known is not None else ()), "Defect"]]
     odd = ~labels.isin([0, 1]).all(axis=1)
     if odd.any():
         raise DataError(f"{path}, row {_row(odd)}: labels must be 0 or 1 ({odd.sum()} such rows).")
-    contradiction = labels[list(CLASSES)].any(axis=1) != table["Defect"].astype(bool)
-    if contradiction.any():
+    contradiction = labels.drop(columns="Defect").any(axis=1) != table["Defect"].astype(bool)
+    if known is not None and contradiction.any():
         name = table["Filename"][contradiction].iloc[0]
         raise DataError(
             f"{path}, row {_row(contradiction)} ({name}): the class columns contradict Defect "
@@ -79,14 +79,21 @@ def read_table(path: Path) -> pd.DataFrame:
     return table
 
 
+def class_labels(table: pd.DataFrame) -> np.ndarray | None:
+    """(n, 17) 0/1 of Sewer-ML's defect classes; None for a table that lacks one of their columns."""
+    return table[list(CLASSES)].to_numpy() if set(CLASSES) <= set(table.columns) else None
+
+
 def _row(mask: pd.Series) -> int:
     """Line number in the CSV of the first true row (the header is line 1)."""
     return int(np.flatnonzero(mask)[0]) + 2
 
 
 def patterns(table: pd.DataFrame) -> np.ndarray:
-    """(n,) integer of each row's joint label pattern over the 17 classes; 0 is normal."""
-    return table[list(CLASSES)].to_numpy(np.int64) @ (1 << np.arange(len(CLASSES), dtype=np.int64))
+    """(n,) integer of each row's joint label pattern over the 17 classes, else of `Defect` alone; 0 is normal."""
+    labels = class_labels(table)
+    labels = table[["Defect"]].to_numpy() if labels is None else labels
+    return labels.astype(np.int64) @ (1 << np.arange(labels.shape[1], dtype=np.int64))
 
 
 def stratified_fraction(table: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
@@ -149,57 +156,6 @@ def _largest_remainder(counts: np.ndarray, total: int, rng: np.random.Generator)
     return allotted
 
 
-@dataclass(frozen=True)
-class Images:
-    """The images of one split below `root`: in the archive's zips (read in place) or in a folder."""
-
-    root: Path
-    split: str
-
-    @cached_property
-    def _members(self) -> dict[str, tuple[zipfile.ZipFile, str]]:
-        """Where each zipped image lies: base name -> (archive, member)."""
-        found = {}
-        for path in sorted(self.root.glob(ARCHIVES[self.split])):
-            try:
-                archive = zipfile.ZipFile(path)
-            except zipfile.BadZipFile as error:
-                raise DataError(f"{path} is not a complete zip ({error}): download it again.") from None
-            found |= {Path(m).name: (archive, m) for m in archive.namelist() if m.lower().endswith(".png")}
-        return found
-
-    @cached_property
-    def _folders(self) -> list[Path]:
-        return [self.root / f for f in FOLDERS[self.split] if (self.root / f).is_dir()]
-
-    def read(self, name: str) -> np.ndarray:
-        """(h, w, 3) uint8 RGB. Raises DataError for an absent, truncated or otherwise unreadable image."""
-        source, data = self._bytes(name)
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                return np.asarray(image.convert("RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise DataError(f"{source} cannot be decoded ({error}): extract or download it again.") from None
-
-    def _bytes(self, name: str) -> tuple[Path, bytes]:
-        for folder in self._folders:
-            path = folder / name
-            if path.exists():
-                return path, path.read_bytes()
-        if name in self._members:
-            archive, member = self._members[name]
-            try:
-                return Path(archive.filename) / member, archive.read(member)
-            except RuntimeError as error:  # zipfile's word for a missing password
-                raise DataError(f"{archive.filename} is password-protected ({error}): extract it first.") from None
-            except zipfile.BadZipFile as error:
-                raise DataError(f"{archive.filename}, {member} is damaged ({error}): download it again.") from None
-        raise DataError(
-            f"{name} is in the {self.split} table, but neither under {self.root} nor in its zips "
-            f"({ARCHIVES[self.split]}): complete the download, or remove the row."
-        )
-
-
 def identity(data: dict[str, Any]) -> str:
     """Name of the data that `data` (a profile's table) asks for: the simulator's version, seed and sizes, or the hash
     of the real tables."""
@@ -207,18 +163,27 @@ def identity(data: dict[str, Any]) -> str:
         sizes = f"{data['train']}-{data['val']}-{data['frame']}px"
         return f"simulated-v{simulate.VERSION}-s{data['seed']}-{sizes}"
     digest = hashlib.sha256()
-    for name in TABLES.values():
-        path = root(data) / name
-        if not path.exists():
-            raise DataError(f"{path} does not exist: set SEWERML_ROOT to the folder that holds it.")
+    for path in [labels_csv()] if data["source"] == "own" else [root(data) / name for name in TABLES.values()]:
+        if not path.is_file():
+            variable = "LABELS to your CSV" if data["source"] == "own" else "SEWERML_ROOT to the folder that holds it"
+            raise DataError(f"{path} does not exist: set {variable}.")
         digest.update(path.read_bytes())
-    return f"sewerml-{digest.hexdigest()[:12]}"
+    return f"{data['source'].replace('-', '')}-{digest.hexdigest()[:12]}"
+
+
+def labels_csv() -> Path:
+    """The CSV of one's own images, from LABELS."""
+    if not os.environ.get("LABELS"):
+        raise DataError("the profile reads images of your own: set LABELS to a CSV with the columns Filename, Defect.")
+    return Path(os.environ["LABELS"]).expanduser()
 
 
 def root(data: dict[str, Any]) -> Path:
-    """The folder that holds the tables and images."""
+    """The folder that holds the images, and Sewer-ML's tables."""
     if data["source"] == "simulated":
         return paths.DATA / identity(data)
+    if data["source"] == "own":
+        return Path(os.environ.get("IMAGES") or labels_csv().parent).expanduser()
     if not os.environ.get("SEWERML_ROOT"):
         raise DataError("the profile reads Sewer-ML: set SEWERML_ROOT to the folder with its CSVs and images.")
     return Path(os.environ["SEWERML_ROOT"]).expanduser()
@@ -227,6 +192,9 @@ def root(data: dict[str, Any]) -> Path:
 def prepare(data: dict[str, Any], workers: int = 1) -> None:
     """Draw the simulated images where they are wanted and absent, with `workers` processes, and fill the cache."""
     simulated(data, workers)
+    if data["source"] == "own":
+        _, leak = own(labels_csv(), data["seed"])
+        print(f"warning: {leak}" * bool(leak), file=sys.stderr, flush=True)
     for split in TABLES:
         load(data, split)
 
@@ -240,31 +208,95 @@ def simulated(data: dict[str, Any], workers: int = 1) -> None:
                 simulate.write(root(data), data["seed"], data["train"], data["val"], data["frame"], workers)
 
 
+@lru_cache(maxsize=2)
+def own(path: Path, seed: int) -> tuple[pd.DataFrame, str]:
+    """One's own table, every row with `Split` ("train" or "val") and `Video`, and how it leaks ("" if it does not).
+
+    The CSV has Filename (relative to its folder, or to IMAGES) and Defect, 0 or 1; Sewer-ML's 17 class columns, Split
+    and Group (video, pipe, site: what must not lie on both sides) are optional. Without Split, a stratified fifth is
+    held out, whole groups where Group is there. Raises DataError naming file and row.
+    """
+    table = read_table(path, ("Filename", "Defect"))
+    grouped = "Group" in table
+    table["Video"] = table["Group"].astype(str) if grouped else table["Filename"]
+    leak = ""
+    if "Split" in table:
+        named = table["Split"].astype(str).str.strip().str.lower().map(SPLITS)
+        if named.isna().any():
+            found = table["Split"][named.isna()].iloc[0]
+            raise DataError(f"{path}, row {_row(named.isna())}: Split is '{found}', expected train or val.")
+        table["Split"] = named
+        both = set(table["Video"][named == "train"]) & set(table["Video"][named == "val"])
+        if both:
+            leak = f"{len(both)} groups of {path.name} ({min(both)} ...) lie in both splits: scores will flatter."
+    else:
+        table["Split"] = np.where(_held_out(table, seed, grouped, path), "val", "train")
+        if not grouped:
+            leak = f"{path.name} has no Split and no Group: frames of one video may lie in both splits and flatter."
+    for split, rows in table.groupby("Split"):
+        if rows["Defect"].nunique() < 2:
+            raise DataError(f"{path}: its {split} rows need normal and defect images, found only one kind.")
+    if table["Split"].nunique() < 2:
+        raise DataError(f"{path}: every row is in the split {table['Split'].iloc[0]}; name some train and some val.")
+    return table, leak
+
+
+def _held_out(table: pd.DataFrame, seed: int, grouped: bool, path: Path) -> np.ndarray:
+    """(n,) True for the stratified fifth of one's own rows that is kept for validation."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # slow to import
+
+    defect, folds = table["Defect"].to_numpy(), round(1 / HELD_OUT)
+    units = table.groupby("Defect")["Video"].nunique()
+    if len(units) < 2 or units.min() < folds:
+        what = "groups" if grouped else "images"
+        raise DataError(
+            f"{path}: a fifth can be held out of {folds} normal and {folds} defect {what} or more; add Split."
+        )
+    kind = StratifiedGroupKFold if grouped else StratifiedKFold
+    parts = kind(folds, shuffle=True, random_state=seed).split(defect, defect, table["Video"] if grouped else None)
+    held = np.zeros(len(table), bool)
+    held[next(iter(parts))[1]] = True
+    return held
+
+
 def tables(data: dict[str, Any], split: str) -> tuple[pd.DataFrame, bool]:
-    """The rows of `split` that the study uses, and whether their videos are known.
+    """The rows of `split` that the study uses, and whether their videos (or groups) are known.
 
     Training rows are the stratified fraction; validation rows are all, with the fraction marked in `Sampled`.
     """
-    table = read_table(root(data) / TABLES[split])
+    if data["source"] == "own":
+        table, _ = own(labels_csv(), data["seed"])
+        table = table[table["Split"] == split].reset_index(drop=True)
+        known = "Group" in table
+    else:
+        simulated(data)
+        table = read_table(root(data) / TABLES[split])
+        known = _add_videos(table, root(data) / "Videos.csv")
     sampled = stratified_fraction(table, data["fraction"], data["seed"]).index
     table["Sampled"] = table.index.isin(sampled)
-    videos = root(data) / "Videos.csv"
-    if videos.exists():
-        known = pd.read_csv(videos, dtype=str).set_index("Filename")["Video"]
-        table["Video"] = table["Filename"].map(known)
-        absent = table["Video"].isna()
-        if absent.any():
-            raise DataError(f"{videos} lacks {table['Filename'][absent].iloc[0]} ({absent.sum()} such images).")
-    else:
-        table["Video"] = table["Filename"]
     if split == "train":
         table = table[table["Sampled"]].reset_index(drop=True)
-    return table, videos.exists()
+    return table, known
+
+
+def _add_videos(table: pd.DataFrame, path: Path) -> bool:
+    """Add `Video`, the image itself where `path` does not exist; whether it does."""
+    table["Video"] = table["Filename"]
+    if path.exists():
+        table["Video"] = table["Filename"].map(pd.read_csv(path, dtype=str).set_index("Filename")["Video"])
+        absent = table["Video"].isna()
+        if absent.any():
+            raise DataError(f"{path} lacks {table['Filename'][absent].iloc[0]} ({absent.sum()} such images).")
+    return path.exists()
+
+
+def images(data: dict[str, Any], split: str) -> Images:
+    """Where the images of a split are read from."""
+    return Images(root(data)) if data["source"] == "own" else Images(root(data), *PLACES[split])
 
 
 def load(data: dict[str, Any], split: str) -> Split:
     """Table and memory-mapped pixels of `split`, drawn and decoded first where they are not there yet."""
-    simulated(data)
     table, videos_known = tables(data, split)
     side = data["cache"]
     names = hashlib.sha256("\n".join(table["Filename"]).encode()).hexdigest()[:12]
@@ -272,38 +304,5 @@ def load(data: dict[str, Any], split: str) -> Split:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         if not path.exists():
-            _decode(Images(root(data), split), table["Filename"], side, path)
+            decode(images(data, split), table["Filename"], side, path)
     return Split(table, np.load(path, mmap_mode="r"), videos_known)
-
-
-def _decode(images: Images, names: pd.Series, side: int, path: Path) -> None:
-    """Write (n, side, side, 3) uint8 to `path`; beside it first, so that no partial file counts."""
-    size = len(names) * side * side * 3
-    free = shutil.disk_usage(path.parent).free
-    if size > 0.95 * free:
-        raise DataError(
-            f"the pixel cache needs {size / 1e9:.1f} GB and {path.parent} has {free / 1e9:.1f} GB free: "
-            "free some, or set WORKSPACE to a larger disk."
-        )
-    beside = path.with_suffix(".partial.npy")
-    cache = np.lib.format.open_memmap(beside, "w+", np.uint8, (len(names), side, side, 3))
-    bad = []
-    for i, name in enumerate(names):
-        try:
-            cache[i] = square(images.read(name), side)
-        except DataError as error:
-            bad.append(str(error))
-    if bad:
-        beside.unlink()
-        more = f" ({len(bad)} such images)" if len(bad) > 1 else ""
-        raise DataError(bad[0] + more)
-    cache.flush()
-    del cache
-    beside.replace(path)
-
-
-def square(image: np.ndarray, side: int) -> np.ndarray:
-    """(side, side, 3) uint8: the whole frame, resized with antialiasing, aspect not kept (as the released code)."""
-    if image.shape[:2] == (side, side):
-        return image
-    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))

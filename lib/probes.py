@@ -122,11 +122,14 @@ def online(method) -> Probe:
 
 
 def rows_of(table: pd.DataFrame, split: str, evaluation: str, view: int, logits: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Score rows of one evaluation: Filename, split, evaluation, view, probe, logit, Defect."""
+    """Score rows of one evaluation: Filename, split, evaluation, view, probe, logit, Defect.
+
+    Half precision keeps a logit to 1 part in 2,048 and its sign, in half the space.
+    """
     return pd.concat(
         pd.DataFrame({
             "Filename": table["Filename"].to_numpy(), "split": split, "evaluation": evaluation,
-            "view": np.int8(view), "probe": probe, "logit": logit.astype(np.float32),
+            "view": np.int8(view), "probe": probe, "logit": logit.astype(np.float16),
             "Defect": table["Defect"].to_numpy(np.int8),
         })
         for probe, logit in logits.items()

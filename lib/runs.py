@@ -19,7 +19,7 @@ from lib import datasets, methods, metrics, paths, study
 from lib.study import Run
 
 # Modules that decide what a run holds; a change of their syntax trees (docstrings aside) makes runs stale.
-SHARED = ("methods/base", "trainers", "datasets", "views", "backbones", "optimisers", "monitors", "probes")
+SHARED = ("methods/base", "trainers", "datasets", "images", "views", "backbones", "optimisers", "monitors", "probes")
 
 
 class MissingRuns(RuntimeError):
@@ -204,7 +204,7 @@ def draws(stored: Stored, *, evaluation: str, probe: str, shares, sampling: str,
     weights = _weights(table, shares, sampling, stored.run.data["seed"])[:, order]
     labels = table.iloc[order]
     return metrics.bootstrap(
-        rows["logit"].to_numpy(), labels["Defect"].to_numpy(), labels[list(study.CLASSES)].to_numpy(),
+        rows["logit"].to_numpy(), labels["Defect"].to_numpy(), datasets.class_labels(labels),
         labels["Video"].to_numpy(), weights, draws=resamples,
     )  # fmt: skip
 
@@ -294,7 +294,7 @@ def provenance(wanted: list[Run | Stored]) -> dict:
     table, videos_known = validation(first)
     data, p = first.run.data, study.profile(first.run.profile)
     return {
-        "data": "simulated Sewer-ML" if data["source"] == "simulated" else "Sewer-ML",
+        "data": _data_name(data),
         "profile": first.run.profile,
         "title": p["title"],
         "px": first.run.px,
@@ -311,11 +311,19 @@ def provenance(wanted: list[Run | Stored]) -> dict:
     }
 
 
+def _data_name(data: dict) -> str:
+    """What a footer calls the data; one's own with how they were split."""
+    if data["source"] != "own":
+        return "simulated Sewer-ML" if data["source"] == "simulated" else "Sewer-ML"
+    _, leak = datasets.own(datasets.labels_csv(), data["seed"])
+    return f"{datasets.labels_csv().name}" + f" ({leak.rstrip('.')})" * bool(leak)
+
+
 def f2ciw_maximum(run: Run, share: float | None = None) -> float:
     """F2CIW of "always defect" on the run's validation images, the most that it can reach there."""
     table, _ = validation(load(run))
     weights = _weights(table, [share], "weights", 0)[0]
-    return metrics.f2ciw_bounds(table[list(study.CLASSES)].to_numpy(), weights)[1]
+    return metrics.f2ciw_bounds(datasets.class_labels(table), weights)[1]
 
 
 def try_lock(run: Run) -> FileLock | None:

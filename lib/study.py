@@ -52,32 +52,43 @@ class Artefact:
     title: str
     notebook: str
     parameters: dict[str, Any] = field(default_factory=dict, hash=False)
-    study: str | None = "grid"  # "grid", "augmentation", "resolution", or None where no run is read
+    study: str | None = "grid"  # "grid", "augmentation", "resolution", or None where no run of the profile is read
     backbones: tuple[str, ...] = BACKBONES
+    methods: tuple[str, ...] = METHODS
+
+
+EVERY = ["f1", "f2ciw", "f1_normal", "precision", "recall"]
+
+
+def _imbalance(name: str, title: str, backbone: str, metrics: list[str]) -> Artefact:
+    parameters = {"artefact": name, "backbone": backbone, "metrics": metrics}
+    return Artefact(f"{title}, {NAMES[backbone]}", "val_imbalance", parameters, backbones=(backbone,))
+
+
+def _monitoring(name: str, method: str) -> Artefact:
+    parameters = {"artefact": name, "method": method}
+    return Artefact(f"Monitoring metrics of {NAMES[method]} by epoch", "monitoring", parameters, methods=(method,))
 
 
 ARTEFACTS = {
     "table1": Artefact("Detection at the natural validation share", "table1"),
-    "table3": Artefact(
-        "Train share by validation share, ResNet-18", "val_imbalance",
-        {"artefact": "table3", "backbone": "resnet18", "metrics": ["f1", "f2ciw", "f1_normal", "precision", "recall"]},
-        backbones=("resnet18",)),
-    "table4": Artefact(
-        "Train share by validation share, ViT-Tiny", "val_imbalance",
-        {"artefact": "table4", "backbone": "vit_tiny", "metrics": ["f1", "f2ciw", "f1_normal", "precision", "recall"]},
-        backbones=("vit_tiny",)),
-    "fig2": Artefact(
-        "F1 under imbalance, ResNet-18", "val_imbalance",
-        {"artefact": "fig2", "backbone": "resnet18", "metrics": ["f1"]}, backbones=("resnet18",)),
-    "fig4": Artefact(
-        "F1, F2CIW and F1Normal under imbalance, ResNet-18", "val_imbalance",
-        {"artefact": "fig4", "backbone": "resnet18", "metrics": ["f1", "f2ciw", "f1_normal"]},
-        backbones=("resnet18",)),
-    "fig5": Artefact(
-        "Precision, recall and F1 under imbalance, ResNet-18", "val_imbalance",
-        {"artefact": "fig5", "backbone": "resnet18", "metrics": ["precision", "recall", "f1"]},
-        backbones=("resnet18",)),
-}  # fmt: skip
+    "table2": Artefact("Supervised detection by input resolution", "resolution", study="resolution"),
+    "table3": _imbalance("table3", "Train share by validation share", "resnet18", EVERY),
+    "table4": _imbalance("table4", "Train share by validation share", "vit_tiny", EVERY),
+    "table5": Artefact("Images of every defect class", "data", {"artefact": "table5"}, study=None),
+    "fig1": Artefact("Frames and their classes", "data", {"artefact": "fig1"}, study=None),
+    "fig2": _imbalance("fig2", "F1 under imbalance", "resnet18", ["f1"]),
+    "fig3": Artefact("Augmentation ablation, supervised", "augmentation", study="augmentation"),
+    "fig4": _imbalance("fig4", "F1, F2CIW and F1Normal under imbalance", "resnet18", ["f1", "f2ciw", "f1_normal"]),
+    "fig5": _imbalance("fig5", "Precision, recall and F1 under imbalance", "resnet18", ["precision", "recall", "f1"]),
+    "fig6": _monitoring("fig6", "simclr"),
+    "fig7": _monitoring("fig7", "byol"),
+    "fig8": _monitoring("fig8", "dino"),
+    "fig9": Artefact("Train F1 against RankMe", "rankme", {"artefact": "fig9", "split": "train"}),
+    "fig10": Artefact("Validation F1 against RankMe", "rankme", {"artefact": "fig10", "split": "val"}),
+    "claims": Artefact("The paper's claims, tested", "claims"),
+    "walkthrough": Artefact("From one image to a verdict", "walkthrough", study=None),
+}
 
 
 @dataclass(frozen=True)
@@ -156,14 +167,15 @@ def profiles() -> list[str]:
 
 @lru_cache
 def profile(name: str) -> dict[str, Any]:
-    """The profile as nested dicts: paper.toml with the profile's own differences over it.
+    """The profile as nested dicts: its `base` (default: paper.toml) with the profile's own differences over it.
 
     Raises ValueError for an unknown profile or key (naming the nearest valid one) and for a wrong type.
     """
     nearest(name, profiles(), "profile")
-    paper = tomllib.loads((paths.PROFILES / "paper.toml").read_text())
     own = tomllib.loads((paths.PROFILES / f"{name}.toml").read_text())
-    return _merge(paper, own, f"lib/profiles/{name}.toml")
+    if name == "paper":
+        return own
+    return _merge(profile(own.pop("base", "paper")), own, f"lib/profiles/{name}.toml")
 
 
 def run(name: str, method: str, backbone: str, share: float | None, seed: int, *, study: str = "grid",
@@ -216,6 +228,8 @@ def grid(name: str, study: str = "grid", *, methods=None, backbones=BACKBONES, s
             for m in methods for b in backbones if b == "vit_tiny" or m not in VIT_ONLY
             for share in p["train_shares"] for s in seeds
         ]  # fmt: skip
+    if "supervised" not in methods:
+        return []
     if study == "augmentation":
         return [
             run(name, "supervised", b, NATURAL, s, study=study, crop=c, jitter=j)
@@ -230,14 +244,15 @@ def grid(name: str, study: str = "grid", *, methods=None, backbones=BACKBONES, s
 
 
 def runs(artefact: str, profile: str = "mini", *, methods=None, seeds=None) -> list[Run]:
-    """Every Run that `artefact` reads under `profile`.
+    """Every Run that `artefact` reads under `profile`; none where `methods` leaves out all that it shows.
 
     Raises ValueError, naming the nearest valid name, for an unknown artefact, profile or method.
     """
     found = ARTEFACTS[nearest(artefact, ARTEFACTS, "artefact")]
     if found.study is None:
         return []
-    return grid(profile, found.study, methods=methods, backbones=found.backbones, seeds=seeds)
+    every = grid(profile, found.study, methods=methods, backbones=found.backbones, seeds=seeds)
+    return [run for run in every if run.method in found.methods]
 
 
 def artefacts() -> list[str]:

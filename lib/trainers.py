@@ -177,7 +177,11 @@ def train(run: Run, progress: Progress | None = None, store: Path | None = None)
     scores, probe, rankme = _score(run, method, trainer, training, rows, validation)
     history = pd.DataFrame(method.history)
     history.to_csv(partial / "history.csv", index=False)
-    scores.to_parquet(partial / "scores.parquet", compression="zstd", index=False)
+    names = [c for c in scores if c != "logit"]
+    scores.to_parquet(
+        partial / "scores.parquet", compression="zstd", index=False, use_dictionary=names,
+        use_byte_stream_split=["logit"],
+    )  # fmt: skip
     weights = {"method": method.state_dict(), "converged": vars(probe)} if run.study == "grid" else {}
     torch.save(weights, partial / "checkpoint.pt")
     record = _record(run, chosen, counts, history, rankme)
