@@ -6,7 +6,7 @@ report.save("fig2", fig, measured, facts, caption="...", output=output)
 
 import os
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ STYLE = {
     "pdf.fonttype": 42, "svg.hashsalt": "ssl-anomaly",
 }  # fmt: skip
 NOTE = 5.5  # points, of captions and footers
+KEYS = ("method", "backbone", "train_share", "validation_share", "metric")  # what one value of the grid belongs to
 
 
 def share(value: float | None) -> str:
@@ -53,19 +54,23 @@ def label(part: Any) -> str:
     return share(part) if part is None or isinstance(part, float) else study.NAMES.get(part, str(part))
 
 
-def over_seeds(measured: pd.DataFrame) -> pd.DataFrame:
-    """One row per system, train share, validation share and metric: value and interval bounds averaged over seeds.
+def over_seeds(measured: pd.DataFrame, keys: Sequence[str] = KEYS) -> pd.DataFrame:
+    """One row per combination of `keys`: value and interval bounds averaged over seeds.
 
     The interval says how far the validation sample, not the seed, moves the value. `healthy`: all of the runs are.
     """
-    keys = ["method", "backbone", "train_share", "validation_share", "metric"]
     return (
         measured.assign(healthy=measured["health"].eq("healthy"))
-        .groupby(keys, sort=False, dropna=False, observed=True)
+        .groupby(list(keys), sort=False, dropna=False, observed=True)
         .agg(value=("value", "mean"), low=("low", "mean"), high=("high", "mean"),
              seeds=("seed", "nunique"), healthy=("healthy", "all"))
         .reset_index()
     )  # fmt: skip
+
+
+def known(reduced: pd.DataFrame, metrics: list[str]) -> list[str]:
+    """Those of `metrics` that have a value anywhere: without class columns F2CIW has none."""
+    return [name for name in metrics if reduced.loc[reduced["metric"] == name, "value"].notna().any()]
 
 
 def grid(reduced: pd.DataFrame, metric: str, rows: list[str], column: str, what: str = "value") -> pd.DataFrame:
@@ -97,28 +102,55 @@ def _group_lines(ax, frame: pd.DataFrame, labelled: bool) -> None:
                         annotation_clip=False)  # fmt: skip
 
 
+def _write_cell(ax, i: int, j: int, value: float, theirs: float, colour: Callable[[float], tuple]) -> None:
+    """A cell's value; the paper's below it, if there is one: a hollow circle in its colour, and its number."""
+    around = ink(colour(value))
+    below = not np.isnan(theirs)
+    look = {"ha": "center", "va": "center", "fontsize": 5.5, "color": around}
+    ax.text(j, i - 0.24 * below, "–" if np.isnan(value) else f"{value:.2f}", **look)
+    if below:
+        circle = {"marker": "o", "markerfacecolor": "none"}
+        ax.plot(j - 0.25, i + 0.17, markersize=4.4, markeredgecolor=colour(theirs), markeredgewidth=1.5, **circle)
+        ax.plot(j - 0.25, i + 0.17, markersize=6.2, markeredgecolor=around, markeredgewidth=0.4, **circle)
+        ax.text(j + 0.12, i + 0.19, f"{theirs:.2f}", **look)
+
+
+def _outline(ax, frame: pd.DataFrame, cell: tuple[Any, Any]) -> None:
+    """A frame around the cell (row, column), if there is one; seen on light and on dark."""
+    if cell[0] in frame.index and cell[1] in frame.columns:
+        corner = (frame.columns.get_loc(cell[1]) - 0.5, frame.index.get_loc(cell[0]) - 0.5)
+        for weight, colour in ((2.4, "white"), (1, "black")):
+            ax.add_patch(plt.Rectangle(corner, 1, 1, fill=False, edgecolor=colour, linewidth=weight, clip_on=False,
+                                       zorder=3))  # fmt: skip
+
+
 def heatmap(panels: dict[str, pd.DataFrame], *, xlabel: str, ylabel: str, label: str = "", width: float | None = None,
             unhealthy: dict[str, pd.DataFrame] | None = None, limits: tuple[float, float] = (0, 1),
-            name: Callable[[Any], str] = share) -> Figure:  # fmt: skip
+            name: Callable[[Any], str] = share, paper: dict[str, pd.DataFrame] | None = None,
+            outlined: tuple[Any, Any] | None = None) -> Figure:  # fmt: skip
     """Annotated heatmaps side by side on one colour scale.
 
     Rows are the frames' index (one level, or group and row), columns theirs; `name` turns both into tick labels. Cells
-    that are True in `unhealthy` get a corner mark. The colours differ in lightness, so they also read in grey.
+    that are True in `unhealthy` get a corner mark, those with a number in `paper` a hollow circle of that value; the
+    cell (row, column) `outlined` gets a frame. The colours differ in lightness, so they also read in grey.
     """
     with plt.rc_context(STYLE):
         first = next(iter(panels.values()))
         width = width or (SINGLE if len(panels) == 1 else DOUBLE)
-        fig, axes = plt.subplots(1, len(panels), figsize=(width, 0.165 * len(first) + 0.75), sharey=True, squeeze=False,
+        two = paper is not None and any(frame.notna().any(axis=None) for frame in paper.values())
+        height = (0.28 if two else 0.165) * len(first) + 0.75
+        fig, axes = plt.subplots(1, len(panels), figsize=(width, height), sharey=True, squeeze=False,
                                  layout="constrained")  # fmt: skip
         colours, norm = plt.get_cmap("cividis"), mpl.colors.Normalize(*limits)
         for ax, (title, frame) in zip(axes[0], panels.items(), strict=True):
             image = ax.imshow(frame.to_numpy(float), cmap=colours, norm=norm, aspect="auto")
             for (i, j), value in np.ndenumerate(frame.to_numpy(float)):
-                text = "–" if np.isnan(value) else f"{value:.2f}"
-                ax.text(j, i, text, ha="center", va="center", fontsize=5.5, color=ink(colours(norm(value))))
+                _write_cell(ax, i, j, value, paper[title].iat[i, j] if two else np.nan, lambda v: colours(norm(v)))
                 if unhealthy is not None and unhealthy[title].iat[i, j]:
                     corner = [(j + 0.5, i - 0.5), (j + 0.28, i - 0.5), (j + 0.5, i - 0.05)]
                     ax.add_patch(plt.Polygon(corner, facecolor="white", edgecolor="black", linewidth=0.4))
+            if outlined:
+                _outline(ax, frame, outlined)
             ax.set_title(title)
             ax.set_xticks(range(frame.shape[1]), [name(c) for c in frame.columns])
             ax.set_yticks(range(len(frame)), [name(r) for r in frame.index.get_level_values(-1)])
@@ -137,19 +169,28 @@ def heatmap(panels: dict[str, pd.DataFrame], *, xlabel: str, ylabel: str, label:
         return fig
 
 
-def footer(facts: dict[str, Any], protocol: str) -> str:
-    """Where the numbers come from: data, profile, protocol, seeds, n, intervals, runs."""
-    p = study.PROTOCOLS[protocol]
+def footer(facts: dict[str, Any], protocol: str | list[str]) -> str:
+    """Where the numbers come from: data, profile, protocol, seeds, n, intervals, runs.
+
+    What does not apply is left out: protocols where the list is empty, intervals where `bootstrap_unit` is, and all
+    that concerns runs where `facts` holds none (lib.runs.data_facts).
+    """
+    if "fresh" not in facts:
+        images = f"{facts['n_training']:,} training and {facts['n_validation']:,} validation images"
+        return f"Data: {facts['data']}. Profile {facts['profile']}: {images}. No run is read."
+    rules = {name: study.PROTOCOLS[name] for name in ([protocol] if isinstance(protocol, str) else protocol)}
+    read = "; ".join(f"{name}: {rule.probe} probe, shares by {rule.sampling}" for name, rule in rules.items())
     seeds = ", ".join(str(s) for s in facts["seeds"])
     epochs = " or ".join(str(e) for e in facts["epochs"]) + (" epoch" if facts["epochs"] == [1] else " epochs")
     images = f"n = {facts['n_validation']:,} validation images"
     if facts["bootstrap_unit"] == "videos":
         images += f" of {facts['n_groups']:,} videos"
+    if facts["bootstrap_unit"]:
+        images += f"; 95 % intervals: bootstrap over {facts['bootstrap_unit']}"
     return (
         f"Data: {facts['data']}. Profile {facts['profile']}: {facts['px']} px, backbone width x {facts['width']:g}, "
         f"{epochs}, fixed, so small train shares get fewer steps. "
-        f"Protocol {protocol}: {p.probe} probe, shares by {p.sampling}. Seeds {seeds}. {images}; "
-        f"95 % intervals: bootstrap over {facts['bootstrap_unit']}. "
+        f"{f'Protocol {read}. ' * bool(rules)}Seeds {seeds}. {images}. "
         f"Runs: {facts['fresh']} fresh, {facts['reference']} from the reference."
     )
 
@@ -190,8 +231,8 @@ def _put(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
-def save(artefact: str, content: "Figure | Table", measured: pd.DataFrame, facts: dict[str, Any], *, protocol: str,
-         caption: str, output: str | Path = "") -> list[Path]:  # fmt: skip
+def save(artefact: str, content: "Figure | Table", measured: pd.DataFrame, facts: dict[str, Any], *,
+         protocol: str | list[str], caption: str, output: str | Path = "") -> list[Path]:  # fmt: skip
     """Write PNG, PDF and CSV, of a `lib.tables.Table` also Markdown and LaTeX, and return their paths.
 
     All but the CSV carry caption and footer. `output` is the folder; without it, as when a reader steps through, they

@@ -186,9 +186,11 @@ def _weights(table: pd.DataFrame, shares, sampling: str, seed: int) -> np.ndarra
     return np.stack(rows)
 
 
-def draws(stored: Stored, *, evaluation: str, probe: str, shares, sampling: str, resamples: int) -> dict:
+def draws(stored: Stored, *, evaluation: str, probe: str, shares, sampling: str, resamples: int,
+          ranked: bool = True) -> dict:  # fmt: skip
     """metric -> (shares, 1 + resamples): the estimate, then its bootstrap draws over videos (images where unknown).
 
+    Without `ranked`, AUROC and AP are left nan, which is ten times faster.
     Two runs scored on the same images get the same draws, so their difference is paired.
     """
     table, _ = validation(stored)
@@ -205,7 +207,7 @@ def draws(stored: Stored, *, evaluation: str, probe: str, shares, sampling: str,
     labels = table.iloc[order]
     return metrics.bootstrap(
         rows["logit"].to_numpy(), labels["Defect"].to_numpy(), datasets.class_labels(labels),
-        labels["Video"].to_numpy(), weights, draws=resamples,
+        labels["Video"].to_numpy(), weights, draws=resamples, ranked=ranked,
     )  # fmt: skip
 
 
@@ -234,7 +236,7 @@ def measure(wanted: list[Run | Stored], protocol: str = "clean", reading: str = 
     """A row per run x validation share x metric, with a 95 % bootstrap interval.
 
     `reading` "table": the natural share, as Table 1; "imbalance": the five shares. Columns run, method, backbone,
-    train_share, seed, validation_share (NaN: natural), metric, value, low, high, health.
+    train_share, seed, validation_share (NaN: natural), metric, value, low, high, health; px, crop, jitter of ablations.
     """
     rule = study.PROTOCOLS[study.nearest(protocol, study.PROTOCOLS, "protocol")]
     rows = []
@@ -257,10 +259,11 @@ def measure(wanted: list[Run | Stored], protocol: str = "clean", reading: str = 
 
 def _row(stored: Stored, share: float | None) -> dict:
     run = stored.run
+    varied = {} if run.study == "grid" else {"px": run.px, "crop": run.crop, "jitter": run.jitter}
     return {
         "run": run.id, "method": run.method, "backbone": run.backbone, "train_share": run.share, "seed": run.seed,
         "validation_share": np.nan if share is None else share, "health": stored.record["health"],
-        "origin": stored.origin,
+        "origin": stored.origin, **varied,
     }  # fmt: skip
 
 
@@ -309,6 +312,16 @@ def provenance(wanted: list[Run | Stored]) -> dict:
         "reference": sum(s.origin == "reference" for s in stored),
         "unhealthy": [s.run.id for s in stored if s.record["health"] != "healthy"],
     }
+
+
+def data_facts(profile: str) -> dict:
+    """What a footer says where no run is read, only the images of `profile`, drawn first where they are not there."""
+    p = study.profile(profile)
+    training, validation = (len(datasets.tables(p["data"], split)[0]) for split in datasets.TABLES)
+    return {
+        "data": _data_name(p["data"]), "source": p["data"]["source"], "profile": profile, "title": p["title"],
+        "n_training": training, "n_validation": validation,
+    }  # fmt: skip
 
 
 def _data_name(data: dict) -> str:

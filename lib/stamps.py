@@ -44,9 +44,10 @@ def _hash(value: Any) -> str:
 def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     """Everything that the rendering of `artefact` with the parameters `given` depends on, hashed part by part.
 
-    Raises lib.runs.MissingRuns, naming the command that makes them, if runs are missing.
+    Raises lib.runs.MissingRuns, naming the command that makes them, if runs are missing, and ValueError for a wrong
+    line in the file of the paper's numbers.
     """
-    from lib import runs
+    from lib import paper, runs
 
     notebook = paths.NOTEBOOKS / f"{study.ARTEFACTS[artefact].notebook}.ipynb"
     cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
@@ -60,6 +61,7 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
         "library": {p.relative_to(paths.ROOT).as_posix(): runs.syntax(p) for p in sorted(modules(source))},
         "profile": _hash(study.profile(given["profile"])),
         "runs": _hash(runs.fingerprints(grid)),
+        "paper": _hash(paper.values(artefact).to_csv()),
     }
 
 

@@ -13,13 +13,17 @@ from matplotlib.figure import Figure
 
 from lib.report import APART, DOUBLE, METRICS, STYLE, grid, label
 
+BESIDE = " (paper {:.2f})"  # the paper's value in a cell of text
+HEADS = {"method": "Method", "backbone": "Backbone", "train_share": "Train share"}
+
 
 @dataclass
 class Table:
     """Blocks of values with intervals, that is one rectangle a metric, ready for Markdown, LaTeX and drawing.
 
     `blocks` maps a block's title to a frame of (value, low, high) tuples; rows are (group, row) pairs. `bounds` gives a
-    block's reference rows, e.g. {"F1": {"Always 'defect'": [0.64, ...]}}. `best` maps a title to a boolean frame.
+    block's reference rows, e.g. {"F1": {"Always 'defect'": [0.64, ...]}}. `best` maps a title to a boolean frame,
+    `paper` to one of the paper's values (NaN: not known): in parentheses in text, on a line of their own when drawn.
     """
 
     blocks: dict[str, pd.DataFrame]
@@ -27,16 +31,34 @@ class Table:
     bounds: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     rows: tuple[str, str] = ("Method", "Backbone")
     beside: bool = False  # draw the blocks side by side, without intervals
+    paper: dict[str, pd.DataFrame] = field(default_factory=dict)
+    widths: tuple[float, float] = (3.6, 2.2)  # of a row's names and of a column, where blocks are stacked
 
-    def lines(self, title: str, strong: str = "{}", point: bool = False) -> list[list[str]]:
-        """A block as text: reference rows first, then every row; the best value of a column goes through `strong`."""
-        frame, best = self.blocks[title], self.best[title]
+    def lines(self, title: str, strong: str = "{}", point: bool = False, paper: str = "") -> list[list[str]]:
+        """A block as text: reference rows first, then every row.
+
+        The best value of a column goes through `strong`; the paper's, if it is known, through `paper`, and after ours.
+        """
+        frame, best, theirs = self.blocks[title], self.best[title], self.paper.get(title)
         lines = [[label, "", *(f"{v:.2f}" for v in values)] for label, values in self.bounds.get(title, {}).items()]
         for i, index in enumerate(frame.index):
             cells = [cell(*value, point=point) for value in frame.iloc[i]]
             cells = [strong.format(c) if b else c for c, b in zip(cells, best.iloc[i], strict=True)]
+            if theirs is not None:
+                known = [paper.format(v) if v == v else "" for v in theirs.iloc[i]]
+                cells = [f"{c}{v}" for c, v in zip(cells, known, strict=True)]
             lines.append([*(label(part) for part in index), *cells])
         return lines
+
+    def compared(self, title: str) -> np.ndarray:
+        """(rows,) True where the block, or a block beside it, knows the paper's value: drawn as a second line."""
+        theirs = [frame for name, frame in self.paper.items() if self.beside or name == title]
+        rows = np.zeros(len(self.blocks[title]), bool)
+        return np.any([rows, *(frame.notna().any(axis=1) for frame in theirs)], axis=0)
+
+    def height(self, title: str) -> int:
+        """Lines of a drawn block below its column names."""
+        return len(self.bounds.get(title, {})) + len(self.blocks[title]) + int(self.compared(title).sum())
 
     def header(self, title: str) -> list[str]:
         """Column names of a block."""
@@ -47,7 +69,7 @@ class Table:
         parts = []
         for title in self.blocks:
             rows = [self.header(title), ["---", "---", *["---:"] * self.blocks[title].shape[1]]]
-            rows += self.lines(title, strong="**{}**")
+            rows += self.lines(title, "**{}**", paper=BESIDE)
             parts.append(f"### {title}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows))
         return "\n\n".join(parts)
 
@@ -55,7 +77,7 @@ class Table:
         """The table in LaTeX (booktabs), a tabular a block."""
         parts = []
         for title, frame in self.blocks.items():
-            body = [" & ".join(row) + r" \\" for row in self.lines(title, strong=r"\textbf{{{}}}")]
+            body = [" & ".join(row) + r" \\" for row in self.lines(title, r"\textbf{{{}}}", paper=BESIDE)]
             title_row = f"\\multicolumn{{{2 + frame.shape[1]}}}{{c}}{{{title}}}" + r" \\"
             head = " & ".join(self.header(title)) + r" \\"
             opening = f"\\begin{{tabular}}{{ll{'r' * frame.shape[1]}}}"
@@ -82,9 +104,10 @@ def table(reduced: pd.DataFrame, metrics: list[str], rows: list[str], column: st
           bounds: dict[str, dict[str, list[float]]] | None = None, beside: bool = False) -> Table:  # fmt: skip
     """A Table of `metrics`, one block each, `rows` by `column`; the best point estimate of a column is bold.
 
-    `among` names the row levels within which the best is sought (default: all rows).
+    `among` names the row levels within which the best is sought (default: all rows). The paper's values are taken from
+    a column `paper` (lib.paper.beside), if there is one.
     """
-    blocks, best = {}, {}
+    blocks, best, theirs = {}, {}, {}
     for metric in metrics:
         parts = [grid(reduced, metric, rows, column, what) for what in ("value", "low", "high")]
         value = parts[0]
@@ -94,8 +117,9 @@ def table(reduced: pd.DataFrame, metrics: list[str], rows: list[str], column: st
         top = value.groupby(level=among).transform("max") if among else value.max()
         blocks[METRICS[metric]] = pd.DataFrame(cells, index=value.index, columns=value.columns)
         best[METRICS[metric]] = value.eq(top)
-    heads = {"method": "Method", "backbone": "Backbone", "train_share": "Train share"}
-    return Table(blocks, best, bounds or {}, (heads[rows[0]], heads[rows[1]]), beside)
+        if "paper" in reduced:
+            theirs[METRICS[metric]] = grid(reduced, metric, rows, column, "paper")
+    return Table(blocks, best, bounds or {}, (HEADS[rows[0]], HEADS[rows[1]]), beside, theirs)
 
 
 def _rule(ax, y: float, left: float, right: float, weight: float = 0.5) -> None:
@@ -117,7 +141,7 @@ def _write_block(ax, table: Table, title: str, top: int, left: float, step: floa
     start = 0 if names else left + 0.15
     ax.text((left + right) / 2, top + 0.5, title, ha="center", va="center", weight="bold", size=size + 0.5)
     _rule(ax, top + 1, start, right)
-    y, previous = top + 1, None
+    y, previous, compared = top + 1, None, table.compared(title)
     for i, line in enumerate([table.header(title), *table.lines(title, point=table.beside)]):
         row = i - 1 - len(table.bounds.get(title, {}))
         group = frame.index[row][0] if row >= 0 else None
@@ -125,32 +149,45 @@ def _write_block(ax, table: Table, title: str, top: int, left: float, step: floa
             _rule(ax, y, start, right, 0.3 if row == 0 or group in APART else 0.1)
         if names:
             ax.text(0.02, y + 0.5, line[0] if group is None or group != previous else "", va="center", size=size)
-            ax.text(2.2, y + 0.5, line[1], va="center", size=size)
+            ax.text(2.35, y + 0.5, line[1], va="center", size=size)
         for j, text in enumerate(line[2:]):
             bold = row >= 0 and bool(table.best[title].iat[row, j])
             ax.text(left + step * (j + 1) - 0.05, y + 0.5, text, ha="right", va="center", size=size,
                     weight="bold" if bold else "normal")  # fmt: skip
         y, previous = y + 1, group
+        if row >= 0 and compared[row]:
+            _write_paper(ax, y + 0.4, table.paper[title].iloc[row], left, step, names, size)
+            y += 1
     _rule(ax, y, start, right)
     return y
 
 
+def _write_paper(ax, y: float, values: pd.Series, left: float, step: float, names: bool, size: float) -> None:
+    """The paper's values below ours, in grey italics."""
+    look = {"va": "center", "size": size, "color": "0.35", "style": "italic"}
+    if names:
+        ax.text(2.45, y, "paper", **look)
+    for j, value in enumerate(values):
+        ax.text(left + step * (j + 1) - 0.05, y, "" if np.isnan(value) else f"{value:.2f}", ha="right", **look)
+
+
 def _draw_stacked(table: Table) -> Figure:
-    lines = sum(len(frame) + len(table.bounds.get(title, {})) + 3 for title, frame in table.blocks.items())
+    lines = sum(table.height(title) + 3 for title in table.blocks)
     widest = max(frame.shape[1] for frame in table.blocks.values())
-    fig, ax = _page(lines, 3.6 + 2.2 * widest)
+    names, column = table.widths
+    fig, ax = _page(lines, names + column * widest)
     top = 0
     for title in table.blocks:
-        top = _write_block(ax, table, title, top, 3.6, 2.2, names=True, size=6) + 1
+        top = _write_block(ax, table, title, top, names, column, names=True, size=6) + 1
     return fig
 
 
 def _draw_beside(table: Table) -> Figure:
     first = next(iter(table.blocks))
-    fig, ax = _page(len(table.blocks[first]) + len(table.bounds.get(first, {})) + 2,
-                    3.4 + sum(0.15 + 0.72 * frame.shape[1] for frame in table.blocks.values()))  # fmt: skip
-    left = 3.4
+    fig, ax = _page(table.height(first) + 2,
+                    3.75 + sum(0.15 + 0.72 * frame.shape[1] for frame in table.blocks.values()))  # fmt: skip
+    left = 3.75
     for title, frame in table.blocks.items():
-        _write_block(ax, table, title, 0, left, 0.72, names=title == first, size=5)
+        _write_block(ax, table, title, 0, left, 0.72, names=title == first, size=5.5)
         left += 0.15 + 0.72 * frame.shape[1]
     return fig
