@@ -248,7 +248,7 @@ CLAIMS = (
           mae_lowest),
     Claim(11, "Supervised training is still ahead", "F1(supervised) − F1(strongest SSL method), mean over train shares",
           supervised_ahead),
-    Claim(12, "Monitoring metrics behave differently on the two backbones",
+    Claim(12, "Monitoring metrics differ between the two backbones",
           f"correlation of the backbones’ curves over epochs; different: < {ALIKE}",
           backbones_behave_differently, curve_likeness),
 )  # fmt: skip

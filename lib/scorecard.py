@@ -1,5 +1,6 @@
 """The claims scorecard as Markdown, LaTeX and a drawing: estimates with intervals, and verdicts by protocol and MAE."""
 
+import re
 import textwrap
 from dataclasses import dataclass
 
@@ -14,8 +15,9 @@ INK = {"supported": "#0072B2", "contradicted": "#D55E00", "inconclusive": "0.35"
 SIGN = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "not run": "–"}
 COLOUR = {"clean": "#000000", "paper": "#E69F00"}  # of a protocol's estimates
 MARKER = {"described": "o", "released": "s"}
+GLUE = "\N{NO-BREAK SPACE}"  # before a sign that must not start a line
 HEIGHT = 0.36  # inches a claim
-NAMES, FOREST, VERDICT = 3.05, 2.2, 0.95  # widths of the columns, about inches
+NAMES, FOREST, VERDICT = 3.15, 2.1, 0.95  # widths of the columns, about inches
 
 
 def estimate(row: pd.Series) -> str:
@@ -82,7 +84,8 @@ class Scorecard:
             ax.axis("off")
             for y in range(0, len(claims), 2):
                 ax.axhspan(y - 0.5, y + 0.5, color="0.95", linewidth=0)
-            forest = ax.inset_axes((NAMES, len(claims) - 0.5, FOREST, -len(claims)), transform=ax.transData, zorder=2)
+            place = (NAMES / width, 1.1 / (len(claims) + 2), FOREST / width, len(claims) / (len(claims) + 2))
+            forest = ax.inset_axes(place, zorder=2)
             forest.set(ylim=(len(claims) - 0.5, -0.5), facecolor="none", yticks=[], xlabel="Value and 95 % interval")
             forest.spines["left"].set_visible(False)
             forest.axvline(0, color="0.5", linewidth=0.6)
@@ -99,7 +102,7 @@ class Scorecard:
         rows = self.scored[self.scored["claim"] == claim]
         ax.text(0.17, y - 0.2, str(claim), ha="right", va="center", weight="bold")
         ax.text(0.25, y - 0.2, rows["text"].iloc[0], va="center", weight="bold")
-        statistic = textwrap.fill(rows["statistic"].iloc[0], 66)
+        statistic = textwrap.fill(re.sub(r" (?=%|[<−]|\d)", GLUE, rows["statistic"].iloc[0]), 66)
         ax.text(0.25, y + 0.19, statistic, va="center", size=5.5, color="0.3", linespacing=1.05)
 
     def _estimates(self, ax, y: int, claim: int) -> None:
