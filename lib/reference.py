@@ -1,8 +1,10 @@
-"""Renew the committed reference from complete runs: scores, histories, renderings, and the README's numbers.
+"""The committed reference: renewed from complete runs, and held against fresh ones.
 
-    python -m lib.reference        (make reference)
+    python -m lib.reference            renew results/reference and figures/     (make reference)
+    python -m lib.reference compare    hold the runs made here against it                           (make compare)
 
-A number in the README is generated here, never typed; tests hold the README against the committed runs.
+On the machine that made it, equal pins give equal scores; elsewhere another order of sums, or another precision, moves
+single runs of so few steps, and the comparison is of their distribution.
 """
 
 import json
@@ -15,51 +17,85 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib import datasets, metrics, paths, report, runs, study, workers
+from lib import datasets, paths, report, runs, study, workers
 from lib.study import CLASSES
 
 PROFILE = "mini"  # the one profile whose results are committed
-README = paths.ROOT / "README.md"
-SHOWN = (0.01, 0.05, 0.45)  # train shares in the README's table
+SMALL = [("walkthrough", name) for name in ("simclr-resnet18-d45-s42", "mae-vit_tiny-d45-s42")]  # with their weights
+# Largest median of the absolute differences between runs here and committed, and largest mean difference, by metric.
+TOLERANCE = {"f1": (0.05, 0.02), "auroc": (0.03, 0.015)}
+FILES = ("run.json", "history.csv", "scores.parquet")
+
+
+def committed(run: study.Run) -> runs.Stored:
+    """The run as committed, whatever was trained here since."""
+    return runs.Stored(run, paths.REFERENCE / run.profile / run.id, "reference")
+
+
+def wanted() -> list[study.Run]:
+    """Every run of the reference."""
+    small = [study.parse(*names) for names in SMALL]
+    return [run for part in ("grid", "augmentation", "resolution") for run in study.grid(PROFILE, part)] + small
 
 
 def renew() -> None:
-    """Replace results/reference/mini, figures/ and the README's generated parts. Raises MissingRuns."""
-    wanted = study.grid(PROFILE)
-    absent = [run.id for run in wanted if runs.state(run)[0] != "complete"]
+    """Replace results/reference and figures/. Raises MissingRuns."""
+    every = wanted()
+    absent = [run.id for run in every if runs.state(run)[0] != "complete"]
     if absent:
-        raise runs.MissingRuns(f"{len(absent)} runs are missing or stale ({absent[0]} ...): make replicate first.")
-    target = paths.REFERENCE / PROFILE
-    beside = target.with_name(f"{PROFILE}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    for run in wanted:
-        kept = beside / run.id
-        kept.mkdir(parents=True)
-        for name in ("run.json", "history.csv", "scores.parquet"):
-            shutil.copyfile(runs.folder(run) / name, kept / name)
-    table, _ = datasets.tables(wanted[0].data, "val")
-    columns = ["Filename", *CLASSES, "Defect", "Video", "Sampled"]
-    table[columns].to_parquet(beside / "validation.parquet", compression="zstd", index=False)
-    (beside / "provenance.json").write_text(json.dumps(_provenance(wanted), indent=1) + "\n")
-    shutil.rmtree(target, ignore_errors=True)
-    beside.rename(target)
+        raise runs.MissingRuns(
+            f"{len(absent)} runs are missing or stale ({absent[0]} ...): `make replicate`, and for the walkthrough's "
+            + " and ".join(f"`make run PROFILE={profile} ID={name}`" for profile, name in SMALL) + ", make them."
+        )  # fmt: skip
+    for profile in (PROFILE, SMALL[0][0]):
+        _copy([run for run in every if run.profile == profile], paths.REFERENCE / profile)
     paths.REFERENCE_FIGURES.mkdir(exist_ok=True)
     for name in study.artefacts():
         for ending in ("png", "csv", "md"):
             with suppress(FileNotFoundError):
                 made = paths.FIGURES / PROFILE / f"{name}.{ending}"
                 shutil.copyfile(made, paths.REFERENCE_FIGURES / made.name)
-    README.write_text(filled(README.read_text()))
 
 
-def _provenance(wanted: list[study.Run]) -> dict:
+def _copy(among: list[study.Run], target: Path) -> None:
+    """The runs of one profile into `target`, which appears when complete; weights only of the small networks."""
+    beside = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    for run in among:
+        kept = beside / run.id
+        kept.mkdir(parents=True)
+        for name in FILES:
+            shutil.copyfile(runs.folder(run) / name, kept / name)
+        if (run.profile, run.id) in SMALL:
+            _halve(runs.folder(run) / "checkpoint.pt", kept / "checkpoint.pt")
+    table, _ = datasets.tables(among[0].data, "val")
+    columns = ["Filename", *CLASSES, "Defect", "Video", "Sampled"]
+    table[columns].to_parquet(beside / "validation.parquet", compression="zstd", index=False)
+    (beside / "provenance.json").write_text(json.dumps(_provenance(among), indent=1) + "\n")
+    shutil.rmtree(target, ignore_errors=True)
+    beside.rename(target)
+
+
+def _halve(source: Path, target: Path) -> None:
+    """A checkpoint with its floating-point weights in half precision."""
+    import torch  # only here: everything else in this module reads scores
+
+    held = torch.load(source, weights_only=False)
+    held["method"] = {k: v.half() if v.is_floating_point() else v for k, v in held["method"].items()}
+    torch.save(held, target)
+
+
+def _provenance(among: list[study.Run]) -> dict:
     """The machine, and how long the runs took on it, one thread each."""
-    records = [runs.load(run).record for run in wanted]
+    records = {run: runs.load(run).record for run in among}
+    first = next(iter(records.values()))
     model = re.search(r"model name\s*: (.*)", _read("/proc/cpuinfo"))
+    minutes = {part: sum(r["total_seconds"] for run, r in records.items() if run.study == part) / 60
+               for part in sorted({run.study for run in among})}  # fmt: skip
     return {
         "processor": model[1].strip() if model else platform.processor() or platform.machine(),
-        "cores": workers.cores(), "precision": records[0]["precision"], "versions": records[0]["versions"],
-        "runs": len(records), "core_minutes": round(sum(r["total_seconds"] for r in records) / 60, 1),
+        "cores": workers.cores(), "precision": first["precision"], "versions": first["versions"],
+        "runs": len(records), "core_minutes": {part: round(value, 1) for part, value in minutes.items()},
     }  # fmt: skip
 
 
@@ -69,78 +105,50 @@ def _read(path: str) -> str:
     return ""
 
 
-def filled(readme: str) -> str:
-    """The README's text with its generated parts renewed from the committed reference."""
-    for name, content in (("results", results()), ("times", times())):
-        start, end = f"<!-- {name}: generated -->", f"<!-- /{name} -->"
-        parts = re.split(f"{start}.*?{end}", readme, flags=re.S)
-        if len(parts) != 2:
-            raise ValueError(f"README.md has {len(parts) - 1} places for '{name}', expected one.")
-        readme = f"{parts[0]}{start}\n{content}\n{end}{parts[1]}"
-    return readme
+def compare() -> pd.DataFrame:
+    """A row per run that is complete here and committed: F1 and AUROC of both, converged probe, natural share.
+
+    `identical`: every stored score is equal. Raises MissingRuns where nothing can be compared.
+    """
+    rows = []
+    for run in study.grid(PROFILE):
+        if runs.state(run)[0] != "complete":
+            continue
+        pair = runs.load(run), committed(run)
+        values = [runs.measure([stored], "clean", resamples=0).set_index("metric")["value"] for stored in pair]
+        row = {"run": run.id, "identical": pair[0].scores.equals(pair[1].scores)}
+        for metric in TOLERANCE:
+            row |= {f"{metric}_here": values[0][metric], f"{metric}_reference": values[1][metric],
+                    f"{metric}_difference": values[0][metric] - values[1][metric]}  # fmt: skip
+        rows.append(row)
+    if not rows:
+        raise runs.MissingRuns(f"no run of `{PROFILE}` is complete here: `make replicate` makes them.")
+    return pd.DataFrame(rows)
 
 
-def _committed(run: study.Run) -> runs.Stored:
-    return runs.Stored(run, paths.REFERENCE / PROFILE / run.id, "reference")
-
-
-def results() -> str:
-    """F1 and AUROC by system and train share, the paired differences that matter, and a figure, in Markdown."""
-    stored = [_committed(run) for run in study.grid(PROFILE) if run.share in SHOWN]
-    measured = runs.measure(stored, "clean")
-    table, _ = runs.validation(stored[0])
-    always = metrics.always_defect_f1(table["Defect"].mean())
-    head = "| system | " + " | ".join(f"F1, {s:.0%}" for s in SHOWN) + " | "
-    head += " | ".join(f"AUROC, {s:.0%}" for s in SHOWN) + " |"
-    lines = [head, "| --- |" + " ---: |" * 2 * len(SHOWN)]
-    for (method, backbone), rows in measured.groupby(["method", "backbone"], sort=False):
-        cells = [_cell(rows, name, share) for name in ("f1", "auroc") for share in SHOWN]
-        lines.append(f"| {report.label(method)}, {report.label(backbone)} | " + " | ".join(cells) + " |")
-    lines.append(f"| always “defect” | {' | '.join([f'{always:.2f}'] * len(SHOWN))} |" + " 0.50 |" * len(SHOWN))
-    return "\n".join([
-        f"**Simulated frames**, profile `{PROFILE}`, protocol `clean` (converged probe, plain images), one seed. "
-        f"Columns: share of defects in training; validation at its natural share ({table['Defect'].mean():.0%} of "
-        f"{len(table)} images, {table['Video'].nunique()} videos). Brackets: 95 % bootstrap intervals over videos; "
-        "they do not hold the spread over seeds.", "", *lines, "", *_differences(stored), "",
-        "![F1 by share of defects in training and validation, ResNet-18](figures/fig2.png)",
-    ])  # fmt: skip
-
-
-def _cell(rows: pd.DataFrame, metric: str, share: float) -> str:
-    (row,) = rows[(rows["metric"] == metric) & (rows["train_share"] == share)].itertuples()
-    mark = "" if row.health == "healthy" else f" ({row.health})"
-    return f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]{mark}"
-
-
-def _differences(stored: list[runs.Stored]) -> list[str]:
-    """A line per backbone: SimCLR minus random at the largest share, paired over videos."""
-    found = []
-    for backbone in study.BACKBONES:
-        pair = [[s for s in stored if (s.run.method, s.run.backbone, s.run.share) == (m, backbone, SHOWN[-1])]
-                for m in ("simclr", "random")]  # fmt: skip
-        gaps = [(name, runs.difference(*pair, metric=name)) for name in ("f1", "auroc")]
-        text = ", ".join(
-            f"{g['estimate']:+.3f} [{g['low']:+.3f}, {g['high']:+.3f}] in {report.METRICS[n]}" for n, g in gaps
+def told(compared: pd.DataFrame) -> tuple[str, bool]:
+    """What `compare` found, in words, and whether it is within `TOLERANCE`."""
+    lines = [f"{len(compared)} runs compared, {compared['identical'].sum()} identical to the last score."]
+    within = True
+    for metric, (typical, mean) in TOLERANCE.items():
+        gap = compared[f"{metric}_difference"]
+        good = gap.abs().median() <= typical and abs(gap.mean()) <= mean
+        within &= bool(good)
+        lines.append(
+            f"{report.METRICS[metric]}: median difference {gap.abs().median():.3f} (tolerance {typical}), "
+            f"mean {gap.mean():+.3f} (tolerance ±{mean}), largest {gap.abs().max():.3f} "
+            f"({compared['run'][gap.abs().idxmax()]}): {'within' if good else 'OUTSIDE'}."
         )
-        found.append(f"- SimCLR minus random backbone, {report.label(backbone)}, {SHOWN[-1]:.0%} of defects: {text}.")
-    return found
-
-
-def times() -> str:
-    """How long the reference took, and on what."""
-    facts = json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text())
-    minutes = facts["core_minutes"]
-    return (
-        f"The {facts['runs']} trainings of `{PROFILE}` took {minutes:.0f} core-minutes, so about "
-        f"{minutes / facts['cores']:.0f} minutes on the {facts['cores']} cores at hand ({facts['processor']}, "
-        f"precision {facts['precision']}); a CPU with native bf16 is faster. "
-        "The first command also installs about 6 GB of packages (CUDA's among them on Linux)."
-    )
+    return "\n".join(lines), within
 
 
 def main() -> int:
     """The command line; what is missing is told in one sentence."""
     try:
+        if sys.argv[1:] == ["compare"]:
+            text, within = told(compare())
+            print(text)
+            return 0 if within else 1
         renew()
     except (RuntimeError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,0 +1,127 @@
+"""The README's generated parts, from the committed reference: claims, results, times, artefacts.
+
+A number in the README is generated here, never typed; tests hold the README against the committed runs.
+"""
+
+import json
+import re
+
+import pandas as pd
+
+from lib import claims, metrics, paths, report, runs, scorecard, study
+from lib.reference import PROFILE, committed
+
+README = paths.ROOT / "README.md"
+SHOWN = (0.01, 0.05, 0.45)  # train shares in the README's table
+
+
+def renew() -> None:
+    """Write the generated parts anew."""
+    README.write_text(filled(README.read_text()))
+
+
+def filled(readme: str) -> str:
+    """The README's text with its generated parts renewed from the committed reference."""
+    for name, make in {"claims": verdicts, "results": results, "times": times, "artefacts": artefacts}.items():
+        start, end = f"<!-- {name}: generated -->", f"<!-- /{name} -->"
+        parts = re.split(f"{start}.*?{end}", readme, flags=re.S)
+        if len(parts) != 2:
+            raise ValueError(f"README.md has {len(parts) - 1} places for '{name}', expected one.")
+        readme = f"{parts[0]}{start}\n{make()}\n{end}{parts[1]}"
+    return readme
+
+
+def verdicts() -> str:
+    """The claims scorecard in Markdown, as the notebook `claims` renders it, and what its verdicts hang on."""
+    scored = pd.read_csv(paths.REFERENCE_FIGURES / "claims.csv", keep_default_na=False, na_values=[""])
+    card = scorecard.Scorecard(scored)
+    lines = ["| # | the paper claims | " + " | ".join(f"protocol `{p}`" for p in card.protocols) + " |"]
+    lines.append("| ---: | --- |" + " --- |" * len(card.protocols))
+    for number, text, _, *cells in card.lines():
+        lines.append(f"| {number} | {text} | " + " | ".join(cells) + " |")
+    hangs = {by: ", ".join(map(str, claims.disagreements(scored, by))) or "none" for by in ("protocol", "mae")}
+    return "\n".join([
+        *lines, "",
+        f"Verdicts that depend on the protocol: {hangs['protocol']}; on how MAE was trained: {hangs['mae']}. "
+        "A value is the statistic that decides the claim, with its paired 95 % interval over validation videos "
+        "(one seed); `make claims` prints each formula.",
+    ])  # fmt: skip
+
+
+def artefacts() -> str:
+    """A row per artefact: what it shows, its notebook, its command, and what that costs, in Markdown."""
+    facts = _facts()
+    lines = ["| artefact | shows | notebook | trainings | minutes |", "| --- | --- | --- | ---: | ---: |"]
+    for name in study.artefacts():
+        wanted = study.runs(name, PROFILE)
+        seconds = sum(committed(run).record["total_seconds"] for run in wanted)
+        cost = f"{seconds / 60 / facts['cores']:.0f}" if wanted else "<1"
+        found = study.ARTEFACTS[name]
+        lines.append(f"| `{name}` | {found.title} | `{found.notebook}` | {len(wanted) or '–'} | {cost} |")
+    return "\n".join([
+        *lines, "",
+        f"`make NAME` makes one. Minutes: its trainings in `{PROFILE}`, from nothing, on {facts['cores']} cores. Most are "
+        "shared; once they are there, each artefact takes seconds.",
+    ])  # fmt: skip
+
+
+def _facts() -> dict:
+    return json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text())
+
+
+def results() -> str:
+    """F1 and AUROC by system and train share, the paired differences that matter, and a figure, in Markdown."""
+    stored = [committed(run) for run in study.grid(PROFILE) if run.share in SHOWN]
+    measured = runs.measure(stored, "clean")
+    table, _ = runs.validation(stored[0])
+    always = metrics.always_defect_f1(table["Defect"].mean())
+    head = "| system | " + " | ".join(f"F1, {s:.0%}" for s in SHOWN) + " | "
+    head += " | ".join(f"AUROC, {s:.0%}" for s in SHOWN) + " |"
+    lines = [head, "| --- |" + " ---: |" * 2 * len(SHOWN)]
+    for (method, backbone), rows in measured.groupby(["method", "backbone"], sort=False):
+        cells = [_cell(rows, name, share) for name in ("f1", "auroc") for share in SHOWN]
+        lines.append(f"| {report.label(method)}, {report.label(backbone)} | " + " | ".join(cells) + " |")
+    lines.append(f"| always “defect” | {' | '.join([f'{always:.2f}'] * len(SHOWN))} |" + " 0.50 |" * len(SHOWN))
+    return "\n".join([
+        f"**Simulated frames**, profile `{PROFILE}`, protocol `clean` (converged probe, plain images), one seed. "
+        f"Columns: share of defects in training; validation at its natural share ({table['Defect'].mean():.0%} of "
+        f"{len(table)} images, {table['Video'].nunique()} videos). Brackets: 95 % bootstrap intervals over videos; "
+        "they do not hold the spread over seeds.", "", *lines, "", *_differences(stored), "",
+        "![F1 by share of defects in training and validation, ResNet-18](figures/fig2.png)",
+    ])  # fmt: skip
+
+
+def _cell(rows: pd.DataFrame, metric: str, share: float) -> str:
+    (row,) = rows[(rows["metric"] == metric) & (rows["train_share"] == share)].itertuples()
+    mark = "" if row.health == "healthy" else f" ({row.health})"
+    return f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]{mark}"
+
+
+def _differences(stored: list[runs.Stored]) -> list[str]:
+    """A line per backbone: SimCLR minus random at the largest share, paired over videos."""
+    found = []
+    for backbone in study.BACKBONES:
+        pair = [[s for s in stored if (s.run.method, s.run.backbone, s.run.share) == (m, backbone, SHOWN[-1])]
+                for m in ("simclr", "random")]  # fmt: skip
+        gaps = [(name, runs.difference(*pair, metric=name)) for name in ("f1", "auroc")]
+        text = ", ".join(
+            f"{g['estimate']:+.3f} [{g['low']:+.3f}, {g['high']:+.3f}] in {report.METRICS[n]}" for n, g in gaps
+        )
+        found.append(f"- SimCLR minus random backbone, {report.label(backbone)}, {SHOWN[-1]:.0%} of defects: {text}.")
+    return found
+
+
+def times() -> str:
+    """How long the reference took, and on what."""
+    facts = _facts()
+    minutes = sum(facts["core_minutes"].values())
+    return (
+        f"The {facts['runs']} trainings of `{PROFILE}` took {minutes:.0f} core-minutes, so about "
+        f"{minutes / facts['cores']:.0f} minutes on the {facts['cores']} cores at hand ({facts['processor']}, "
+        f"precision {facts['precision']}); a CPU with native bf16 is faster. "
+        "The first command also installs about 6 GB of packages (CUDA's among them on Linux)."
+    )
+
+
+if __name__ == "__main__":
+    renew()
