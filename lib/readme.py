@@ -60,7 +60,7 @@ def artefacts() -> str:
         lines.append(f"| `{name}` | {found.title} | `{found.notebook}` | {len(wanted) or '–'} | {cost} |")
     return "\n".join([
         *lines, "",
-        f"`make NAME` makes one. Minutes: its trainings in `{PROFILE}`, from nothing, on {facts['cores']} cores. Most are "
+        f"`make NAME` makes one. Minutes: its trainings in `{PROFILE}` on {facts['cores']} cores. Most are "
         "shared; once they are there, each artefact takes seconds.",
     ])  # fmt: skip
 
