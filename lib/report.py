@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
 
 from lib import paths, study
 
@@ -109,10 +110,11 @@ def _write_cell(ax, i: int, j: int, value: float, theirs: float, colour: Callabl
     look = {"ha": "center", "va": "center", "fontsize": 5.5, "color": around}
     ax.text(j, i - 0.24 * below, "–" if np.isnan(value) else f"{value:.2f}", **look)
     if below:
-        circle = {"marker": "o", "markerfacecolor": "none"}
-        ax.plot(j - 0.25, i + 0.17, markersize=4.4, markeredgecolor=colour(theirs), markeredgewidth=1.5, **circle)
-        ax.plot(j - 0.25, i + 0.17, markersize=6.2, markeredgecolor=around, markeredgewidth=0.4, **circle)
-        ax.text(j + 0.12, i + 0.19, f"{theirs:.2f}", **look)
+        left = offset_copy(ax.transData, ax.figure, x=-8, units="points")
+        circle = {"marker": "o", "markerfacecolor": "none", "transform": left}
+        ax.plot(j, i + 0.17, markersize=4.4, markeredgecolor=colour(theirs), markeredgewidth=1.5, **circle)
+        ax.plot(j, i + 0.17, markersize=6.2, markeredgecolor=around, markeredgewidth=0.4, **circle)
+        ax.annotate(f"{theirs:.2f}", (j, i + 0.19), xytext=(3.5, 0), textcoords="offset points", **look)
 
 
 def _outline(ax, frame: pd.DataFrame, cell: tuple[Any, Any]) -> None:
@@ -138,8 +140,8 @@ def heatmap(panels: dict[str, pd.DataFrame], *, xlabel: str, ylabel: str, label:
         first = next(iter(panels.values()))
         width = width or (SINGLE if len(panels) == 1 else DOUBLE)
         two = paper is not None and any(frame.notna().any(axis=None) for frame in paper.values())
-        height = (0.28 if two else 0.165) * len(first) + 0.75
-        fig, axes = plt.subplots(1, len(panels), figsize=(width, height), sharey=True, squeeze=False,
+        height = (0.28 if two else 0.165) * len(first)
+        fig, axes = plt.subplots(1, len(panels), figsize=(width, height + 0.75 + 0.12 * bool(label)), sharey=True, squeeze=False,
                                  layout="constrained")  # fmt: skip
         colours, norm = plt.get_cmap("cividis"), mpl.colors.Normalize(*limits)
         for ax, (title, frame) in zip(axes[0], panels.items(), strict=True):
@@ -164,7 +166,9 @@ def heatmap(panels: dict[str, pd.DataFrame], *, xlabel: str, ylabel: str, label:
                                 ha="right", va="bottom")  # fmt: skip
         else:
             axes[0][0].set_ylabel(ylabel)
-        bar = fig.colorbar(image, ax=list(axes[0]), location="bottom", aspect=50, fraction=0.02, pad=0.01, label=label)
+        thick = 0.08  # inches, whatever the number of rows
+        bar = fig.colorbar(image, ax=list(axes[0]), location="bottom", fraction=thick / height, label=label,
+                           pad=0.05 / height, aspect=(width - 0.8) / thick)  # fmt: skip
         bar.outline.set_visible(False)
         return fig
 
@@ -180,6 +184,7 @@ def footer(facts: dict[str, Any], protocol: str | list[str]) -> str:
         return f"Data: {facts['data']}. Profile {facts['profile']}: {images}. No run is read."
     rules = {name: study.PROTOCOLS[name] for name in ([protocol] if isinstance(protocol, str) else protocol)}
     read = "; ".join(f"{name}: {rule.probe} probe, shares by {rule.sampling}" for name, rule in rules.items())
+    read = f"Protocol {read}. " if rules else ""
     seeds = ", ".join(str(s) for s in facts["seeds"])
     epochs = " or ".join(str(e) for e in facts["epochs"]) + (" epoch" if facts["epochs"] == [1] else " epochs")
     images = f"n = {facts['n_validation']:,} validation images"
@@ -190,7 +195,7 @@ def footer(facts: dict[str, Any], protocol: str | list[str]) -> str:
     return (
         f"Data: {facts['data']}. Profile {facts['profile']}: {facts['px']} px, backbone width x {facts['width']:g}, "
         f"{epochs}, fixed, so small train shares get fewer steps. "
-        f"{f'Protocol {read}. ' * bool(rules)}Seeds {seeds}. {images}. "
+        f"{read}Seeds {seeds}. {images}. "
         f"Runs: {facts['fresh']} fresh, {facts['reference']} from the reference."
     )
 

@@ -76,6 +76,27 @@ def test_unhealthy_cells_are_marked():
     assert len(heatmap(unhealthy={"F1": sick}).axes[0].patches) == int(sick.to_numpy().sum()) > 0
 
 
+def test_one_cell_is_framed_where_it_is_in_the_grid():
+    frame = pd.DataFrame(np.arange(6).reshape(2, 3) / 6, index=[0.08, 0.395], columns=[0.1, 0.275, 0.45])
+    drawn = {cell: report.heatmap({"F1": frame}, xlabel="x", ylabel="y", outlined=cell, name="{:g}".format).axes[0]
+             for cell in ((0.395, 0.275), (0.3, 0.275))}  # fmt: skip
+    assert not drawn[0.3, 0.275].patches
+    assert {p.get_bbox().bounds for p in drawn[0.395, 0.275].patches} == {(0.5, 0.5, 1, 1)}
+    assert [t.get_text() for t in drawn[0.3, 0.275].get_yticklabels()] == ["0.08", "0.395"]
+
+
+def test_seeds_are_averaged_within_the_keys_asked_for():
+    frame = pd.concat([measured(seeds=(42, 52)).assign(px=px) for px in (32, 64)])
+    assert len(report.over_seeds(frame, [*report.KEYS, "px"])) == 2 * len(measured())
+    assert (report.over_seeds(frame, ["metric"])["seeds"] == 2).all()
+
+
+def test_a_metric_without_any_value_is_not_shown():
+    reduced = report.over_seeds(measured())
+    unknown = reduced.assign(metric="f2ciw", value=np.nan)
+    assert report.known(pd.concat([reduced, unknown]), ["f2ciw", "f1", "recall"]) == ["f1"]
+
+
 def test_colours_read_in_grey():
     colours = mpl.colormaps["cividis"](np.linspace(0, 1, 20))[:, :3] @ [0.299, 0.587, 0.114]
     assert (np.diff(colours) > 0).all()
