@@ -141,8 +141,8 @@ def heatmap(panels: dict[str, pd.DataFrame], *, xlabel: str, ylabel: str, label:
         width = width or (SINGLE if len(panels) == 1 else DOUBLE)
         two = paper is not None and any(frame.notna().any(axis=None) for frame in paper.values())
         height = (0.28 if two else 0.165) * len(first)
-        fig, axes = plt.subplots(1, len(panels), figsize=(width, height + 0.75 + 0.12 * bool(label)), sharey=True, squeeze=False,
-                                 layout="constrained")  # fmt: skip
+        size = (width, height + 0.75 + 0.12 * bool(label))
+        fig, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
         colours, norm = plt.get_cmap("cividis"), mpl.colors.Normalize(*limits)
         for ax, (title, frame) in zip(axes[0], panels.items(), strict=True):
             image = ax.imshow(frame.to_numpy(float), cmap=colours, norm=norm, aspect="auto")
