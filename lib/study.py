@@ -16,6 +16,13 @@ from lib import paths
 
 # Defect classes in the column order of Sewer-ML's tables (Haurum and Moeslund 2021).
 CLASSES = ("RB", "OB", "PF", "DE", "FS", "IS", "RO", "IN", "AF", "BE", "FO", "GR", "PH", "PB", "OS", "OP", "OK")
+CLASS_NAMES = {
+    "RB": "cracks, breaks, collapses", "OB": "surface damage", "PF": "production error", "DE": "deformation",
+    "FS": "displaced joint", "IS": "intruding sealing material", "RO": "roots", "IN": "infiltration",
+    "AF": "settled deposits", "BE": "attached deposits", "FO": "obstacle", "GR": "branch pipe",
+    "PH": "chiselled connection", "PB": "drilled connection", "OS": "lateral reinstatement cuts",
+    "OP": "connection with transition profile", "OK": "connection with construction changes",
+}  # fmt: skip
 
 METHODS = ("supervised", "byol", "barlow", "simclr", "dino", "mae", "mae-released", "random")
 BACKBONES = ("resnet18", "vit_tiny")
