@@ -2,7 +2,7 @@
 
 PROFILE ?= mini
 JOBS ?=
-export PROFILE PROTOCOL SEEDS METHODS JOBS DEVICE SEWERML_ROOT LABELS IMAGES FORCE
+export PROFILE PROTOCOL SEEDS METHODS JOBS DEVICE SEWERML_ROOT LABELS IMAGES RUN OUT FORCE
 
 ARTEFACTS := table1 table2 table3 table4 table5 fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 claims walkthrough
 
@@ -12,7 +12,7 @@ LOCKED := .venv/.locked-$(shell cat requirements.txt pyproject.toml | cksum | cu
 ENV := $(if $(PYTHON),,$(LOCKED))
 
 .DEFAULT_GOAL := help
-.PHONY: help replicate test $(ARTEFACTS) run explain data notebook lab redraw reference simulator lint lock clean
+.PHONY: help replicate test $(ARTEFACTS) run explain data notebook lab redraw predict reference simulator lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[^\t#].*:.*## / { sub(/\$$\(ARTEFACTS\)/, "$(ARTEFACTS)", $$1); printf "  %-36s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ data: $(ENV)  ## draw or check the images and decode them once
 
 notebook: $(ENV)  ## any notebook: make notebook NB=train_one ARGS="-p method simclr"
 	$(PY) -m lib.notebooks run $(NB) -p profile $(PROFILE) $(ARGS)
+
+predict: $(ENV)  ## scores of your images: make predict IMAGES=folder RUN=simclr-resnet18-d45-s42 OUT=scores.csv
+	$(PY) -m lib.predict
 
 lab: $(ENV)  ## JupyterLab on the notebooks
 	$(PY) -m jupyter lab notebooks
