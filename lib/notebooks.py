@@ -86,6 +86,7 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # several kernels share the cores
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not the user's
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress")  # tqdm misses a widget; it would tell so in the copy
     copy.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(prefix="kernel-") as folder:  # sockets in files: no ports, no collisions
