@@ -130,9 +130,8 @@ def scatter(points: pd.DataFrame, correlations: dict[str, tuple[float, float, fl
         systems = [_dot(label(m), PALETTE[m], hollow=m in APART) for m in methods]
         sizes = [_dot(percent(s), "0.45", size=np.sqrt(area)) for s, area in areas.items()]
         systems += [paper_handle()] * (paper is not None and len(paper) > 0)
-        for place, title, handles in (("upper", "System", systems), ("lower", "Defects in training", sizes)):
-            fig.legend(handles=handles, title=title, loc=f"outside right {place}", frameon=False, title_fontsize=6,
-                       alignment="left")  # fmt: skip
+        heads = [Line2D([], [], linestyle="none", label=text) for text in ("System", "Defects in training")]
+        fig.legend(handles=[heads[0], *systems, heads[1], *sizes], loc="outside right upper", frameon=False)
         plt.close(fig)
         return fig
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from sklearn import metrics as reference
 
 from lib import metrics
@@ -221,3 +222,42 @@ def test_p_is_one_without_a_difference_and_as_small_as_the_draws_allow():
     draws = np.random.default_rng(5).random((2, 100))
     assert metrics.paired_difference(draws, draws)[3] == pytest.approx([1, 1])
     assert metrics.paired_difference(draws + 2, draws)[3] == pytest.approx([2 / 100] * 2)
+
+
+# Rank correlation
+
+
+def test_spearman_of_monotone_and_reversed_values():
+    x = np.arange(1.0, 8)
+    assert metrics.spearman(x, np.exp(x)) == pytest.approx((1, 1, 1))
+    assert metrics.spearman(x, -(x**3)) == pytest.approx((-1, -1, -1))
+
+
+def test_spearman_with_ties_is_scipys():
+    x, y = np.random.default_rng(0).integers(4, size=(2, 30))
+    rho, low, high = metrics.spearman(x, y, draws=400)
+    assert rho == pytest.approx(spearmanr(x, y).statistic)
+    assert low < rho < high
+    assert metrics.spearman(x, y, draws=400) == (rho, low, high)
+    assert metrics.spearman(x, y, draws=400, seed=1)[1:] != (low, high)
+
+
+def test_spearman_interval_is_that_of_resampled_pairs():
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(2, 20))
+    drawn = np.random.default_rng(5).integers(20, size=(300, 20))
+    expected = np.quantile([spearmanr(x[i], y[i]).statistic for i in drawn], [0.025, 0.975])
+    np.testing.assert_allclose(metrics.spearman(x, y, draws=300, seed=5)[1:], expected)
+
+
+def test_spearman_of_a_constant_is_undefined():
+    assert np.isnan(metrics.spearman([1, 1, 1], [1, 2, 3])).all()
+    low, high = metrics.spearman([1, 2], [1, 2], draws=50)[1:]  # resamples of one pair alone are left out
+    assert (low, high) == (1, 1)
+    assert np.isnan(metrics.spearman([1, 2, 3], [1, 3, 2], draws=0)[1:]).all()
+
+
+@pytest.mark.parametrize(("x", "y"), [([1], [1]), ([1, 2], [1, 2, 3]), ([1, np.nan], [1, 2]), (1, 2)])
+def test_spearman_refuses(x, y):
+    with pytest.raises(ValueError, match="expected twice the same"):
+        metrics.spearman(x, y)

@@ -140,6 +140,15 @@ def test_footer_names_simulated_data_and_the_origin_of_runs():
             assert part in text
 
 
+def test_footer_leaves_out_what_does_not_apply():
+    text = report.footer(FACTS | {"bootstrap_unit": ""}, [])
+    assert "Protocol" not in text and "interval" not in text
+    assert "3 fresh" in text and "1,500 validation images. " in text
+    images = {"data": "simulated Sewer-ML", "profile": "mini", "n_training": 1896, "n_validation": 1600}
+    text = report.footer(images, [])
+    assert "simulated" in text and "1,896 training and 1,600 validation images" in text and "No run is read" in text
+
+
 @pytest.mark.parametrize(("content", "suffixes"), [
     (heatmap, {".png", ".pdf", ".csv"}),
     (table, {".png", ".pdf", ".csv", ".md", ".tex"}),

@@ -1,0 +1,127 @@
+"""Curves, scatters and frames: every run, share and box is drawn, once, where it was measured."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import figures, report
+
+mpl.use("Agg")
+
+SHARES, BACKBONES, EPOCHS = (0.01, 0.05, 0.45), ("resnet18", "vit_tiny"), (1, 2, 3)
+
+
+def found(seeds=(42,)) -> pd.DataFrame:
+    """Histories that say where they come from: the epoch, ten times the share, a thousandth a seed."""
+    return pd.DataFrame([
+        {"run": f"{backbone}-{p}-{seed}", "method": "byol", "backbone": backbone, "train_share": p, "seed": seed,
+         "epoch": epoch, "metric": metric, "value": epoch + 10 * p + 0.001 * (seed - 42)}
+        for backbone in BACKBONES for p in SHARES for seed in seeds for epoch in EPOCHS
+        for names in figures.ROWS for metric in names if metric != "rankme" or epoch == 3
+    ])  # fmt: skip
+
+
+def points(methods=("supervised", "byol", "random")) -> pd.DataFrame:
+    return pd.DataFrame([
+        {"method": method, "backbone": backbone, "train_share": share, "rescaled": 0.1 * (1 + i), "f1": share}
+        for i, method in enumerate(methods) for backbone in BACKBONES for share in SHARES
+    ])  # fmt: skip
+
+
+def diamonds(ax) -> np.ndarray:
+    """Where the hollow diamonds of the paper's values lie, (n, 2)."""
+    corners = mpl.markers.MarkerStyle("D").get_path()
+    hollow = [c for c in ax.collections if len(c.get_facecolors()) == 0 and len(c.get_offsets())]
+    return np.concatenate([
+        np.zeros((0, 2)),
+        *(c.get_offsets() for c in hollow if len(c.get_paths()) and len(c.get_paths()[0]) == len(corners)),
+    ])  # fmt: skip
+
+
+def paper(**row) -> pd.DataFrame:
+    return pd.DataFrame(
+        [{"backbone": "vit_tiny", "train_share": 0.05, "epoch": 2, "value": 1.25, "method": "byol"} | row]
+    )
+
+
+def test_curves_draw_every_share_at_every_epoch():
+    fig = figures.curves(found())
+    assert [ax.get_title() for ax in fig.axes[:2]] == ["ResNet-18", "ViT-Tiny"]
+    first, last = fig.axes[0], fig.axes[-1]
+    drawn = [line.get_ydata() for line in last.lines]
+    np.testing.assert_allclose(drawn, [[e + 10 * s for e in EPOCHS] for s in SHARES])
+    assert len(first.lines) == 2 * len(SHARES)  # RankMe of batches and of the fixed images
+    assert [len(line.get_xdata()) for line in first.lines if line.get_linestyle() == "--"] == [1] * len(SHARES)
+
+
+def test_a_band_holds_the_seeds_and_the_line_is_their_mean():
+    fig = figures.curves(found(seeds=(42, 44)))
+    ax = fig.axes[-1]
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [e + 0.101 for e in EPOCHS])
+    band = ax.collections[0].get_paths()[0].get_extents()
+    assert (band.y0, band.y1) == pytest.approx((1.1, 3.102))
+    assert not figures.curves(found()).axes[-1].collections
+
+
+def test_shares_differ_in_colour_order_and_marker():
+    lines = figures.curves(found()).axes[-1].lines
+    grey = [np.dot(mpl.colors.to_rgb(line.get_color()), [0.299, 0.587, 0.114]) for line in lines]
+    assert grey == sorted(grey)
+    assert len({line.get_marker() for line in lines}) == len(SHARES)
+    assert max(grey) < 0.75  # shows on white
+
+
+def test_the_papers_values_are_diamonds_in_their_panel_alone():
+    fig = figures.curves(found(), paper(metric="embedding_std"))
+    assert [len(diamonds(ax)) for ax in fig.axes] == [0] * (len(fig.axes) - 1) + [1]
+    np.testing.assert_allclose(diamonds(fig.axes[-1]), [[2, 1.25]])
+    fig = figures.curves(found(), paper(metric="rankme"))
+    assert [len(diamonds(ax)) for ax in fig.axes[:3]] == [0, 1, 0]
+
+
+def test_scatter_draws_a_point_a_run_and_says_rho():
+    rho = dict.fromkeys(BACKBONES, (0.5, -0.25, 0.75))
+    fig = figures.scatter(points(), rho, ylabel="F1")
+    for ax, name in zip(fig.axes, ("ResNet-18", "ViT-Tiny"), strict=True):
+        drawn = np.concatenate([c.get_offsets() for c in ax.collections])
+        np.testing.assert_allclose(drawn, [[0.1 * i, s] for i in (1, 2, 3) for s in SHARES])
+        assert ax.get_title() == f"{name}: ρ = 0.50 [-0.25, 0.75], n = 6"  # without the random backbone
+        assert [len(c.get_facecolors()) for c in ax.collections] == [1, 1, 0]  # hollow: not in the paper
+        sizes = ax.collections[0].get_sizes()
+        assert (np.diff(sizes) > 0).all()
+
+
+def test_scatter_of_the_papers_pairs():
+    rho = dict.fromkeys(BACKBONES, (0.0, 0.0, 0.0))
+    fig = figures.scatter(points(), rho, ylabel="F1", paper=paper(f1=0.3, rankme=0.4))
+    np.testing.assert_allclose(diamonds(fig.axes[1]), [[0.4, 0.3]])
+    assert len(diamonds(fig.axes[0])) == 0
+    assert "the paper's value" in [text.get_text() for text in fig.legends[0].get_texts()]
+
+
+def test_boxes_lie_on_the_pixels_and_the_marked_class_is_red():
+    boxes = pd.DataFrame({"Class": ["OS", "RO"], "x0": 0, "y0": 2, "x1": 10, "y1": 6})
+    fig = figures.frames([np.zeros((8, 10, 3), np.uint8)] * 2, ["OS", ""], [boxes, boxes.iloc[:0]], columns=3)
+    marked, other = fig.axes[0].lines
+    assert (marked.get_color(), other.get_color()) == (figures.MARKED, figures.OTHER)
+    assert marked.get_linestyle() != other.get_linestyle()
+    box = marked.get_path().get_extents()
+    assert (box.x0, box.y0, box.x1, box.y1) == (-0.5, 1.5, 9.5, 5.5)  # pixel 0 reaches from -0.5 to 0.5
+    assert not fig.axes[1].lines
+    assert [len(ax.images) for ax in fig.axes] == [1, 1, 0]
+    assert len(fig.legends[0].get_texts()) == 2
+
+
+def test_photographs_have_no_boxes_and_no_legend():
+    none = pd.DataFrame(columns=["Class", "x0", "y0", "x1", "y1"])
+    assert not figures.frames([np.zeros((8, 10, 3), np.uint8)], ["Normal"], [none]).legends
+
+
+@pytest.mark.parametrize("fig", [
+    figures.curves(found()), figures.scatter(points(), dict.fromkeys(BACKBONES, (0.0, 0.0, 0.0)), ylabel="F1"),
+], ids=["curves", "scatter"])  # fmt: skip
+def test_two_columns_wide_and_legible(fig):
+    assert fig.get_figwidth() == report.DOUBLE
+    texts = [t for t in fig.findobj(mpl.text.Text) if t.get_text()]
+    assert min(t.get_fontsize() for t in texts) >= 5.5
