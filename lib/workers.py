@@ -122,13 +122,14 @@ def _worker(connection, gpu: str | None) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     from lib import trainers  # torch: only here, after the environment is set
 
-    while (run := connection.recv()) is not None:
+    while (order := connection.recv()) is not None:
+        run, again = order
         held = runs.try_lock(run)
         if held is None:
             connection.send(("busy", None))
             continue
         try:
-            if runs.state(run)[0] != "complete":
+            if again or runs.state(run)[0] != "complete":
                 trainers.train(run, lambda fraction, row: connection.send(("progress", fraction)))
             connection.send(("done", None))
         except (BrokenPipeError, KeyboardInterrupt):
@@ -166,10 +167,10 @@ class _Slot:
     def process(self):
         return self._parts[1]
 
-    def give(self, run: Run) -> None:
+    def give(self, run: Run, again: bool) -> None:
         self.run, self.fraction = run, 0.0
         with suppress(BrokenPipeError):
-            self.connection.send(run)
+            self.connection.send((run, again))
 
     def replace(self) -> None:
         self.process.join()
@@ -215,6 +216,7 @@ class Pool:
 
     jobs: int
     gpus: list[str]
+    again: bool = False  # train complete runs, too
     failed: dict[str, str] = field(default_factory=dict)
     retried: set[str] = field(default_factory=set)
 
@@ -224,7 +226,7 @@ class Pool:
         bar = Bar(todo)
         slots = [_Slot(self.gpus[i % len(self.gpus)] if self.gpus else None) for i in range(min(self.jobs, len(todo)))]
         for slot in slots:
-            slot.give(queue.popleft())
+            slot.give(queue.popleft(), self.again)
         while busy := [s for s in slots if s.run is not None]:
             ready = wait([s.connection for s in busy], timeout=1.0)
             for slot in busy:
@@ -233,7 +235,7 @@ class Pool:
             bar.show()
             for slot in slots:
                 if slot.run is None and queue:
-                    slot.give(queue.popleft())
+                    slot.give(queue.popleft(), self.again)
         bar.close()
         for slot in slots:
             with suppress(BrokenPipeError):
@@ -268,14 +270,28 @@ class Pool:
         bar.show(f"{run.id} {'done' if kind == 'done' else 'failed'}")
 
 
-def train(todo: list[Run]) -> int:
-    """Train `todo`; returns the exit status."""
+def check_shares(data: dict, todo: list[Run]) -> None:
+    """Raise DataError unless every train share of `todo` can be reached on the training images of `data`."""
+    table, _ = datasets.tables(data, "train")
+    for run in {r.share: r for r in todo}.values():
+        try:
+            datasets.resample(table, run.share, data["seed"])
+        except datasets.DataError as error:
+            if data["source"] != "own":
+                raise
+            remedy = f"take it out of train_shares in lib/profiles/{run.profile}.toml"
+            raise datasets.DataError(f"{str(error).rstrip('.')}; {remedy}.") from None
+
+
+def train(todo: list[Run], again: bool = False) -> int:
+    """Train `todo`, complete runs only with `again`; returns the exit status."""
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # inherited by the workers, before torch
     found = gpus()
     workers = jobs(found)
     for data in {str(r.data): r.data for r in todo}.values():
         datasets.prepare(data, workers)
-    pool = Pool(workers, found)
+        check_shares(data, [r for r in todo if r.data == data])
+    pool = Pool(workers, found, again)
     try:
         failed = pool.train(todo)
     except KeyboardInterrupt:
@@ -291,7 +307,9 @@ def train(todo: list[Run]) -> int:
 def run(names: list[str], profile: str, run_id: str | None) -> int:
     """Train what is missing for these artefacts, or one run."""
     among = [study.parse(profile, run_id)] if run_id else wanted(names, profile)
-    todo = pending(among, bool(os.environ.get("FORCE")))
+    force = bool(os.environ.get("FORCE"))
+    again = bool(run_id) and force  # the one run that is named: trained even if it is complete
+    todo = among if again else pending(among, force)
     if not todo:
         print(f"profile {profile}: all {len(among)} runs are complete.")
         return 0
@@ -300,7 +318,7 @@ def run(names: list[str], profile: str, run_id: str | None) -> int:
     print(
         f"profile {profile}: {len(todo)} of {len(among)} runs to train, {workers} at a time{time_needed}.", flush=True
     )
-    return train(todo)
+    return train(todo, again)
 
 
 def explain(names: list[str], profile: str) -> int:

@@ -23,7 +23,8 @@ def command(*arguments, **environment):
 
 def flaky(connection, gpu):
     """A worker that is killed the first time it sees one run, and always refuses or fails two others."""
-    while (run := connection.recv()) is not None:
+    while (order := connection.recv()) is not None:
+        run, _ = order
         marker = paths.WORKSPACE / run.id
         if run.share == 0.02 and not marker.exists():
             marker.touch()
@@ -105,3 +106,14 @@ def test_explaining_is_quick_and_counts(workspace):
     assert done.returncode == 0 and "60 missing" not in done.stdout
     assert f"{len(study.runs('fig2', 'smoke'))} missing" in done.stdout
     assert time.time() - started < 30
+
+
+def test_a_complete_run_is_trained_again_only_when_it_is_named_and_forced(store, monkeypatch):
+    run, environment = TODO[4], {"WORKSPACE": str(store)}
+    monkeypatch.setattr(paths, "WORKSPACE", store)
+    assert command("run", "--id", run.id, **environment).returncode == 0
+    trained = (runs.folder(run) / "run.json").stat().st_mtime_ns
+    assert "complete" in command("run", "--id", run.id, **environment).stdout
+    assert (runs.folder(run) / "run.json").stat().st_mtime_ns == trained
+    assert command("run", "--id", run.id, FORCE="1", **environment).returncode == 0
+    assert (runs.folder(run) / "run.json").stat().st_mtime_ns > trained
