@@ -67,5 +67,5 @@ def test_the_makefile_has_a_target_for_every_artefact():
     assert listed == list(study.ARTEFACTS)
 
 
-def test_the_package_takes_its_profiles_along():
-    assert project()["tool"]["setuptools"]["package-data"]["lib"] == ["profiles/*.toml"]
+def test_the_package_takes_its_profiles_and_templates_along():
+    assert project()["tool"]["setuptools"]["package-data"]["lib"] == ["profiles/*.toml", "templates/*"]
