@@ -12,16 +12,17 @@ LOCKED := .venv/.locked-$(shell cat requirements.txt pyproject.toml | cksum | cu
 ENV := $(if $(PYTHON),,$(LOCKED))
 
 .DEFAULT_GOAL := help
-.PHONY: help replicate test $(ARTEFACTS) run explain data notebook lab redraw predict reference simulator lint lock clean
+.PHONY: help replicate test $(ARTEFACTS) run explain data notebook lab redraw report predict reference simulator lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[^\t#].*:.*## / { sub(/\$$\(ARTEFACTS\)/, "$(ARTEFACTS)", $$1); printf "  %-36s %s\n", $$1, $$2 }' Makefile
 	@echo; echo "  Variables: PROFILE=smoke|mini|gpu|paper PROTOCOL=clean|paper SEEDS=42,43 METHODS=simclr,byol JOBS=2"
 	@echo "             DEVICE=cpu SEWERML_ROOT=folder FORCE=1 WORKSPACE=folder PYTHON=python TORCH_BACKEND=cpu"
 
-replicate: $(ENV)  ## train what is missing, then render every table and figure
+replicate: $(ENV)  ## train what is missing, render every table and figure, write the report
 	$(PY) -m lib.workers run
 	$(PY) -m lib.notebooks render
+	$(PY) -m lib.site
 
 test: $(ENV)  ## every test, the smoke replication included
 	$(PY) -m pytest
@@ -32,6 +33,9 @@ $(ARTEFACTS): $(ENV)  ## that table or figure alone: its missing runs, its noteb
 
 redraw: $(ENV)  ## tables and figures without training: from runs made here, else from the committed reference
 	$(PY) -m lib.notebooks render $(ARTEFACT)
+
+report: $(ENV)  ## what was rendered, on pages that open from disk: build/<profile>/report/index.html
+	$(PY) -m lib.site
 
 run: $(ENV)  ## one training: make run ID=simclr-resnet18-d45-s42
 	$(PY) -m lib.workers run --id $(ID)
