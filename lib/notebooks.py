@@ -145,6 +145,9 @@ def render(artefacts: list[str], profile: str, protocol: str = "", methods: list
     for artefact in [study.nearest(a, study.ARTEFACTS, "artefact") for a in artefacts] or study.artefacts():
         own = given | study.ARTEFACTS[artefact].parameters
         stamp = paths.BUILD / profile / "stamps" / f"{artefact}.json"
+        if study.ARTEFACTS[artefact].study and not study.runs(artefact, profile, methods=methods, seeds=seeds):
+            print(f"{artefact}: left out, METHODS names nothing that it shows", flush=True)
+            continue
         try:
             now = stamps.inputs(artefact, own)
         except RuntimeError as error:

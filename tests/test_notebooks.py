@@ -225,3 +225,13 @@ def test_one_failure_does_not_stop_the_others(workspace, monkeypatch, capsys):
     said = capsys.readouterr()
     assert "fig4: yes" in said.out
     assert "error: fig2: no" in said.err
+
+
+def test_what_shows_none_of_the_methods_is_left_out(workspace, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "WORKSPACE", workspace)
+    monkeypatch.setattr(stamps, "inputs", lambda artefact, given: {"runs": artefact})
+    monkeypatch.setattr(notebooks, "_render", lambda artefact, *_: f"{artefact}: yes")
+    assert notebooks.render(["fig2", "fig3", "fig6", "fig1"], "smoke", methods=["random"]) == 0
+    said = capsys.readouterr().out
+    assert {name for name in ("fig2", "fig3", "fig6", "fig1") if f"{name}: yes" in said} == {"fig2", "fig1"}
+    assert "fig3: left out, METHODS names nothing that it shows" in said
