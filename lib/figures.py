@@ -13,14 +13,14 @@ import pandas as pd
 from matplotlib import patheffects
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from lib.report import APART, DOUBLE, PALETTE, STYLE, label
 from lib.report import share as percent
 
 # One row of panels each; a second metric is drawn thin and dashed in the same panel.
 ROWS = {
-    ("rankme_batch", "rankme"): "RankMe\n(directions)",
+    ("rankme_batch", "rankme"): "RankMe\n(directions, log)",
     ("feature_mean",): "Feature mean\n(unit vectors)",
     ("feature_std",): "Feature std\n(1/√d)",
     ("embedding_mean",): "Embedding mean\n(unit vectors)",
@@ -71,6 +71,12 @@ def curves(found: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
             line[0].set_ylabel(unit)
             if "std" in names[0]:
                 line[0].set_ylim(bottom=0)
+            if "rankme" in names:  # that of a batch and that of the fixed images differ tenfold
+                line[0].set_yscale("log")
+                line[0].set_ylim(bottom=1)
+                line[0].yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+                line[0].yaxis.set_major_formatter("{x:g}")
+                line[0].yaxis.set_minor_locator(NullLocator())
         for backbone, ax, last in zip(backbones, axes[0], axes[-1], strict=True):
             ax.set_title(label(backbone))
             last.set_xlabel("Epochs completed")
@@ -142,11 +148,12 @@ def _dot(name: str, colour: str, hollow: bool = False, size: float = 5) -> Line2
                   markeredgecolor=colour if hollow else "white", markeredgewidth=0.8 if hollow else 0.4)  # fmt: skip
 
 
-def frames(images: Sequence[np.ndarray], captions: Sequence[str], boxes: Sequence[pd.DataFrame], *,
-           marked: str = "OS", columns: int = 6) -> Figure:  # fmt: skip
+def frames(images: Sequence[np.ndarray], captions: Sequence[str], boxes: Sequence[pd.DataFrame],
+           red: Sequence[bool], *, marked: str = "OS", columns: int = 6) -> Figure:  # fmt: skip
     """Frames (h, w, 3) uint8 with captions above, and boxes (Class, x0, y0, x1, y1 in their pixels) where known.
 
-    Boxes of the class `marked` are red and solid, the others cyan and dashed: told apart in grey, too.
+    Boxes of the class `marked` are red and solid, the others cyan and dashed: told apart in grey, too. `red` says
+    which frames show that class: so are their captions.
     """
     rows = -(-len(images) // columns)
     tall = max(image.shape[0] / image.shape[1] for image in images)
@@ -158,9 +165,9 @@ def frames(images: Sequence[np.ndarray], captions: Sequence[str], boxes: Sequenc
         fig.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0.01, hspace=0.01)
         for ax in axes.flat:
             ax.axis("off")
-        for ax, image, text, found in zip(axes.flat, images, wrapped, boxes, strict=False):
+        for ax, image, text, found, is_red in zip(axes.flat, images, wrapped, boxes, red, strict=False):
             ax.imshow(image, interpolation="bicubic")
-            ax.set_title(text, fontsize=5.8, loc="left", pad=2, linespacing=1.05)
+            ax.set_title(text, fontsize=5.8, loc="left", pad=2, linespacing=1.05, color=MARKED if is_red else "black")
             for row in found.itertuples():
                 _box(ax, row, row.Class == marked)
         present = {row for found in boxes for row in found["Class"]}

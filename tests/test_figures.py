@@ -102,7 +102,8 @@ def test_scatter_of_the_papers_pairs():
 
 def test_boxes_lie_on_the_pixels_and_the_marked_class_is_red():
     boxes = pd.DataFrame({"Class": ["OS", "RO"], "x0": 0, "y0": 2, "x1": 10, "y1": 6})
-    fig = figures.frames([np.zeros((8, 10, 3), np.uint8)] * 2, ["OS", ""], [boxes, boxes.iloc[:0]], columns=3)
+    fig = figures.frames([np.zeros((8, 10, 3), np.uint8)] * 2, ["OS", ""], [boxes, boxes.iloc[:0]], [True, False],
+                         columns=3)  # fmt: skip
     marked, other = fig.axes[0].lines
     assert (marked.get_color(), other.get_color()) == (figures.MARKED, figures.OTHER)
     assert marked.get_linestyle() != other.get_linestyle()
@@ -110,12 +111,14 @@ def test_boxes_lie_on_the_pixels_and_the_marked_class_is_red():
     assert (box.x0, box.y0, box.x1, box.y1) == (-0.5, 1.5, 9.5, 5.5)  # pixel 0 reaches from -0.5 to 0.5
     assert not fig.axes[1].lines
     assert [len(ax.images) for ax in fig.axes] == [1, 1, 0]
+    assert [ax.get_title("left") for ax in fig.axes] == ["OS", "", ""]
+    assert [ax._left_title.get_color() for ax in fig.axes[:2]] == [figures.MARKED, "black"]
     assert len(fig.legends[0].get_texts()) == 2
 
 
 def test_photographs_have_no_boxes_and_no_legend():
     none = pd.DataFrame(columns=["Class", "x0", "y0", "x1", "y1"])
-    assert not figures.frames([np.zeros((8, 10, 3), np.uint8)], ["Normal"], [none]).legends
+    assert not figures.frames([np.zeros((8, 10, 3), np.uint8)], ["Normal"], [none], [False]).legends
 
 
 @pytest.mark.parametrize("fig", [
