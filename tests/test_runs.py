@@ -96,3 +96,11 @@ def test_always_defect_bounds_f2ciw_by_the_classes_present(trained):
     table, _ = runs.validation(stored)
     always = metrics.scores(table["Defect"], np.ones(len(table)), table[list(CLASSES)])
     assert runs.f2ciw_maximum(trained) == pytest.approx(always["f2ciw"])
+
+
+def test_ablations_say_what_was_varied_and_the_grid_keeps_its_columns(trained):
+    ablation = study.run("smoke", "supervised", "vit_tiny", None, 42, study="resolution", px=32, crop=1.0, jitter=0.0)
+    trainers.train(ablation)
+    varied, plain = (runs.measure([run], resamples=0) for run in (ablation, trained))
+    assert set(varied.columns) - set(plain.columns) == {"px", "crop", "jitter"}
+    assert (varied[["px", "crop", "jitter"]] == [32, 1.0, 0.0]).all(axis=None)
