@@ -45,9 +45,9 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     """Everything that the rendering of `artefact` with the parameters `given` depends on, hashed part by part.
 
     Raises lib.runs.MissingRuns, naming the command that makes them, if runs are missing, and ValueError for a wrong
-    line in the file of the paper's numbers.
+    line in the file of the paper's numbers or tables that are not there.
     """
-    from lib import paper, runs
+    from lib import datasets, paper, runs
 
     notebook = paths.NOTEBOOKS / f"{study.ARTEFACTS[artefact].notebook}.ipynb"
     cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
@@ -55,12 +55,14 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     grid = study.runs(artefact, given["profile"], methods=given["methods"] or None,
                       seeds=given["seeds"] or None)  # fmt: skip
     runs.require(grid, f"make {artefact} PROFILE={given['profile']}")
+    profile = study.profile(given["profile"])
     return {
         "notebook": _hash(source),
         "parameters": given,
         "library": {p.relative_to(paths.ROOT).as_posix(): runs.syntax(p) for p in sorted(modules(source))},
-        "profile": _hash(study.profile(given["profile"])),
+        "profile": _hash(profile),
         "runs": _hash(runs.fingerprints(grid)),
+        "images": "" if grid else datasets.identity(profile["data"]),  # runs name theirs
         "paper": _hash(paper.values(artefact).to_csv()),
     }
 

@@ -211,6 +211,16 @@ def test_why_an_artefact_is_out_of_date(workspace, monkeypatch):
     assert stamps.outdated(stamp, now) == "not rendered yet"
 
 
+def test_what_reads_no_run_depends_on_its_tables(tmp_path, monkeypatch):
+    labels = tmp_path / "labels.csv"
+    monkeypatch.setenv("LABELS", str(labels))
+    found = []
+    for text in ("a.png,0", "a.png,1", "a.png,1"):
+        labels.write_text(f"Filename,Defect\n{text}\n")
+        found.append(stamps.inputs("table5", {"profile": "own", "methods": [], "seeds": []}))
+    assert found[0] != found[1] == found[2]
+
+
 def test_one_failure_does_not_stop_the_others(workspace, monkeypatch, capsys):
     monkeypatch.setattr(paths, "WORKSPACE", workspace)
     monkeypatch.setattr(stamps, "inputs", lambda artefact, given: {"runs": artefact})
