@@ -15,7 +15,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 SIZE = 12  # points, of which an em of the page's text is made
 EDGE = 1  # points around a formula, for strokes that leave its box
-STYLE = {"mathtext.fontset": "stix", "svg.fonttype": "path", "svg.hashsalt": "formula"}
+STYLE = {"svg.fonttype": "path", "svg.hashsalt": "formula"}
 
 
 def image(formula: str) -> str:
@@ -23,7 +23,7 @@ def image(formula: str) -> str:
 
     A formula outside of that subset comes back as code, as it was written.
     """
-    text, font = f"${' '.join(formula.split())}$", FontProperties(size=SIZE)
+    text, font = f"${' '.join(formula.split())}$", FontProperties(size=SIZE, math_fontfamily="dejavusans")
     try:
         width, height, depth, *_ = MathTextParser("path").parse(text, dpi=72, prop=font)
     except ValueError:
@@ -46,7 +46,8 @@ class _Renderer(IPythonRenderer):
         return image(body)
 
     def block_math(self, body: str) -> str:
-        return f'<span class="display">{image(body)}</span>'
+        large = body.replace(r"\frac", r"\dfrac")  # TeX's display style, of which mathtext knows only this
+        return f'<span class="display">{image(large)}</span>'
 
 
 def markdown(source: str) -> str:

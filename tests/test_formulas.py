@@ -28,6 +28,11 @@ def test_a_fraction_is_higher_than_its_parts():
     assert measures(formulas.image(r"\frac{a}{b}"))[0] > measures(formulas.image("a"))[0] + 0.3
 
 
+def test_fractions_are_larger_on_lines_of_their_own():
+    inline, display = (formulas.markdown(f"{mark}\\frac{{a}}{{b}}{mark}") for mark in ("$", "$$"))
+    assert measures(display)[0] > measures(inline)[0] + 0.3
+
+
 def test_the_drawing_is_as_large_as_it_claims():
     image = formulas.image(r"\sum_{i} x_i^2")
     points = float(re.search(r'<svg[^>]* height="([\d.]+)pt"', drawing(image))[1])
