@@ -118,6 +118,7 @@ def scatter(points: pd.DataFrame, correlations: dict[str, tuple[float, float, fl
         backbones = points["backbone"].unique()
         fig, axes = plt.subplots(1, len(backbones), figsize=(DOUBLE, 2.7), sharey=True, squeeze=False,
                                  layout="constrained")  # fmt: skip
+        points = points.sort_values("train_share", ascending=False, kind="stable")  # small marks above large ones
         for backbone, ax in zip(backbones, axes[0], strict=True):
             for method, own in points[points["backbone"] == backbone].groupby("method", sort=False):
                 apart, colour = method in APART, PALETTE[method]
@@ -127,9 +128,11 @@ def scatter(points: pd.DataFrame, correlations: dict[str, tuple[float, float, fl
                 if paper is not None:
                     theirs = paper[(paper["backbone"] == backbone) & (paper["method"] == method)]
                     diamonds(ax, theirs["rankme"], theirs["f1"], colour)
-            rho, low, high = correlations[backbone]
-            n = int((~points["method"].isin(APART) & points["backbone"].eq(backbone)).sum())
-            ax.set_title(f"{label(backbone)}: ρ = {rho:.2f} [{low:.2f}, {high:.2f}], n = {n}")
+            ax.set_title(label(backbone))
+            if backbone in correlations:
+                rho, low, high = correlations[backbone]
+                n = int((~points["method"].isin(APART) & points["backbone"].eq(backbone)).sum())
+                ax.set_title(f"{label(backbone)}: ρ = {rho:.2f} [{low:.2f}, {high:.2f}], n = {n}")
             ax.set(xlabel="RankMe / min(n, d)", ylim=(-0.03, 1.03))
             ax.set_xlim(left=0)
         axes[0][0].set_ylabel(ylabel)

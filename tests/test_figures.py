@@ -85,11 +85,15 @@ def test_scatter_draws_a_point_a_run_and_says_rho():
     fig = figures.scatter(points(), rho, ylabel="F1")
     for ax, name in zip(fig.axes, ("ResNet-18", "ViT-Tiny"), strict=True):
         drawn = np.concatenate([c.get_offsets() for c in ax.collections])
-        np.testing.assert_allclose(drawn, [[0.1 * i, s] for i in (1, 2, 3) for s in SHARES])
+        np.testing.assert_allclose(drawn, [[0.1 * i, s] for i in (1, 2, 3) for s in SHARES[::-1]])
         assert ax.get_title() == f"{name}: ρ = 0.50 [-0.25, 0.75], n = 6"  # without the random backbone
         assert [len(c.get_facecolors()) for c in ax.collections] == [1, 1, 0]  # hollow: not in the paper
-        sizes = ax.collections[0].get_sizes()
-        assert (np.diff(sizes) > 0).all()
+        assert (np.diff(ax.collections[0].get_sizes()) < 0).all()  # by train share, the largest below the others
+
+
+def test_scatter_without_a_correlation_says_none():
+    titles = [ax.get_title() for ax in figures.scatter(points(("random",)), {}, ylabel="F1").axes]
+    assert titles == ["ResNet-18", "ViT-Tiny"]
 
 
 def test_scatter_of_the_papers_pairs():
