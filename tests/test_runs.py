@@ -56,6 +56,13 @@ def test_subsampled_shares_are_those_of_the_sampler(trained):
     assert drawn["f1"][0, 0] == pytest.approx(expected["f1"])
 
 
+def test_facts_of_the_images_need_no_run(store):
+    facts = runs.data_facts("smoke")
+    assert (facts["n_training"], facts["n_validation"]) == (200, 200)
+    assert "simulated" in facts["data"]
+    assert not paths.RUNS.exists()
+
+
 def test_a_missing_run_names_the_command_that_makes_it(store):
     wanted = study.runs("fig2", "smoke")
     with pytest.raises(runs.MissingRuns, match=r"30 of 30 runs are missing .*`make fig2 PROFILE=smoke` makes them"):
