@@ -13,7 +13,6 @@ import shutil
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import jinja2
@@ -194,8 +193,8 @@ def write(profile: str) -> Path:
     opening = pages.get_template("index.html.j2")
     card = scorecard(figures / "claims.csv")
     (beside / "index.html").write_text(opening.render(entries=entries, kinds=kinds, scorecard=card), encoding="utf-8")
-    booked = [None, *(e for e in entries if e.page), None]
-    for (before, one), (_, after) in pairwise(pairwise(booked)):
+    booked = [e for e in entries if e.page]
+    for before, one, after in zip([None, *booked[:-1]], booked, [*booked[1:], None], strict=True):
         page = pages.get_template("notebook.html.j2").render(
             entry=one, before=before, after=after, cells=cells(executed(one.name, profile))
         )
