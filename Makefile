@@ -12,7 +12,7 @@ LOCKED := .venv/.locked-$(shell cat requirements.txt pyproject.toml | cksum | cu
 ENV := $(if $(PYTHON),,$(LOCKED))
 
 .DEFAULT_GOAL := help
-.PHONY: help replicate test $(ARTEFACTS) run explain data notebook lab redraw report predict reference simulator lint lock clean
+.PHONY: help replicate test $(ARTEFACTS) run explain data notebook lab redraw report predict reference compare simulator lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[^\t#].*:.*## / { sub(/\$$\(ARTEFACTS\)/, "$(ARTEFACTS)", $$1); printf "  %-36s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,10 @@ lab: $(ENV)  ## JupyterLab on the notebooks
 
 reference: $(ENV)  ## renew results/reference, figures/ and the README's numbers from complete mini runs
 	$(PY) -m lib.reference
+	$(PY) -m lib.readme
+
+compare: $(ENV)  ## hold the mini runs made here against the committed reference
+	$(PY) -m lib.reference compare
 
 simulator: $(ENV)  ## measure the criteria on which the simulated frames were frozen
 	$(PY) -m benchmarks.simulator
