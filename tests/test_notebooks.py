@@ -245,9 +245,3 @@ def test_what_shows_none_of_the_methods_is_left_out(workspace, monkeypatch, caps
     said = capsys.readouterr().out
     assert {name for name in ("fig2", "fig3", "fig6", "fig1") if f"{name}: yes" in said} == {"fig2", "fig1"}
     assert "fig3: left out, METHODS names nothing that it shows" in said
-
-
-def test_an_artefact_of_methods_that_were_left_out_is_left_out(workspace, monkeypatch, capsys):
-    monkeypatch.setattr(stamps, "inputs", lambda artefact, given: pytest.fail("nothing to render"))
-    assert notebooks.render(["fig6"], "smoke", methods=["byol"]) == 0
-    assert "fig6: left out" in capsys.readouterr().out
