@@ -1,6 +1,7 @@
 """The smoke replication from nothing, as `make replicate PROFILE=smoke` does it; then again, which does nothing."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,13 +11,16 @@ import pytest
 
 from lib import paths, study
 
-ENDINGS = {"table": ("png", "pdf", "csv", "md", "tex"), "fig": ("png", "pdf", "csv")}
+ENDINGS = dict.fromkeys(("table", "claims"), ("png", "pdf", "csv", "md", "tex")) | {"fig": ("png", "pdf", "csv")}
 
 
-def step(module, command, workspace, *arguments):
+STEPS = (("workers", "run"), ("notebooks", "render"), ("site",))  # what `make replicate` calls
+
+
+def step(workspace, module, *arguments):
     environment = {**os.environ, "WORKSPACE": str(workspace), "PROFILE": "smoke"}
     return subprocess.run(
-        [sys.executable, "-m", f"lib.{module}", command, *arguments], env=environment, cwd=paths.ROOT,
+        [sys.executable, "-m", f"lib.{module}", *arguments], env=environment, cwd=paths.ROOT,
         capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
 
@@ -25,8 +29,8 @@ def step(module, command, workspace, *arguments):
 def replica(tmp_path_factory):
     """A workspace after the smoke replication."""
     workspace = tmp_path_factory.mktemp("replica")
-    for module, command in (("workers", "run"), ("notebooks", "render")):
-        done = step(module, command, workspace)
+    for arguments in STEPS:
+        done = step(workspace, *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
     return workspace
 
@@ -40,8 +44,28 @@ def test_every_artefact_is_there_in_every_format(replica):
     made = {f.name for f in outputs(replica)}
     for name in study.artefacts():
         kind = name.rstrip("0123456789")
-        assert {f"{name}.{ending}" for ending in ENDINGS.get(kind, ENDINGS["fig"])} <= made
+        assert {
+            f"{name}.{ending}" for ending in ENDINGS.get(kind, ENDINGS["table" if name == "claims" else "fig"])
+        } <= made
     assert all(f.stat().st_size > 200 for f in outputs(replica))
+
+
+def test_the_makefile_calls_these_steps():
+    recipe = re.search(r"^replicate:.*\n((?:\t.*\n)+)", (paths.ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    assert [tuple(line.split(" -m lib.")[1].split()) for line in recipe.splitlines()] == list(STEPS)
+
+
+def test_the_report_shows_every_artefact(replica):
+    page = (replica / "build" / "smoke" / "report" / "index.html").read_text()
+    assert all(f"make {name}" in page for name in study.artefacts())
+    assert "not rendered" not in page.lower()
+
+
+def test_claims_are_judged_under_both_protocols_and_both_maes(replica):
+    table = pd.read_csv(replica / "figures" / "smoke" / "claims.csv")
+    assert len(table) == 12 * 2 * 2
+    ran = table[table["verdict"] != "not run"]
+    assert set(table["claim"]) - set(ran["claim"]) == {12}  # one epoch has no curve
 
 
 def test_tables_hold_every_row_of_the_grid(replica):
@@ -55,10 +79,10 @@ def test_tables_hold_every_row_of_the_grid(replica):
 def test_a_second_replication_does_nothing(replica):
     before = outputs(replica)
     started = time.time()
-    runs, notebooks = step("workers", "run", replica), step("notebooks", "render", replica)
+    done = [step(replica, *arguments) for arguments in STEPS]
     spent = time.time() - started
-    assert runs.returncode == notebooks.returncode == 0
-    assert "all 70 runs are complete" in runs.stdout
+    assert not any(d.returncode for d in done)
+    assert "all 82 runs are complete" in done[0].stdout
     assert outputs(replica) == before
     assert spent < 15, "5 s on a machine of its own; tests share theirs"
 
@@ -68,7 +92,7 @@ def test_a_deleted_figure_is_the_only_one_remade(replica):
     gone = replica / "figures" / "smoke" / "fig2.png"
     content = gone.read_bytes()
     gone.unlink()
-    assert step("notebooks", "render", replica).returncode == 0
+    assert step(replica, "notebooks", "render").returncode == 0
     after = outputs(replica)
     changed = {f.name.split(".")[0] for f in after if after[f] != before.get(f)}
     assert changed == {"fig2"}
