@@ -50,7 +50,7 @@ def curves(found: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
     """Panels of `ROWS` by backbone, a line a train share: the mean over seeds, and a band from least to most.
 
     `found` is lib.monitored.curves of one method; `paper` (lib.paper.values) adds diamonds at its backbone, train
-    share, epoch and metric ("rankme" among the values of a batch, as the authors compute it).
+    share, epoch and metric; its "rankme" is that of a batch, as the authors compute it.
     """
     backbones, shares = found["backbone"].unique(), sorted(found["train_share"].unique())
     looks = dict(zip(shares, zip(steps(len(shares)), MARKERS, strict=False), strict=True))
@@ -66,7 +66,7 @@ def curves(found: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
                         _line(ax, one[one["metric"] == name], colour, marker, dashed)
                     if paper is not None:
                         theirs = paper[(paper["backbone"] == backbone) & np.isclose(paper["train_share"], share)]
-                        theirs = theirs[theirs["metric"].isin(["rankme"] if len(names) == 2 else names)]
+                        theirs = theirs[theirs["metric"].isin(names)]
                         diamonds(ax, theirs["epoch"], theirs["value"], colour)
             line[0].set_ylabel(unit)
             if "std" in names[0]:
