@@ -74,9 +74,7 @@ def curves(found: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
             if "rankme" in names:  # that of a batch and that of the fixed images differ tenfold
                 line[0].set_yscale("log")
                 line[0].set_ylim(bottom=1)
-                line[0].yaxis.set_major_locator(LogLocator(subs=(1, 3)))
-                line[0].yaxis.set_major_formatter("{x:g}")
-                line[0].yaxis.set_minor_locator(NullLocator())
+                _log_ticks(line[0].yaxis, (1, 3))
         for backbone, ax, last in zip(backbones, axes[0], axes[-1], strict=True):
             ax.set_title(label(backbone))
             last.set_xlabel("Epochs completed")
@@ -133,8 +131,8 @@ def scatter(points: pd.DataFrame, correlations: dict[str, tuple[float, float, fl
                 rho, low, high = correlations[backbone]
                 n = int((~points["method"].isin(APART) & points["backbone"].eq(backbone)).sum())
                 ax.set_title(f"{label(backbone)}: ρ = {rho:.2f} [{low:.2f}, {high:.2f}], n = {n}")
-            ax.set(xlabel="RankMe / min(n, d)", ylim=(-0.03, 1.03))
-            ax.set_xlim(left=0)
+            ax.set(xlabel="RankMe / min(n, d), log", xscale="log", ylim=(-0.03, 1.03))
+            _log_ticks(ax.xaxis, (1, 2, 3, 5))
         axes[0][0].set_ylabel(ylabel)
         systems = [_dot(label(m), PALETTE[m], hollow=m in APART) for m in methods]
         sizes = [_dot(percent(s), "0.45", size=np.sqrt(area)) for s, area in areas.items()]
@@ -143,6 +141,13 @@ def scatter(points: pd.DataFrame, correlations: dict[str, tuple[float, float, fl
         fig.legend(handles=[heads[0], *systems, heads[1], *sizes], loc="outside right upper", frameon=False)
         plt.close(fig)
         return fig
+
+
+def _log_ticks(axis, digits: tuple[int, ...]) -> None:
+    """Ticks at these digits of every power of ten, and none between."""
+    axis.set_major_locator(LogLocator(subs=digits))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def _dot(name: str, colour: str, hollow: bool = False, size: float = 5) -> Line2D:
