@@ -17,7 +17,7 @@ COLOUR = {"clean": "#000000", "paper": "#E69F00"}  # of a protocol's estimates
 MARKER = {"described": "o", "released": "s"}
 GLUE = "\N{NO-BREAK SPACE}"  # before a sign that must not start a line
 HEIGHT = 0.36  # inches a claim
-NAMES, FOREST, VERDICT = 3.15, 2.1, 0.95  # widths of the columns, about inches
+NAMES, FOREST, VERDICT = 3.15, 1.85, 1.1  # widths of the columns, about inches
 
 
 def estimate(row: pd.Series) -> str:
@@ -121,7 +121,8 @@ class Scorecard:
             words = shown if len({row["verdict"] for row in shown}) > 1 else shown[:1]
             for offset, row in zip(np.linspace(-0.18, 0.18, len(words)) if len(words) > 1 else [0], words, strict=True):
                 text = f"{SIGN[row['verdict']]} {row['verdict']}"
-                text += " (released)" * (len(words) > 1 and row["mae"] == "released")
+                if len(words) > 1:
+                    text = f"as {row['mae']}: {text}"
                 ax.text(NAMES + FOREST + (i + 0.5) * VERDICT, y + offset, text, ha="center", va="center",
                         color=INK[row["verdict"]], size=5.5 if len(words) > 1 else 6)  # fmt: skip
 
