@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib import datasets, report
+from lib import annotations, datasets, report
 from lib.study import CLASS_NAMES, CLASSES
 from lib.tables import Table
 
@@ -53,7 +53,7 @@ def count(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
     for name, table in found.items():
         defects = int(table["Defect"].sum())
         numbers = dict(zip(TOTALS, (len(table) - defects, defects, len(table)), strict=True))
-        labels = datasets.class_labels(table)
+        labels = annotations.class_labels(table)
         if labels is not None:
             numbers |= dict(zip(CLASSES, labels.sum(axis=0), strict=True))
         rows += [{"subset": name, "class": key, "images": int(n)} for key, n in numbers.items()]

@@ -1,4 +1,4 @@
-"""Tables of labels, read, checked, split and sampled, with their cached pixels: Sewer-ML's, or any CSV of one's own.
+"""Images with their labels, split, sampled and decoded once: Sewer-ML's, simulated ones, or one's own.
 
 The simulated data are written in Sewer-ML's own format (lib.simulate), so its reader is the only one.
 """
@@ -7,7 +7,6 @@ import hashlib
 import os
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,14 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from lib import paths, simulate
+from lib import annotations, paths, simulate
 from lib.images import DataError, Images, decode
-from lib.study import CLASSES
 
-COLUMNS = ("Filename", "WaterLevel", "VA", *CLASSES, "ND", "Defect")  # Haurum and Moeslund 2021
 TABLES = {"train": "SewerML_Train.csv", "val": "SewerML_Val.csv"}
 PLACES = {
     "train": (("Train", "images", "."), "train*.zip"),
     "val": (("Valid", "images", "."), "valid*.zip"),
 }  # folders and zips of the archive
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "val"}
-HELD_OUT = 0.2  # share of one's own images kept for validation where the CSV has no column Split
 
 
 @dataclass(frozen=True)
@@ -47,55 +42,6 @@ class Split:
         return self.table["Defect"].to_numpy(np.float32)
 
 
-def read_table(path: Path, columns: tuple[str, ...] = COLUMNS) -> pd.DataFrame:
-    """A table of labels, checked: its columns, unique names, 0/1 labels, `Defect` equal to "any defect".
-
-    Windows line ends and a byte-order mark are accepted. Raises DataError naming file and row.
-    """
-    if not path.is_file():
-        variable = "SEWERML_ROOT to the folder that holds it" if columns is COLUMNS else "LABELS to your CSV"
-        raise DataError(f"{path} does not exist: set {variable}.")
-    table = pd.read_csv(path, encoding="utf-8-sig", dtype={"Filename": str})
-    missing = [c for c in columns if c not in table.columns]
-    if missing:
-        raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; expected {', '.join(columns)}.")
-    if table.empty:
-        raise DataError(f"{path} has a header and no rows: download it again.")
-    twice = table["Filename"][table["Filename"].duplicated()]
-    if len(twice):
-        raise DataError(f"{path} names {twice.iloc[0]} twice ({len(twice)} such rows): keep one row an image.")
-    known = class_labels(table)
-    labels = table[[*(CLASSES if known is not None else ()), "Defect"]]
-    odd = ~labels.isin([0, 1]).all(axis=1)
-    if odd.any():
-        raise DataError(f"{path}, row {_row(odd)}: labels must be 0 or 1 ({odd.sum()} such rows).")
-    contradiction = labels.drop(columns="Defect").any(axis=1) != table["Defect"].astype(bool)
-    if known is not None and contradiction.any():
-        name = table["Filename"][contradiction].iloc[0]
-        raise DataError(
-            f"{path}, row {_row(contradiction)} ({name}): the class columns contradict Defect "
-            f"({contradiction.sum()} such rows); correct the row or remove it."
-        )
-    return table
-
-
-def class_labels(table: pd.DataFrame) -> np.ndarray | None:
-    """(n, 17) 0/1 of Sewer-ML's defect classes; None for a table that lacks one of their columns."""
-    return table[list(CLASSES)].to_numpy() if set(CLASSES) <= set(table.columns) else None
-
-
-def _row(mask: pd.Series) -> int:
-    """Line number in the CSV of the first true row (the header is line 1)."""
-    return int(np.flatnonzero(mask)[0]) + 2
-
-
-def patterns(table: pd.DataFrame) -> np.ndarray:
-    """(n,) integer of each row's joint label pattern over the 17 classes, else of `Defect` alone; 0 is normal."""
-    labels = class_labels(table)
-    labels = table[["Defect"]].to_numpy() if labels is None else labels
-    return labels.astype(np.int64) @ (1 << np.arange(labels.shape[1], dtype=np.int64))
-
-
 def stratified_fraction(table: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
     """The rows of a stratified sample on the joint label pattern, as the released code draws it.
 
@@ -105,7 +51,7 @@ def stratified_fraction(table: pd.DataFrame, fraction: float, seed: int) -> pd.D
         return table
     from sklearn.model_selection import train_test_split  # slow to import, and only a real table's fraction needs it
 
-    pattern = patterns(table)
+    pattern = annotations.patterns(table)
     values, counts = np.unique(pattern, return_counts=True)
     often = np.isin(pattern, values[counts > 1])
     kept, _ = train_test_split(table[often], train_size=fraction, stratify=pattern[often], random_state=seed)
@@ -138,7 +84,7 @@ def resample(table: pd.DataFrame, share: float | None, seed: int) -> pd.DataFram
         keep = max(1, int(np.floor(len(defects) * (1 - share) / share + 1e-9)))
         normals = rng.choice(normals, keep, replace=False)
         wanted = len(defects)
-    pattern = patterns(table)[defects]
+    pattern = annotations.patterns(table)[defects]
     values, counts = np.unique(pattern, return_counts=True)
     allotted = _largest_remainder(counts, wanted, rng)
     chosen = [
@@ -157,18 +103,24 @@ def _largest_remainder(counts: np.ndarray, total: int, rng: np.random.Generator)
 
 
 def identity(data: dict[str, Any]) -> str:
-    """Name of the data that `data` (a profile's table) asks for: the simulator's version, seed and sizes, or the hash
-    of the real tables."""
+    """Name of the data that `data` (a profile's table) asks for: the simulator's version, seed and sizes, or a hash:
+    of Sewer-ML's tables, or of one's own table and the sizes of its files."""
     if data["source"] == "simulated":
         sizes = f"{data['train']}-{data['val']}-{data['frame']}px"
         return f"simulated-v{simulate.VERSION}-s{data['seed']}-{sizes}"
     digest = hashlib.sha256()
-    for path in [labels_csv()] if data["source"] == "own" else [root(data) / name for name in TABLES.values()]:
+    if data["source"] == "own":
+        table, _ = annotations.own(labels_csv(), data["seed"])
+        places = (root(data) / name for name in table["Filename"])
+        sizes = [place.stat().st_size if place.is_file() else 0 for place in places]  # other images, another size
+        digest.update(f"{labels_csv().read_text('utf-8-sig')}{sizes}".encode())
+        return f"own-{digest.hexdigest()[:12]}"
+    for name in TABLES.values():
+        path = root(data) / name
         if not path.is_file():
-            variable = "LABELS to your CSV" if data["source"] == "own" else "SEWERML_ROOT to the folder that holds it"
-            raise DataError(f"{path} does not exist: set {variable}.")
+            raise DataError(f"{path} does not exist: set SEWERML_ROOT to the folder that holds it.")
         digest.update(path.read_bytes())
-    return f"{data['source'].replace('-', '')}-{digest.hexdigest()[:12]}"
+    return f"sewerml-{digest.hexdigest()[:12]}"
 
 
 def labels_csv() -> Path:
@@ -193,7 +145,7 @@ def prepare(data: dict[str, Any], workers: int = 1) -> None:
     """Draw the simulated images where they are wanted and absent, with `workers` processes, and fill the cache."""
     simulated(data, workers)
     if data["source"] == "own":
-        _, leak = own(labels_csv(), data["seed"])
+        _, leak = annotations.own(labels_csv(), data["seed"])
         print(f"warning: {leak}" * bool(leak), file=sys.stderr, flush=True)
     for split in TABLES:
         load(data, split)
@@ -208,69 +160,18 @@ def simulated(data: dict[str, Any], workers: int = 1) -> None:
                 simulate.write(root(data), data["seed"], data["train"], data["val"], data["frame"], workers)
 
 
-@lru_cache(maxsize=2)
-def own(path: Path, seed: int) -> tuple[pd.DataFrame, str]:
-    """One's own table, every row with `Split` ("train" or "val") and `Video`, and how it leaks ("" if it does not).
-
-    The CSV has Filename (relative to its folder, or to IMAGES) and Defect, 0 or 1; Sewer-ML's 17 class columns, Split
-    and Group (video, pipe, site: what must not lie on both sides) are optional. Without Split, a stratified fifth is
-    held out, whole groups where Group is there. Raises DataError naming file and row.
-    """
-    table = read_table(path, ("Filename", "Defect"))
-    grouped = "Group" in table
-    table["Video"] = table["Group"].astype(str) if grouped else table["Filename"]
-    leak = ""
-    if "Split" in table:
-        named = table["Split"].astype(str).str.strip().str.lower().map(SPLITS)
-        if named.isna().any():
-            found = table["Split"][named.isna()].iloc[0]
-            raise DataError(f"{path}, row {_row(named.isna())}: Split is '{found}', expected train or val.")
-        table["Split"] = named
-        both = set(table["Video"][named == "train"]) & set(table["Video"][named == "val"])
-        if both:
-            leak = f"{len(both)} groups of {path.name} ({min(both)} ...) lie in both splits: scores will flatter."
-    else:
-        table["Split"] = np.where(_held_out(table, seed, grouped, path), "val", "train")
-        if not grouped:
-            leak = f"{path.name} has no Split and no Group: frames of one video may lie in both splits and flatter."
-    for split, rows in table.groupby("Split"):
-        if rows["Defect"].nunique() < 2:
-            raise DataError(f"{path}: its {split} rows need normal and defect images, found only one kind.")
-    if table["Split"].nunique() < 2:
-        raise DataError(f"{path}: every row is in the split {table['Split'].iloc[0]}; name some train and some val.")
-    return table, leak
-
-
-def _held_out(table: pd.DataFrame, seed: int, grouped: bool, path: Path) -> np.ndarray:
-    """(n,) True for the stratified fifth of one's own rows that is kept for validation."""
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # slow to import
-
-    defect, folds = table["Defect"].to_numpy(), round(1 / HELD_OUT)
-    units = table.groupby("Defect")["Video"].nunique()
-    if len(units) < 2 or units.min() < folds:
-        what = "groups" if grouped else "images"
-        raise DataError(
-            f"{path}: a fifth can be held out of {folds} normal and {folds} defect {what} or more; add Split."
-        )
-    kind = StratifiedGroupKFold if grouped else StratifiedKFold
-    parts = kind(folds, shuffle=True, random_state=seed).split(defect, defect, table["Video"] if grouped else None)
-    held = np.zeros(len(table), bool)
-    held[next(iter(parts))[1]] = True
-    return held
-
-
 def tables(data: dict[str, Any], split: str) -> tuple[pd.DataFrame, bool]:
     """The rows of `split` that the study uses, and whether their videos (or groups) are known.
 
     Training rows are the stratified fraction; validation rows are all, with the fraction marked in `Sampled`.
     """
     if data["source"] == "own":
-        table, _ = own(labels_csv(), data["seed"])
+        table, _ = annotations.own(labels_csv(), data["seed"])
         table = table[table["Split"] == split].reset_index(drop=True)
         known = "Group" in table
     else:
         simulated(data)
-        table = read_table(root(data) / TABLES[split])
+        table = annotations.read_table(root(data) / TABLES[split])
         known = _add_videos(table, root(data) / "Videos.csv")
     sampled = stratified_fraction(table, data["fraction"], data["seed"]).index
     table["Sampled"] = table.index.isin(sampled)

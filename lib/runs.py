@@ -9,17 +9,29 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from lib import datasets, methods, metrics, paths, study
+from lib import annotations, datasets, methods, metrics, paths, study
 from lib.study import Run
 
 # Modules that decide what a run holds; a change of their syntax trees (docstrings aside) makes runs stale.
-SHARED = ("methods/base", "trainers", "datasets", "images", "views", "backbones", "optimisers", "monitors", "probes")
+SHARED = (
+    "methods/base",
+    "trainers",
+    "datasets",
+    "annotations",
+    "images",
+    "views",
+    "backbones",
+    "optimisers",
+    "monitors",
+    "probes",
+)
 
 
 class MissingRuns(RuntimeError):
@@ -206,7 +218,7 @@ def draws(stored: Stored, *, evaluation: str, probe: str, shares, sampling: str,
     weights = _weights(table, shares, sampling, stored.run.data["seed"])[:, order]
     labels = table.iloc[order]
     return metrics.bootstrap(
-        rows["logit"].to_numpy(), labels["Defect"].to_numpy(), datasets.class_labels(labels),
+        rows["logit"].to_numpy(), labels["Defect"].to_numpy(), annotations.class_labels(labels),
         labels["Video"].to_numpy(), weights, draws=resamples, ranked=ranked,
     )  # fmt: skip
 
@@ -271,7 +283,7 @@ def collect(profile: str) -> pd.DataFrame:
     """A row per run x validation share (NaN: natural) x evaluation x probe, every metric a column.
 
     Shares are read as the evaluation's protocol does: by subsampling for the online probe, by weights for the
-    converged one. Runs that cannot be read are left out.
+    converged one. Runs that cannot be read, and shares that a small table cannot reach, are left out.
     """
     rows = []
     shares = [None, *study.profile(profile)["validation_shares"]]
@@ -281,12 +293,12 @@ def collect(profile: str) -> pd.DataFrame:
         except MissingRuns:
             continue
         for evaluation in stored.scores["evaluation"].unique():
-            for rule in study.PROTOCOLS.values():
-                found = draws(stored, evaluation=evaluation, probe=rule.probe, shares=shares,
-                              sampling=rule.sampling, resamples=0)  # fmt: skip
-                for i, share in enumerate(shares):
+            for rule, share in product(study.PROTOCOLS.values(), shares):
+                with suppress(datasets.DataError):  # too few images of one's own for that share
+                    found = draws(stored, evaluation=evaluation, probe=rule.probe, shares=[share],
+                                  sampling=rule.sampling, resamples=0)  # fmt: skip
                     row = _row(stored, share) | {"evaluation": evaluation, "probe": rule.probe}
-                    rows.append(row | {metric: values[i, 0] for metric, values in found.items()})
+                    rows.append(row | {metric: values[0, 0] for metric, values in found.items()})
     return pd.DataFrame(rows)
 
 
@@ -328,7 +340,7 @@ def _data_name(data: dict) -> str:
     """What a footer calls the data; one's own with how they were split."""
     if data["source"] != "own":
         return "simulated Sewer-ML" if data["source"] == "simulated" else "Sewer-ML"
-    _, leak = datasets.own(datasets.labels_csv(), data["seed"])
+    _, leak = annotations.own(datasets.labels_csv(), data["seed"])
     return f"{datasets.labels_csv().name}" + f" ({leak.rstrip('.')})" * bool(leak)
 
 
@@ -336,7 +348,7 @@ def f2ciw_maximum(run: Run, share: float | None = None) -> float:
     """F2CIW of "always defect" on the run's validation images, the most that it can reach there."""
     table, _ = validation(load(run))
     weights = _weights(table, [share], "weights", 0)[0]
-    return metrics.f2ciw_bounds(datasets.class_labels(table), weights)[1]
+    return metrics.f2ciw_bounds(annotations.class_labels(table), weights)[1]
 
 
 def try_lock(run: Run) -> FileLock | None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib import datasets
+from lib import annotations, datasets
 from lib.study import CLASS_NAMES, CLASSES
 
 TYPICAL = 0.75  # quantile of a class's boxes by area that is shown: to be seen at print size, and not the extreme
@@ -28,7 +28,7 @@ def choose(table: pd.DataFrame, found: pd.DataFrame, n: int) -> pd.DataFrame:
     the remaining places, each from another video where there are enough. A table without class columns gives as many
     normals as defects. Column `Shown` is the class that a row was chosen for, or "".
     """
-    labels = datasets.class_labels(table)
+    labels = annotations.class_labels(table)
     if labels is None:
         parts = [_spread(table[table["Defect"] == value], n // 2) for value in (0, 1)]
         return pd.concat(parts).assign(Shown="")

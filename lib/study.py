@@ -228,7 +228,8 @@ def grid(name: str, study: str = "grid", *, methods=None, backbones=BACKBONES, s
     """Every Run of one part of the study, in the order of the paper's rows."""
     p = profile(name)
     seeds = p["seeds"] if seeds is None else seeds
-    methods = p["methods"] if methods is None else [nearest(m, METHODS, "method") for m in methods]
+    asked = p["methods"] if methods is None else [nearest(m, METHODS, "method") for m in methods]
+    methods = [m for m in METHODS if m in asked]
     if study == "grid":
         return [
             run(name, m, b, share, s)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lib import datasets
+from lib import annotations, datasets, images
 from lib.datasets import DataError
 from lib.study import CLASSES
 
@@ -45,8 +45,8 @@ def test_resampling_keeps_every_normal_and_draws_the_defects_asked_for(share):
 def test_resampling_allots_defects_to_patterns_in_proportion():
     whole = table(1000, [500, 300, 90, 30, 7, 1])
     subset = datasets.resample(whole, 0.15, 42)
-    counts = pd.Series(datasets.patterns(subset)).value_counts()
-    for pattern, n in pd.Series(datasets.patterns(whole)).value_counts().drop(0).items():
+    counts = pd.Series(annotations.patterns(subset)).value_counts()
+    for pattern, n in pd.Series(annotations.patterns(whole)).value_counts().drop(0).items():
         quota = n * 176 / 928
         assert np.floor(quota) <= counts.get(pattern, 0) <= np.ceil(quota)
 
@@ -78,7 +78,7 @@ def test_a_share_out_of_reach_is_refused(normals, defects, share, expected):
 def test_the_fraction_is_stratified_and_drops_patterns_seen_once():
     whole = table(400, [200, 60, 20, 1])
     half = datasets.stratified_fraction(whole, 0.5, 42)
-    counts, before = (pd.Series(datasets.patterns(t)).value_counts() for t in (half, whole))
+    counts, before = (pd.Series(annotations.patterns(t)).value_counts() for t in (half, whole))
     assert set(counts.index) == set(before[before > 1].index)
     for pattern, n in counts.items():
         assert abs(n - before[pattern] / 2) <= 1
@@ -118,20 +118,20 @@ def test_a_wrong_table_is_refused(tree, change, expected):
     path = tree / "SewerML_Train.csv"
     spoil(path, change)
     with pytest.raises(DataError, match=expected) as error:
-        datasets.read_table(path)
+        annotations.read_table(path)
     assert str(path) in str(error.value)
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_read(tree):
     path = tree / "SewerML_Train.csv"
-    before = datasets.read_table(path)
+    before = annotations.read_table(path)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    pd.testing.assert_frame_equal(datasets.read_table(path), before)
+    pd.testing.assert_frame_equal(annotations.read_table(path), before)
 
 
 def test_an_absent_table_is_refused(tmp_path):
     with pytest.raises(DataError, match="SEWERML_ROOT"):
-        datasets.read_table(tmp_path / "SewerML_Train.csv")
+        annotations.read_table(tmp_path / "SewerML_Train.csv")
 
 
 # Images
@@ -192,7 +192,7 @@ def corrupt(path: Path, how: str) -> None:
     ("absent", "neither under"), ("truncated", "cannot be decoded"), ("text", "cannot be decoded"),
 ])  # fmt: skip
 def test_a_bad_image_is_named_and_nothing_partial_is_left(real, workspace, how, expected):
-    names = datasets.read_table(real / "SewerML_Train.csv")["Filename"]
+    names = annotations.read_table(real / "SewerML_Train.csv")["Filename"]
     corrupt(real / "Train" / names[3], how)
     corrupt(real / "Train" / names[5], how)
     with pytest.raises(DataError, match=expected) as error:
@@ -209,7 +209,7 @@ def test_a_damaged_zip_is_named(real):
 
 
 def test_a_full_disk_is_told_before_anything_is_written(real, workspace, monkeypatch):
-    monkeypatch.setattr(datasets.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1))
+    monkeypatch.setattr(images.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1))
     with pytest.raises(DataError, match="free some, or set WORKSPACE"):
         datasets.load(DATA, "train")
     assert not list((workspace / "data" / "cache").glob("*.npy"))

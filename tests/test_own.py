@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lib import datasets, paths, runs, simulate, study
+from lib import annotations, datasets, paths, runs, simulate, study
 from lib.datasets import DataError
 from lib.study import CLASSES
 
@@ -23,7 +23,7 @@ def own(workspace, monkeypatch):
     folder.mkdir()
     monkeypatch.delenv("IMAGES", raising=False)
     monkeypatch.setenv("LABELS", str(folder / "labels.csv"))
-    datasets.own.cache_clear()
+    annotations.own.cache_clear()
 
     def write(n=40, **columns):
         frame = pd.DataFrame(
@@ -67,7 +67,7 @@ def test_without_split_a_stratified_fifth_is_held_out_and_the_leak_is_told(own, 
 def test_the_same_images_are_held_out_each_time(own):
     own()
     first = sides()[1]
-    datasets.own.cache_clear()
+    annotations.own.cache_clear()
     pd.testing.assert_frame_equal(sides()[1], first)
 
 
@@ -106,6 +106,8 @@ def test_groups_on_both_sides_are_told(own, capsys):
     ({"Split": ["train"] * 40}, "every row is in the split train"),
     ({"Split": ["val" if i == 1 else "train" for i in range(40)]}, "its val rows need normal and defect images"),
     ({"Group": ["a"] * 40}, "held out of 5 normal and 5 defect groups or more; add Split"),
+    ({"Group": ["a", None] * 20}, r"row 3: Group is empty \(20 such rows\)"),
+    ({"Filename": ["a.png", None, *map(str, range(38))]}, r"row 3: Filename is empty \(1 such rows\)"),
     ({"Defect": [2] * 40}, "labels must be 0 or 1"),
     ({"Filename": ["a.png"] * 40}, r"names a\.png twice"),
 ])  # fmt: skip
@@ -116,12 +118,29 @@ def test_a_table_that_cannot_be_split_is_refused(own, columns, message):
     assert str(own.folder / "labels.csv") in str(error.value)
 
 
+@pytest.mark.parametrize("content", [b"", "Filename,Defect\nr\xf6hre.png,1\n".encode("latin-1")])
+def test_a_file_that_is_no_csv_in_utf8_is_refused(own, content):
+    own()
+    (own.folder / "labels.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"labels\.csv is no CSV in UTF-8 .*: save it as one"):
+        datasets.tables(DATA, "train")
+
+
+def test_other_images_under_the_same_names_are_other_data(own):
+    names = own()["Filename"]
+    draw(own.folder, names)
+    before = datasets.identity(DATA)
+    assert datasets.identity(DATA) == before
+    draw(own.folder, names[:1], side=30)
+    assert datasets.identity(DATA) != before
+
+
 def test_class_columns_must_agree_with_defect(own):
     frame = own()
     good = {name: frame["Defect"] * (name == "RO") for name in CLASSES}
     own(**good)
     datasets.tables(DATA, "train")
-    datasets.own.cache_clear()
+    annotations.own.cache_clear()
     own(**good | {"RO": frame["Defect"].where(frame.index != 8, 0)})
     with pytest.raises(DataError, match=r"row 10 \(008\.png\): the class columns contradict Defect \(1 such rows\)"):
         datasets.tables(DATA, "train")
