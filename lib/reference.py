@@ -21,7 +21,6 @@ from lib import datasets, paths, report, runs, study, workers
 from lib.study import CLASSES
 
 PROFILE = "mini"  # the one profile whose results are committed
-SMALL = [("walkthrough", name) for name in ("simclr-resnet18-d45-s42", "mae-vit_tiny-d45-s42")]  # with their weights
 # Largest median of the absolute differences between runs here and committed, and largest mean difference, by metric.
 TOLERANCE = {"f1": (0.05, 0.02), "auroc": (0.03, 0.015)}
 FILES = ("run.json", "history.csv", "scores.parquet")
@@ -34,8 +33,8 @@ def committed(run: study.Run) -> runs.Stored:
 
 def wanted() -> list[study.Run]:
     """Every run of the reference."""
-    small = [study.parse(*names) for names in SMALL]
-    return [run for part in ("grid", "augmentation", "resolution") for run in study.grid(PROFILE, part)] + small
+    grid = [run for part in ("grid", "augmentation", "resolution") for run in study.grid(PROFILE, part)]
+    return grid + study.runs("walkthrough")
 
 
 def renew() -> None:
@@ -45,9 +44,10 @@ def renew() -> None:
     if absent:
         raise runs.MissingRuns(
             f"{len(absent)} runs are missing or stale ({absent[0]} ...): `make replicate`, and for the walkthrough's "
-            + " and ".join(f"`make run PROFILE={profile} ID={name}`" for profile, name in SMALL) + ", make them."
+            + " and ".join(f"`make run PROFILE={r.profile} ID={r.id}`" for r in study.runs("walkthrough"))
+            + ", make them."
         )  # fmt: skip
-    for profile in (PROFILE, SMALL[0][0]):
+    for profile in (PROFILE, "walkthrough"):
         _copy([run for run in every if run.profile == profile], paths.REFERENCE / profile)
     paths.REFERENCE_FIGURES.mkdir(exist_ok=True)
     for name in study.artefacts():
@@ -66,7 +66,7 @@ def _copy(among: list[study.Run], target: Path) -> None:
         kept.mkdir(parents=True)
         for name in FILES:
             shutil.copyfile(runs.folder(run) / name, kept / name)
-        if (run.profile, run.id) in SMALL:
+        if run.profile == "walkthrough":
             _halve(runs.folder(run) / "checkpoint.pt", kept / "checkpoint.pt")
     table, _ = datasets.tables(among[0].data, "val")
     columns = ["Filename", *CLASSES, "Defect", "Video", "Sampled"]

@@ -91,9 +91,14 @@ def wanted(names: list[str], profile: str) -> list[Run]:
 
 
 def pending(among: list[Run], force: bool) -> list[Run]:
-    """The runs to train: missing ones, and stale ones, which in `paper` cost GPU-hours and wait for FORCE=1."""
+    """The runs to train: missing ones, and stale ones, which in `paper` cost GPU-hours and wait for FORCE=1.
+
+    The walkthrough's networks are trained only where those that come with the repository are out of date.
+    """
     todo, kept = [], 0
     for run in among:
+        if run.profile == "walkthrough" and runs.reference(run):
+            continue
         state, _ = runs.state(run)
         if state == "stale" and run.profile == "paper" and not force:
             kept += 1

@@ -117,3 +117,12 @@ def test_a_complete_run_is_trained_again_only_when_it_is_named_and_forced(store,
     assert (runs.folder(run) / "run.json").stat().st_mtime_ns == trained
     assert command("run", "--id", run.id, FORCE="1", **environment).returncode == 0
     assert (runs.folder(run) / "run.json").stat().st_mtime_ns > trained
+
+
+def test_the_walkthroughs_networks_are_trained_only_where_the_committed_ones_are_out_of_date(workspace, monkeypatch):
+    networks = study.runs("walkthrough", "smoke")
+    assert [r.profile for r in networks] == ["walkthrough"] * 2
+    monkeypatch.setattr(runs, "reference", lambda run: paths.REFERENCE)
+    assert workers.pending(networks, force=False) == []
+    monkeypatch.setattr(runs, "reference", lambda run: None)
+    assert workers.pending(networks, force=False) == networks
