@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lib import paths, runs, study, workers
+from lib import paths, pool, runs, study, workers
 
 TODO = [study.run("smoke", "random", "resnet18", share, 1) for share in (0.01, 0.02, 0.05, 0.15, 0.45)]
 
@@ -39,12 +39,12 @@ def flaky(connection, gpu):
 
 
 def test_a_dead_worker_is_replaced_and_failures_do_not_stop_the_others(workspace, monkeypatch, capsys):
-    monkeypatch.setattr(workers, "_worker", flaky)
-    pool = workers.Pool(jobs=2, gpus=[])
-    failed = pool.train(TODO)
+    monkeypatch.setattr(pool, "_worker", flaky)
+    two = pool.Pool(jobs=2, gpus=[])
+    failed = two.train(TODO)
     assert set(failed) == {TODO[2].id, TODO[3].id}
     assert failed[TODO[3].id] == "DataError: a bad image"
-    assert pool.retried == {TODO[1].id, TODO[2].id}  # a refusal is final, the rest is tried once more
+    assert two.retried == {TODO[1].id, TODO[2].id}  # a refusal is final, the rest is tried once more
     assert "5/5 runs" in capsys.readouterr().out
 
 
@@ -77,7 +77,7 @@ def test_wrong_input_gets_one_sentence_and_a_status(workspace, arguments, enviro
 
 def test_longer_trainings_cost_more():
     def cost(*row, **options):
-        return workers.cost(study.run("mini", *row, 1, **options))
+        return pool.cost(study.run("mini", *row, 1, **options))
 
     assert cost("simclr", "resnet18", 0.45) > cost("simclr", "resnet18", 0.01) > cost("random", "resnet18", 0.01)
     assert cost("byol", "vit_tiny", 0.45) > cost("simclr", "vit_tiny", 0.45)
@@ -122,6 +122,9 @@ def test_a_complete_run_is_trained_again_only_when_it_is_named_and_forced(store,
 def test_the_walkthroughs_networks_are_trained_only_where_the_committed_ones_are_out_of_date(workspace, monkeypatch):
     networks = study.runs("walkthrough", "smoke")
     assert [r.profile for r in networks] == ["walkthrough"] * 2
+    wanted = workers.wanted([], "mini")
+    assert {r.id for r in networks} < {r.id for r in wanted if r.profile == "mini"}  # the same names, and other runs
+    assert set(networks) < set(wanted) and len(wanted) == 132
     monkeypatch.setattr(runs, "reference", lambda run: paths.REFERENCE)
     assert workers.pending(networks, force=False) == []
     monkeypatch.setattr(runs, "reference", lambda run: None)
