@@ -177,7 +177,7 @@ def footer(facts: dict[str, Any], protocol: str | list[str]) -> str:
     """Where the numbers come from: data, profile, protocol, seeds, n, intervals, runs.
 
     What does not apply is left out: protocols where the list is empty, intervals where `bootstrap_unit` is, and all
-    that concerns runs where `facts` holds none (lib.runs.data_facts).
+    that concerns runs where `facts` holds none (lib.provenance.of_data).
     """
     if "fresh" not in facts:
         images = f"{facts['n_training']:,} training and {facts['n_validation']:,} validation images"
@@ -194,7 +194,7 @@ def footer(facts: dict[str, Any], protocol: str | list[str]) -> str:
         images += f"; 95 % intervals: bootstrap over {facts['bootstrap_unit']}"
     return (
         f"Data: {facts['data']}. Profile {facts['profile']}: {facts['px']} px, backbone width x {facts['width']:g}, "
-        f"{epochs}, fixed, so small train shares get fewer steps. "
+        f"{epochs}{', fixed, so small train shares get fewer steps' * (facts['train_shares'] > 1)}. "
         f"{read}Seeds {seeds}. {images}. "
         f"Runs: {facts['fresh']} fresh, {facts['reference']} from the reference."
     )

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from lib import notebooks, paths, runs, stamps, study
+from lib import annotations, notebooks, paths, runs, stamps, study
 
 strip = notebooks.strip
 
@@ -215,8 +215,9 @@ def test_what_reads_no_run_depends_on_its_tables(tmp_path, monkeypatch):
     labels = tmp_path / "labels.csv"
     monkeypatch.setenv("LABELS", str(labels))
     found = []
-    for text in ("a.png,0", "a.png,1", "a.png,1"):
-        labels.write_text(f"Filename,Defect\n{text}\n")
+    for every in (2, 3, 3):
+        labels.write_text("Filename,Defect\n" + "".join(f"{i}.png,{int(i % every == 0)}\n" for i in range(40)))
+        annotations.own.cache_clear()  # another process, each time
         found.append(stamps.inputs("table5", {"profile": "own", "methods": [], "seeds": []}))
     assert found[0] != found[1] == found[2]
 

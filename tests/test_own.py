@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lib import annotations, datasets, paths, runs, simulate, study
+from lib import annotations, datasets, paths, provenance, runs, simulate, study
 from lib.datasets import DataError
 from lib.study import CLASSES
 
@@ -98,7 +98,7 @@ def test_groups_on_both_sides_are_told(own, capsys):
     told = capsys.readouterr().err
     assert told == "warning: 1 groups of labels.csv (3 ...) lie in both splits: scores will flatter.\n"
     run = study.run("own", "random", "resnet18", 0.45, 42)
-    assert "(1 groups of labels.csv (3 ...) lie in both splits" in runs._data_name(run.data)
+    assert "(1 groups of labels.csv (3 ...) lie in both splits" in provenance._data_name(run.data)
 
 
 @pytest.mark.parametrize(("columns", "message"), [

@@ -11,8 +11,8 @@ mpl.use("Agg")
 
 SHARES = (0.01, 0.45)
 FACTS = {
-    "data": "simulated Sewer-ML", "profile": "mini", "px": 64, "width": 0.5, "epochs": [5, 10], "seeds": [42],
-    "n_validation": 1500, "n_groups": 75, "bootstrap_unit": "videos", "fresh": 3, "reference": 5,
+    "data": "simulated Sewer-ML", "profile": "mini", "px": 64, "width": 0.5, "epochs": [5, 10], "train_shares": 5,
+    "seeds": [42], "n_validation": 1500, "n_groups": 75, "bootstrap_unit": "videos", "fresh": 3, "reference": 5,
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import datasets, metrics, paths, runs, study, trainers
+from lib import datasets, metrics, paths, provenance, runs, study, trainers
 from lib.study import CLASSES
 
 
@@ -57,7 +57,7 @@ def test_subsampled_shares_are_those_of_the_sampler(trained):
 
 
 def test_facts_of_the_images_need_no_run(store):
-    facts = runs.data_facts("smoke")
+    facts = provenance.of_data("smoke")
     assert (facts["n_training"], facts["n_validation"]) == (200, 200)
     assert "simulated" in facts["data"]
     assert not paths.RUNS.exists()
@@ -89,7 +89,7 @@ def test_the_reference_stands_in_only_for_an_identical_run(trained, store, monke
     stored = runs.load(trained)
     assert stored.origin == "reference"
     pd.testing.assert_frame_equal(fresh.drop(columns="origin"), runs.measure([trained], "clean").drop(columns="origin"))
-    assert runs.provenance([trained])["reference"] == 1
+    assert provenance.of_runs([trained])["reference"] == 1
     record = reference / "smoke" / trained.id / "run.json"
     changed = json.loads(record.read_text())
     changed["inputs"]["settings"] = "another"
