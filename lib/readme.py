@@ -51,17 +51,17 @@ def verdicts() -> str:
 def artefacts() -> str:
     """A row per artefact: what it shows, its notebook, its command, and what that costs, in Markdown."""
     facts = _facts()
-    lines = ["| artefact | shows | notebook | trainings | minutes |", "| --- | --- | --- | ---: | ---: |"]
+    lines = ["| artefact | notebook | command | minutes | needs |", "| --- | --- | --- | ---: | --- |"]
     for name in study.artefacts():
         wanted = study.runs(name, PROFILE)
         seconds = sum(committed(run).record["total_seconds"] for run in wanted)
         cost = f"{seconds / 60 / facts['cores']:.0f}" if wanted else "<1"
-        found = study.ARTEFACTS[name]
-        lines.append(f"| `{name}` | {found.title} | `{found.notebook}` | {len(wanted) or '–'} | {cost} |")
+        found, needs = study.ARTEFACTS[name], f"{len(wanted)} trainings" if wanted else "images"
+        lines.append(f"| {found.title} | `{found.notebook}` | `make {name}` | {cost} | {needs} |")
     return "\n".join([
         *lines, "",
-        f"`make NAME` makes one. Minutes: its trainings in `{PROFILE}` on {facts['cores']} cores. Most are "
-        "shared; once they are there, each artefact takes seconds.",
+        f"Minutes: its trainings in `{PROFILE}` on {facts['cores']} cores, from nothing. Most are shared; once they are "
+        "there, each artefact takes seconds.",
     ])  # fmt: skip
 
 
