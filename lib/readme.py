@@ -60,7 +60,7 @@ def artefacts() -> str:
         lines.append(f"| {found.title} | `{found.notebook}` | `make {name}` | {cost} | {needs} |")
     return "\n".join([
         *lines, "",
-        f"Minutes: its trainings in `{PROFILE}` on {facts['cores']} cores, from nothing. Most are shared; once they are "
+        f"Minutes: its trainings in `{PROFILE}` on {facts['cores']} cores. Most are shared; once they are "
         "there, each artefact takes seconds.",
     ])  # fmt: skip
 
