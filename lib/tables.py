@@ -134,8 +134,11 @@ def _page(rows: float, columns: float):
     return fig, ax
 
 
-def _write_block(ax, table: Table, title: str, top: int, left: float, step: float, names: bool, size: float) -> int:
-    """Draw one block from line `top` and column `left`; return the line after it."""
+def _write_block(ax, table: Table, title: str, top: int, left: float, step: float, names: float, size: float) -> int:
+    """Draw one block from line `top` and column `left`; return the line after it.
+
+    `names`: where the second of a row's names starts, 0 for a block without them.
+    """
     frame = table.blocks[title]
     right = left + step * frame.shape[1]
     start = 0 if names else left + 0.15
@@ -149,7 +152,7 @@ def _write_block(ax, table: Table, title: str, top: int, left: float, step: floa
             _rule(ax, y, start, right, 0.3 if row == 0 or group in APART else 0.1)
         if names:
             ax.text(0.02, y + 0.5, line[0] if group is None or group != previous else "", va="center", size=size)
-            ax.text(2.35, y + 0.5, line[1], va="center", size=size)
+            ax.text(names, y + 0.5, line[1], va="center", size=size)
         for j, text in enumerate(line[2:]):
             bold = row >= 0 and bool(table.best[title].iat[row, j])
             ax.text(left + step * (j + 1) - 0.05, y + 0.5, text, ha="right", va="center", size=size,
@@ -162,11 +165,11 @@ def _write_block(ax, table: Table, title: str, top: int, left: float, step: floa
     return y
 
 
-def _write_paper(ax, y: float, values: pd.Series, left: float, step: float, names: bool, size: float) -> None:
+def _write_paper(ax, y: float, values: pd.Series, left: float, step: float, names: float, size: float) -> None:
     """The paper's values below ours, in grey italics."""
     look = {"va": "center", "size": size, "color": "0.35", "style": "italic"}
     if names:
-        ax.text(2.45, y, "paper", **look)
+        ax.text(names + 0.1, y, "paper", **look)
     for j, value in enumerate(values):
         ax.text(left + step * (j + 1) - 0.05, y, "" if np.isnan(value) else f"{value:.2f}", ha="right", **look)
 
@@ -178,16 +181,16 @@ def _draw_stacked(table: Table) -> Figure:
     fig, ax = _page(lines, names + column * widest)
     top = 0
     for title in table.blocks:
-        top = _write_block(ax, table, title, top, names, column, names=True, size=6) + 1
+        top = _write_block(ax, table, title, top, names, column, names=2.35, size=6) + 1
     return fig
 
 
 def _draw_beside(table: Table) -> Figure:
     first = next(iter(table.blocks))
     fig, ax = _page(table.height(first) + 2,
-                    3.75 + sum(0.15 + 0.72 * frame.shape[1] for frame in table.blocks.values()))  # fmt: skip
-    left = 3.75
+                    4.2 + sum(0.15 + 0.72 * frame.shape[1] for frame in table.blocks.values()))  # fmt: skip
+    left = 4.2
     for title, frame in table.blocks.items():
-        _write_block(ax, table, title, 0, left, 0.72, names=title == first, size=5.5)
+        _write_block(ax, table, title, 0, left, 0.72, names=2.85 * (title == first), size=5.5)
         left += 0.15 + 0.72 * frame.shape[1]
     return fig
