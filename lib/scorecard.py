@@ -17,7 +17,7 @@ COLOUR = {"clean": "#000000", "paper": "#E69F00"}  # of a protocol's estimates
 MARKER = {"described": "o", "released": "s"}
 GLUE = "\N{NO-BREAK SPACE}"  # before a sign that must not start a line
 HEIGHT = 0.36  # inches a claim
-NAMES, FOREST, VERDICT = 3.15, 1.85, 1.1  # widths of the columns, about inches
+NAMES, FOREST, VERDICT = 3.1, 1.7, 1.2  # widths of the columns, about inches
 
 
 def estimate(row: pd.Series) -> str:
