@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib import datasets, paths, report, runs, study, workers
+from lib import datasets, notebooks, paths, report, runs, study, workers
 from lib.study import CLASSES
 
 PROFILE = "mini"  # the one profile whose results are committed
@@ -38,17 +38,24 @@ def wanted() -> list[study.Run]:
 
 
 def renew() -> None:
-    """Replace results/reference and figures/. Raises MissingRuns."""
-    every = wanted()
-    absent = [run.id for run in every if runs.state(run)[0] != "complete"]
+    """Replace results/reference and figures/. Raises MissingRuns, and NotebookError where a rendering fails.
+
+    The walkthrough's networks move: from then on their weights in half precision are read here, too, so that everybody
+    draws the same.
+    """
+    every, networks = wanted(), study.runs("walkthrough")
+    kept = [run for run in networks if runs.state(run)[0] != "complete" and runs.reference(run)]
+    absent = [run for run in every if runs.state(run)[0] != "complete" and run not in kept]
     if absent:
-        raise runs.MissingRuns(
-            f"{len(absent)} runs are missing or stale ({absent[0]} ...): `make replicate`, and for the walkthrough's "
-            + " and ".join(f"`make run PROFILE={r.profile} ID={r.id}`" for r in study.runs("walkthrough"))
-            + ", make them."
-        )  # fmt: skip
-    for profile in (PROFILE, "walkthrough"):
-        _copy([run for run in every if run.profile == profile], paths.REFERENCE / profile)
+        command = " and ".join(f"`make {name}`" for name in ("replicate", "walkthrough"))
+        raise runs.MissingRuns(f"{len(absent)} runs are missing or stale ({absent[0].id} ...): {command} make them.")
+    _copy([run for run in every if run not in networks], paths.REFERENCE / PROFILE)
+    if not kept:
+        _copy(networks, paths.REFERENCE / "walkthrough")
+        for run in networks:
+            shutil.rmtree(runs.folder(run))
+    if notebooks.render([], PROFILE, jobs=workers.cores()):
+        raise notebooks.NotebookError("a notebook failed: see above.")
     paths.REFERENCE_FIGURES.mkdir(exist_ok=True)
     for name in study.artefacts():
         for ending in ("png", "csv", "md"):

@@ -45,7 +45,7 @@ def test_a_readme_without_its_places_is_refused():
 
 
 def test_an_incomplete_study_is_no_reference(nothing_here):
-    with pytest.raises(runs.MissingRuns, match="`make replicate`, and for the walkthrough"):
+    with pytest.raises(runs.MissingRuns, match="`make replicate` and `make walkthrough` make them"):
         reference.renew()
 
 
