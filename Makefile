@@ -16,13 +16,13 @@ ENV := $(if $(PYTHON),,$(LOCKED))
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[^\t#].*:.*## / { sub(/\$$\(ARTEFACTS\)/, "$(ARTEFACTS)", $$1); printf "  %-36s %s\n", $$1, $$2 }' Makefile
-	@echo; echo "  Variables: PROFILE=smoke|mini|gpu|paper PROTOCOL=clean|paper SEEDS=42,43 METHODS=simclr,byol JOBS=2"
-	@echo "             DEVICE=cpu SEWERML_ROOT=folder FORCE=1 WORKSPACE=folder PYTHON=python TORCH_BACKEND=cpu"
+	@echo; echo "  Variables: PROFILE=smoke|mini|gpu|paper|own|walkthrough PROTOCOL=clean|paper SEEDS=42,43 METHODS=simclr,byol"
+	@echo "             ID=run RUN=run NB=notebook ARGS=\"-p name value\" ARTEFACT=fig2 LABELS=csv IMAGES=folder OUT=csv"
+	@echo "             SEWERML_ROOT=folder JOBS=2 DEVICE=cpu FORCE=1 WORKSPACE=folder PYTHON=python TORCH_BACKEND=cpu"
 
 replicate: $(ENV)  ## train what is missing, render every table and figure, write the report
 	$(PY) -m lib.workers run
-	$(PY) -m lib.notebooks render
-	$(PY) -m lib.site
+	$(PY) -m lib.notebooks render || failed=1; $(PY) -m lib.site && test -z "$$failed"
 
 test: $(ENV)  ## every test, the smoke replication included
 	$(PY) -m pytest
@@ -38,6 +38,7 @@ report: $(ENV)  ## what was rendered, on pages that open from disk: build/<profi
 	$(PY) -m lib.site
 
 run: $(ENV)  ## one training: make run ID=simclr-resnet18-d45-s42
+	@test -n "$(ID)" || { echo "error: which run? make run ID=simclr-resnet18-d45-s42" >&2; exit 2; }
 	$(PY) -m lib.workers run --id $(ID)
 
 explain: $(ENV)  ## which runs are complete, missing or stale, and why
@@ -47,6 +48,7 @@ data: $(ENV)  ## draw or check the images and decode them once
 	$(PY) -m lib.workers data
 
 notebook: $(ENV)  ## any notebook: make notebook NB=train_one ARGS="-p method simclr"
+	@test -n "$(NB)" || { echo "error: which notebook? make notebook NB=table1" >&2; exit 2; }
 	$(PY) -m lib.notebooks run $(NB) -p profile $(PROFILE) $(ARGS)
 
 predict: $(ENV)  ## scores of your images: make predict IMAGES=folder RUN=simclr-resnet18-d45-s42 OUT=scores.csv

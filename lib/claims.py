@@ -18,6 +18,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from lib import metrics, runs, study
+from lib.images import DataError
 from lib.study import BACKBONES, Run
 
 JOINT = ("byol", "barlow", "simclr", "dino")
@@ -75,8 +76,11 @@ class Board:
         if key not in self._cells:
             means = [{name: np.zeros(1 + self.resamples) for name in metrics.METRICS} for _ in shares]
             for stored in self.system(method, backbone, share):
-                found = runs.draws(stored, evaluation=evaluation, probe=self.rule.probe, shares=shares,
-                                   sampling=self.rule.sampling, resamples=self.resamples, ranked=False)  # fmt: skip
+                try:
+                    found = runs.draws(stored, evaluation=evaluation, probe=self.rule.probe, shares=shares,
+                                       sampling=self.rule.sampling, resamples=self.resamples, ranked=False)  # fmt: skip
+                except DataError as reason:  # a small validation table cannot reach the share
+                    raise NotRun(f"in validation, {reason}") from None
                 for i, name in product(range(len(shares)), found):
                     means[i][name] += self.seed_weight[stored.run.seed] * found[name][i]
             self._cells[key] = means

@@ -194,7 +194,8 @@ def main() -> int:
             notebook, given = find(arguments.notebook), {name: literal(value) for name, value in arguments.p}
             copy = arguments.to or paths.BUILD / given.get("profile", profile) / "notebooks" / notebook.name
             execute(notebook, given, copy)
-            print(f"{notebook.name}: executed copy in {copy}")
+            saved = given.get("output") or paths.BUILD / given.get("profile", profile) / "stepped"
+            print(f"{notebook.name}: executed copy in {copy}; what it saved is in {saved}")
         else:
             from lib import workers
 

@@ -33,24 +33,39 @@ def restore(run: Run | runs.Stored) -> tuple[Method, Probe]:
     The method's online probe is `probes.online(method)`. Raises MissingRuns, naming the command that trains it, for a
     run that is not complete or whose weights are not kept, and ValueError for an ablation, which keeps none.
     """
-    run = run.run if isinstance(run, runs.Stored) else run
-    command = f"`make run PROFILE={run.profile} ID={run.id}` trains it"
-    if run.study != "grid":
+    asked = run.run if isinstance(run, runs.Stored) else run
+    if asked.study != "grid":
         raise ValueError(
-            f"{run.id} is part of an ablation, which keeps no weights: take one of the grid, like {EXAMPLE}."
+            f"{asked.id} is part of an ablation, which keeps no weights: take one of the grid, like {EXAMPLE}."
         )
-    try:
-        path = runs.load(run).path / "checkpoint.pt"
-    except runs.MissingRuns:
-        raise runs.MissingRuns(f"{run.id} is {runs.state(run)[0]} in profile {run.profile}: {command}.") from None
+    stored = _stored(run)
+    path = stored.path / "checkpoint.pt"
     if not path.exists():
-        raise runs.MissingRuns(f"of {run.id}, profile {run.profile}, only scores are committed: {command}.")
-    stored = torch.load(path, map_location="cpu", weights_only=False)  # written by lib.trainers: holds NumPy arrays
-    weights = {k: v.float() if v.is_floating_point() else v for k, v in stored["method"].items()}
-    method = methods.build(run, steps=1, steps_per_epoch=1, pos_weight=1.0)
+        raise runs.MissingRuns(f"of {asked.id}, profile {asked.profile}, only scores are committed: {_command(asked)}.")
+    held = torch.load(path, map_location="cpu", weights_only=False)  # written by lib.trainers: holds NumPy arrays
+    weights = {k: v.float() if v.is_floating_point() else v for k, v in held["method"].items()}
+    method = methods.build(asked, steps=1, steps_per_epoch=1, pos_weight=1.0)
     method.load_state_dict(weights)
-    fitted = {k: v.astype(np.float32) if isinstance(v, np.ndarray) else v for k, v in stored["converged"].items()}
+    fitted = {k: v.astype(np.float32) if isinstance(v, np.ndarray) else v for k, v in held["converged"].items()}
     return method.eval(), Probe(**fitted)
+
+
+def _command(run: Run) -> str:
+    return f"`make run PROFILE={run.profile} ID={run.id}` trains it"
+
+
+def _stored(run: Run | runs.Stored) -> runs.Stored:
+    """The run as it lies on disk. One trained on one's own images serves new ones wherever the old ones are now."""
+    if isinstance(run, runs.Stored):
+        return run
+    if run.data["source"] == "own" and (runs.folder(run) / "run.json").exists():
+        return runs.Stored(run, runs.folder(run), "fresh")
+    if run.data["source"] == "own":
+        raise runs.MissingRuns(f"{run.id} was not trained in profile own: {_command(run)}, with your LABELS.")
+    try:
+        return runs.load(run)
+    except runs.MissingRuns:
+        raise runs.MissingRuns(f"{run.id} is {runs.state(run)[0]} in profile {run.profile}: {_command(run)}.") from None
 
 
 def scores(images: Sequence[Path], run: Run | runs.Stored, probe: str = "converged",
@@ -62,7 +77,7 @@ def scores(images: Sequence[Path], run: Run | runs.Stored, probe: str = "converg
     """
     study.nearest(probe, ("converged", "online"), "probe")
     method, converged = restore(run)
-    stored = runs.load(run)
+    stored = _stored(run)
     method.to(trainers.device(), memory_format=torch.channels_last)  # as trained
     decide = converged if probe == "converged" else probes.online(method)
     names, logits = [], []
@@ -142,7 +157,7 @@ def predict(folder: Path, run: Run, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     table.assign(predicted=table["predicted"].astype(int)).to_csv(out, index=False, float_format="%.4f")
     print(f"{out}: {len(table)} of {len(found)} images scored, {table['predicted'].sum()} called defects.")
-    print(_told(runs.load(run)))
+    print(_told(_stored(run)))
 
 
 def main() -> int:

@@ -33,7 +33,8 @@ HONEST = {
     "simulated": "The images are simulated: drawings in Sewer-ML’s format. These results show that the code works and "
                  "say nothing about real sewers.",
     "sewer-ml": "Measured on Sewer-ML (licence CC BY-NC-SA 4.0, inherited by every figure that shows its frames).",
-    "own": "Measured on the user’s own images, not on Sewer-ML: agreement with the paper is not to be expected.",
+    "own": "Measured on the user’s own images, not on Sewer-ML: agreement with the paper is not to be expected. "
+           "The walkthrough alone shows simulated frames.",
 }  # fmt: skip
 COLUMNS = ("claim", "text", "protocol", "mae", "statistic", "value", "low", "high", "verdict", "note")
 VARIANTS = {"described": "MAE as described", "released": "MAE as released"}

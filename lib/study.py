@@ -92,8 +92,8 @@ ARTEFACTS = {
     "fig6": _monitoring("fig6", "simclr"),
     "fig7": _monitoring("fig7", "byol"),
     "fig8": _monitoring("fig8", "dino"),
-    "fig9": Artefact("Train F1 against RankMe", "rankme", {"artefact": "fig9", "split": "train"}),
-    "fig10": Artefact("Validation F1 against RankMe", "rankme", {"artefact": "fig10", "split": "val"}),
+    "fig9": Artefact("Train F1 against RankMe", "rankme", {"artefact": "fig9"}),
+    "fig10": Artefact("Validation F1 against RankMe", "rankme", {"artefact": "fig10"}),
     "claims": Artefact("The paper's claims, tested", "claims"),
     "walkthrough": Artefact(
         "From one image to a verdict",
@@ -219,7 +219,11 @@ def parse(name: str, run_id: str) -> Run:
     """The Run of a run id within profile `name`, the inverse of `Run.id`."""
     match = ID.fullmatch(run_id)
     if not match:
-        raise ValueError(f"'{run_id}' is not a run id; they look like simclr-resnet18-d45-s42.")
+        shares = ", ".join(f"d{round(100 * s):02d}" for s in profile(name)["train_shares"])
+        raise ValueError(
+            f"'{run_id}' is not a run id; they look like simclr-resnet18-d45-s42: a method ({', '.join(METHODS)}), "
+            f"a backbone ({', '.join(BACKBONES)}), a share of defects ({shares}), a seed."
+        )
     found = match.groupdict()
     options: dict[str, Any] = {}
     if found["px"]:

@@ -47,7 +47,10 @@ def gpus() -> list[str]:
 
 def jobs(found: list[str]) -> int:
     """Runs to train at once: JOBS, else one per GPU in `found`, else one per core."""
-    return int(os.environ.get("JOBS") or len(found) or cores())
+    asked = os.environ.get("JOBS", "")
+    if asked and not (asked.isdigit() and int(asked)):
+        raise ValueError(f"JOBS={asked}: how many runs to train at once, a whole number of 1 or more.")
+    return int(asked or len(found) or cores())
 
 
 def chosen() -> dict[str, list | None]:
@@ -69,6 +72,12 @@ def wanted(names: list[str], profile: str) -> list[Run]:
     return list(found.values())
 
 
+def _state(run: Run) -> tuple[str, str]:
+    """As `runs.state`; a network of the walkthrough that came with the repository counts as complete."""
+    committed = run.profile == "walkthrough" and runs.reference(run)
+    return ("complete", "") if committed else runs.state(run)
+
+
 def pending(among: list[Run], force: bool) -> list[Run]:
     """The runs to train: missing ones, and stale ones, which in `paper` cost GPU-hours and wait for FORCE=1.
 
@@ -76,9 +85,7 @@ def pending(among: list[Run], force: bool) -> list[Run]:
     """
     todo, kept = [], 0
     for run in among:
-        if run.profile == "walkthrough" and runs.reference(run):
-            continue
-        state, _ = runs.state(run)
+        state, _ = _state(run)
         if state == "stale" and run.profile == "paper" and not force:
             kept += 1
         elif state != "complete":
@@ -149,14 +156,16 @@ def run(names: list[str], profile: str, run_id: str | None) -> int:
 
 
 def explain(names: list[str], profile: str) -> int:
-    """Print, per artefact, how many runs are complete, missing or stale, and which input made them so."""
+    """Print, per artefact, how many runs are complete, missing or stale, which, and what input made them so."""
     for name in names or study.artefacts():
         among = wanted([name], profile)
-        states = [runs.state(r) for r in among]
-        counts = Counter(state for state, _ in states)
-        print(f"{name:8} " + ", ".join(f"{counts[s]} {s}" for s in ("complete", "stale", "missing") if counts[s]))
-        for why, many in Counter(why for state, why in states if state == "stale").items():
-            print(f"         {many} stale, {why}")
+        states = {r.id: _state(r) for r in among}
+        counts = Counter(state for state, _ in states.values())
+        told = ", ".join(f"{counts[s]} {s}" for s in ("complete", "stale", "missing") if counts[s])
+        print(f"{name:11} {told or 'reads no run'}")
+        for (state, why), many in Counter(s for s in states.values() if s[0] != "complete").items():
+            ids = [run_id for run_id, found in states.items() if found == (state, why)]
+            print(f"{'':11} {many} {state}, {why}: {', '.join(ids[:3])}" + " ..." * (many > 3))
     return 0
 
 

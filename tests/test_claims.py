@@ -9,6 +9,7 @@ import pytest
 
 from lib import claims, metrics, scorecard, study
 from lib.claims import SHARES
+from lib.images import DataError
 
 B = 400
 
@@ -194,3 +195,17 @@ def test_the_scorecard_shows_a_released_mae_only_where_it_differs(scored):
 def test_every_claim_of_the_paper_is_there():
     assert [claim.number for claim in claims.CLAIMS] == list(range(1, 13))
     assert set(study.VIT_ONLY) == set(claims.VARIANTS.values())
+
+
+def test_a_validation_table_too_small_for_a_share_leaves_a_claim_unjudged(monkeypatch):
+    run = SimpleNamespace(method="simclr", backbone="resnet18", share=0.45, seed=1)
+    board = claims.Board.__new__(claims.Board)
+    board.rule, board.stored, board.seed_weight = study.PROTOCOLS["paper"], [SimpleNamespace(run=run)], {1: np.ones(1)}
+    board.validation_shares, board.resamples, board._cells = [0.01, 0.45], 0, {}
+
+    def refused(*_, **__):
+        raise DataError("a share of 1% cannot be reached")
+
+    monkeypatch.setattr(claims.runs, "draws", refused)
+    with pytest.raises(claims.NotRun, match="in validation, a share of 1% cannot be reached"):
+        board.ends("simclr", "resnet18", 0.45)

@@ -147,3 +147,18 @@ def test_mistakes_are_one_sentence(frames, command, capsys, name, value, message
     assert predict.main() == 2
     *_, last = capsys.readouterr().err.splitlines()
     assert last.startswith("error: ") and message in last and "Traceback" not in last
+
+
+def test_a_run_on_ones_own_images_scores_new_ones_elsewhere(store, monkeypatch, capsys):
+    """Neither the labels nor the old images are asked for, and IMAGES means the new ones."""
+    run = study.run("own", "random", "resnet18", 0.45, 42)
+    monkeypatch.delenv("LABELS", raising=False)
+    monkeypatch.setenv("IMAGES", str(store))
+    with pytest.raises(
+        runs.MissingRuns, match=r"was not trained in profile own: `make run PROFILE=own ID=.*your LABELS"
+    ):
+        predict.restore(run)
+    runs.folder(run).mkdir(parents=True)
+    (runs.folder(run) / "run.json").write_text("{}")
+    with pytest.raises(runs.MissingRuns, match="only scores are committed"):  # found, whatever LABELS says
+        predict.restore(run)
