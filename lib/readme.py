@@ -60,8 +60,9 @@ def artefacts() -> str:
     for name in study.artefacts():
         wanted = study.runs(name, PROFILE)
         seconds = sum(committed(run).record["total_seconds"] for run in wanted)
-        cost = f"{seconds / 60 / facts['cores']:.0f}" if wanted else "<1"
-        found, needs = study.ARTEFACTS[name], f"{len(wanted)} trainings" if wanted else "images"
+        found, trained = study.ARTEFACTS[name], wanted and wanted[0].profile == PROFILE
+        cost = f"{seconds / 60 / facts['cores']:.0f}" if trained else "<1"
+        needs = f"{len(wanted)} trainings" if trained else "images and committed weights" if wanted else "images"
         lines.append(f"| {found.title} | `{found.notebook}` | `make {name}` | {cost} | {needs} |")
     return "\n".join([
         *lines, "",
@@ -120,10 +121,12 @@ def times() -> str:
     """How long the reference took, and on what."""
     facts = _facts()
     minutes = sum(facts["core_minutes"].values())
+    native = facts["precision"].startswith("bf16")
+    other = "without native bf16 it takes several times as long" if native else "with native bf16 it is faster"
     return (
         f"The {facts['runs']} trainings of `{PROFILE}` took {minutes:.0f} core-minutes, so about "
         f"{minutes / facts['cores']:.0f} minutes on the {facts['cores']} cores at hand ({facts['processor']}, "
-        f"precision {facts['precision']}); a CPU with native bf16 is faster. "
+        f"precision {facts['precision']}); {other}. "
         "The first command also installs about 6 GB of packages (CUDA's among them on Linux)."
     )
 
