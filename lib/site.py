@@ -6,6 +6,7 @@ PROFILE comes from the environment. Reads figures/<profile>/ and the executed no
 """
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -205,10 +206,27 @@ def write(profile: str) -> Path:
     return target / "index.html"
 
 
+def inputs(profile: str) -> str:
+    """Hash of every file that the report of `profile` is made from."""
+    build, digest = paths.BUILD / profile, hashlib.sha256()
+    folders = [(paths.FIGURES / profile, "*"), (build / "notebooks", "*.ipynb"), (build / "stamps", "*.json"),
+               (TEMPLATES, "*"), (paths.PROFILES, "*.toml"), (Path(__file__).parent, "*.py")]  # fmt: skip
+    for folder, pattern in folders:
+        for file in sorted(f for f in folder.glob(pattern) if f.is_file()):
+            digest.update(f"{file.name} {file.stat().st_size} ".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
 def main() -> int:
-    """The command line; a user's mistake gives one sentence and the exit status 2."""
+    """The command line; a user's mistake gives one sentence and the exit status 2. What is up to date is left alone."""
     try:
-        print(f"report: {write(os.environ.get('PROFILE') or 'mini')}")
+        profile = os.environ.get("PROFILE") or "mini"
+        page = paths.BUILD / profile / "report" / "index.html"
+        stamp, now = page.with_name(".inputs"), inputs(profile)
+        if not (page.exists() and stamp.exists() and stamp.read_text() == now):
+            page = write(profile)
+            stamp.write_text(now)
+        print(f"report: {page}")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

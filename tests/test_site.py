@@ -389,3 +389,16 @@ def test_the_browser_would_tell(chromium, tmp_path):
     heard = " ".join(chromium.complaints)
     assert all(part in heard for part in ("heard", "Uncaught", "ERR_FILE_NOT_FOUND"))
     chromium.complaints.clear()
+
+
+def test_a_report_that_is_up_to_date_is_left_alone(rendered, monkeypatch, capsys):
+    monkeypatch.setenv("PROFILE", "smoke")
+    assert site.main() == 0
+    page = rendered / "build" / "smoke" / "report" / "index.html"
+    written = page.stat().st_mtime_ns
+    assert site.main() == 0
+    assert page.stat().st_mtime_ns == written
+    (rendered / "figures" / "smoke" / "fig2.png").unlink()
+    assert site.main() == 0
+    assert page.stat().st_mtime_ns > written
+    assert capsys.readouterr().out.count("report: ") == 3
