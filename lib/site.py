@@ -22,7 +22,7 @@ from nbconvert import HTMLExporter
 from PIL import Image
 from traitlets.config import Config
 
-from lib import formulas, paths, study
+from lib import formulas, paths, stamps, study
 
 TITLE = "Self-supervised anomaly detection in the wild: a replication"
 TEMPLATES = Path(__file__).with_name("templates")
@@ -84,9 +84,7 @@ def command(name: str, profile: str) -> str:
     stamp, given = paths.BUILD / profile / "stamps" / f"{name}.json", {}
     if stamp.exists():
         given = json.loads(stamp.read_text())["inputs"]["parameters"]
-    chosen = {"PROTOCOL": given.get("protocol"), "METHODS": ",".join(given.get("methods", ())),
-              "SEEDS": ",".join(str(s) for s in given.get("seeds", ()))}  # fmt: skip
-    return " ".join([f"make {name} PROFILE={profile}", *(f"{key}={value}" for key, value in chosen.items() if value)])
+    return stamps.command(name, {"profile": profile, **given})
 
 
 def thumbnail(png: Path) -> Image.Image:
@@ -189,7 +187,13 @@ def write(profile: str) -> Path:
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
                                lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # fmt: skip
     facts = study.profile(profile)
-    pages.globals.update(study=TITLE, profile=profile, facts=facts, honest=HONEST[facts["data"]["source"]])
+    pages.globals.update(
+        study=TITLE,
+        profile=profile,
+        facts=facts,
+        remake=command("replicate", profile),
+        honest=HONEST[facts["data"]["source"]],
+    )
     kinds = [{"id": name.lower().replace(" ", "-"), "name": name, "entries": [e for e in entries if e.kind == kind]}
              for kind, name in KINDS.items()]  # fmt: skip
     opening = pages.get_template("index.html.j2")

@@ -41,6 +41,17 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def command(target: str, given: dict[str, Any]) -> str:
+    """The make command for `target` with the choices in `given`: profile, protocol, methods, seeds."""
+    profile = study.profile(given["profile"])
+    chosen = {
+        "PROFILE": given["profile"], "PROTOCOL": given.get("protocol", ""),
+        "METHODS": ",".join(given.get("methods", ())), "SEEDS": ",".join(map(str, given.get("seeds", ()))),
+        "LABELS": "your.csv" if profile["data"]["source"] == "own" else "",
+    }  # fmt: skip
+    return " ".join([f"make {target}", *(f"{name}={value}" for name, value in chosen.items() if value)])
+
+
 def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     """Everything that the rendering of `artefact` with the parameters `given` depends on, hashed part by part.
 
@@ -54,7 +65,7 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     source = "\n".join("".join(c["source"]) for c in cells)
     grid = study.runs(artefact, given["profile"], methods=given["methods"] or None,
                       seeds=given["seeds"] or None)  # fmt: skip
-    runs.require(grid, f"make {artefact} PROFILE={given['profile']}")
+    runs.require(grid, command(artefact, given))
     profile = study.profile(given["profile"])
     return {
         "notebook": _hash(source),

@@ -246,3 +246,13 @@ def test_what_shows_none_of_the_methods_is_left_out(workspace, monkeypatch, caps
     said = capsys.readouterr().out
     assert {name for name in ("fig2", "fig3", "fig6", "fig1") if f"{name}: yes" in said} == {"fig2", "fig1"}
     assert "fig3: left out, METHODS names nothing that it shows" in said
+
+
+@pytest.mark.parametrize(("given", "command"), [
+    ({"profile": "mini"}, "make fig2 PROFILE=mini"),
+    ({"profile": "mini", "protocol": "paper", "methods": ["byol"], "seeds": [1, 2]},
+     "make fig2 PROFILE=mini PROTOCOL=paper METHODS=byol SEEDS=1,2"),
+    ({"profile": "own", "methods": [], "seeds": []}, "make fig2 PROFILE=own LABELS=your.csv"),
+])  # fmt: skip
+def test_commands_repeat_what_was_chosen(given, command):
+    assert stamps.command("fig2", given) == command
