@@ -90,17 +90,20 @@ class Board:
         """Mean F1 over these systems and train shares, at the natural validation share; MAE counts on ViT-Tiny only."""
         methods = [methods] if isinstance(methods, str) else methods
         backbones = [backbones] if isinstance(backbones, str) else backbones
-        cells = [self.cell(*c)["f1"] for c in product(methods, backbones, shares) if _exists(*c[:2])]
+        cells = [self.cell(*c)["f1"] for c in product(methods, backbones, shares) if study.exists(*c[:2])]
         return np.mean(cells, axis=0)
 
     def rival(self, method: str, other: str, shares: Iterable[float]) -> Draws:
         """F1 of `method` minus that of `other`, averaged over the backbones that both have, and over `shares`."""
-        both = [b for b in BACKBONES if _exists(method, b) and _exists(other, b)]
+        both = [b for b in BACKBONES if study.exists(method, b) and study.exists(other, b)]
         return self.f1(method, both, shares) - self.f1(other, both, shares)
 
 
-def _exists(method: str, backbone: str) -> bool:
-    return backbone == "vit_tiny" or method not in study.VIT_ONLY
+def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Pearson's correlation along the first axis; 0 where either does not vary."""
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    norm = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
+    return np.divide((a * b).sum(axis=0), norm, out=np.zeros_like(norm), where=norm > 0)
 
 
 @dataclass(frozen=True)
@@ -138,16 +141,13 @@ def rankme_correlation(board: Board, mae: str) -> Draws:
     """Spearman's rho of RankMe and F1, averaged over backbones; draws also resample the points of each backbone."""
     found, rng = [], np.random.default_rng(0)
     for backbone in BACKBONES:
-        points = [(m, backbone, s) for m in (*JOINT, mae) for s in SHARES if _exists(m, backbone)]
+        points = [(m, backbone, s) for m in (*JOINT, mae) for s in SHARES if study.exists(m, backbone)]
         f1 = np.stack([board.cell(*p)["f1"] for p in points])
         rank = np.array([np.mean([s.record["rankme"] for s in board.system(*p)]) for p in points])
         chosen = rng.integers(len(points), size=(len(points), f1.shape[1]))
         chosen[:, 0] = np.arange(len(points))
-        x = rankdata(rank[chosen], axis=0)
-        y = rankdata(np.take_along_axis(f1, chosen, axis=0), axis=0)
-        x, y = x - x.mean(0), y - y.mean(0)
-        norm = np.sqrt((x**2).sum(0) * (y**2).sum(0))
-        found.append(np.divide((x * y).sum(0), norm, out=np.zeros_like(norm), where=norm > 0))
+        ranks = (rankdata(v, axis=0) for v in (rank[chosen], np.take_along_axis(f1, chosen, axis=0)))
+        found.append(_correlation(*ranks))
     return np.mean(found, axis=0)
 
 
@@ -163,7 +163,7 @@ def train_share_matters(board: Board, mae: str) -> list[Draws]:
 
 def by_validation(board: Board, mae: str, metric: str) -> Draws:
     """Mean over systems and train shares of the metric at the largest validation share minus that at the smallest."""
-    cells = [c for c in product(("supervised", *JOINT, mae), BACKBONES, SHARES) if _exists(*c[:2])]
+    cells = [c for c in product(("supervised", *JOINT, mae), BACKBONES, SHARES) if study.exists(*c[:2])]
     low, high = (np.mean([board.ends(*c)[end][metric] for c in cells], axis=0) for end in (0, 1))
     return high - low
 
@@ -179,7 +179,9 @@ def byol_best_at_one(board: Board, mae: str) -> list[Draws]:
 
 def simclr_resnet_good(board: Board, mae: str) -> list[Draws]:
     shares, ours = SHARES[2:], board.f1("simclr", "resnet18", SHARES[2:])
-    others = [(m, b) for m in (*JOINT, mae) for b in BACKBONES if _exists(m, b) and (m, b) != ("simclr", "resnet18")]
+    others = [
+        (m, b) for m in (*JOINT, mae) for b in BACKBONES if study.exists(m, b) and (m, b) != ("simclr", "resnet18")
+    ]
     mean = np.mean([board.f1(m, b, shares) for m, b in others], axis=0)
     return [ours - mean, ours - board.f1("random", "resnet18", shares)]
 
@@ -215,9 +217,7 @@ def curve_likeness(board: Board, mae: str) -> Draws:
         curves = [np.mean([s.history[list(CURVES)] for s in board.system(method, b, share)], axis=0) for b in BACKBONES]
         if len(curves[0]) < 3:
             raise NotRun("a correlation over epochs takes three or more")
-        a, b = (c - c.mean(axis=0) for c in curves)
-        norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
-        found.append(np.divide((a * b).sum(0), norm, out=np.zeros_like(norm), where=norm > 0).mean())
+        found.append(_correlation(*curves).mean())
     chosen = np.random.default_rng(0).integers(len(found), size=(1 + board.resamples, len(found)))
     chosen[0] = np.arange(len(found))
     return np.array(found)[chosen].mean(axis=1)

@@ -1,7 +1,7 @@
 """The committed reference: renewed from complete runs, and held against fresh ones.
 
-    python -m lib.reference            renew results/reference and figures/     (make reference)
-    python -m lib.reference compare    hold the runs made here against it                           (make compare)
+    python -m lib.reference            renew results/reference and figures/   (make reference)
+    python -m lib.reference compare    hold the runs made here against it     (make compare)
 
 On the machine that made it, equal pins give equal scores; elsewhere another order of sums, or another precision, moves
 single runs of so few steps, and the comparison is of their distribution.

@@ -191,13 +191,18 @@ def profile(name: str) -> dict[str, Any]:
     return _merge(profile(own.pop("base", "paper")), own, f"lib/profiles/{name}.toml")
 
 
+def exists(method: str, backbone: str) -> bool:
+    """Whether the study has this system: MAE only with ViT-Tiny (protocol.md, Question and grid)."""
+    return backbone == "vit_tiny" or method not in VIT_ONLY
+
+
 def run(name: str, method: str, backbone: str, share: float | None, seed: int, *, study: str = "grid",
         px: int | None = None, crop: float | None = None, jitter: float | None = None) -> Run:  # fmt: skip
     """The Run of one cell, every setting resolved from the profile `name`."""
     p = profile(name)
     nearest(method, METHODS, "method")
     nearest(backbone, BACKBONES, "backbone")
-    if method in VIT_ONLY and backbone != "vit_tiny":
+    if not exists(method, backbone):
         raise ValueError(f"{method} needs the backbone vit_tiny (protocol: MAE only with ViT-Tiny), not {backbone}.")
     views = p["views"]
     settings = {**p["model"], **p["training"], **p["method"][method], "flip": views["flip"]}
@@ -243,7 +248,7 @@ def grid(name: str, study: str = "grid", *, methods=None, backbones=BACKBONES, s
     if study == "grid":
         return [
             run(name, m, b, share, s)
-            for m in methods for b in backbones if b == "vit_tiny" or m not in VIT_ONLY
+            for m in methods for b in backbones if exists(m, b)
             for share in p["train_shares"] for s in seeds
         ]  # fmt: skip
     if "supervised" not in methods:
