@@ -1,4 +1,7 @@
-"""Metrics against closed forms, scikit-learn, and a bootstrap that really repeats the rows."""
+"""Metrics against closed forms, scikit-learn, and a bootstrap that really repeats the rows.
+
+Their definitions are tested in test_metrics_naive.py.
+"""
 
 import numpy as np
 import pytest
@@ -57,16 +60,7 @@ def test_scores_of_a_case_counted_by_hand():
     assert scores["f2ciw"] == pytest.approx((1.0 * 5 / 9 + 0.9009) / 6.7024)  # 6.7024: the 17 weights summed
 
 
-def test_scores_agree_with_scikit_learn(sample):
-    defect, classes = sample["defect"], sample["classes"]
-    expected = naive(sample["logit"], defect, classes, np.ones(defect.size))
-    scores = metrics.scores(defect, sample["logit"] > 0, classes)
-    assert scores == pytest.approx({name: expected[name] for name in scores})
-
-
-def test_nothing_found_scores_zero_and_no_classes_is_nan():
-    scores = metrics.scores([0, 1], [0, 0], np.eye(17)[[0, 1]])
-    assert scores == pytest.approx({"f1": 0, "f2ciw": 0, "f1_normal": 2 / 3, "precision": 0, "recall": 0})
+def test_without_class_columns_f2ciw_is_undefined():
     scores = metrics.scores([1, 1], [1, 1], None)
     assert np.isnan(scores.pop("f2ciw"))
     assert scores == {"f1": 1, "f1_normal": 0, "precision": 1, "recall": 1}
