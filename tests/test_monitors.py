@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib import methods, study
 from lib.monitors import health, rankme, sphere_statistics
 
 
@@ -20,14 +21,46 @@ def test_rankme_of_two_singular_values():
     assert rankme(features) == pytest.approx(3 / 2 ** (2 / 3), abs=1e-5) == pytest.approx(1.8899, abs=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_rankme_is_the_entropy_of_square_roots_of_the_covariances_eigenvalues(seed):
+    features = np.random.default_rng(seed).normal(size=(30, 8)) * np.arange(1, 9) + 1  # not centred
+    s = [max(value, 0) ** 0.5 for value in np.linalg.eigvalsh(features.T @ features)]
+    entropy = -sum((value / sum(s) + 1e-7) * math.log(value / sum(s) + 1e-7) for value in s)
+    assert rankme(features) == pytest.approx(math.exp(entropy), rel=1e-9)
+
+
 @pytest.mark.parametrize(("n", "d"), [(64, 16), (16, 16)])
 def test_rankme_of_orthonormal_features_is_d(n, d):
     assert rankme(orthonormal(n, d)) == pytest.approx(d, rel=1e-4)
 
 
-def test_rankme_of_collapsed_features_is_one():
-    assert rankme(torch.ones(256, 512)) == pytest.approx(1, abs=0.01)
-    assert rankme(torch.zeros(256, 512)) == pytest.approx(1, abs=0.01)
+@pytest.mark.parametrize("features", [
+    torch.ones(256, 512), torch.zeros(256, 512), torch.outer(torch.arange(-50.0, 50), torch.arange(1.0, 65)),
+], ids=["constant", "zero", "one direction"])  # fmt: skip
+def test_rankme_of_rank_one_is_one(features):
+    assert rankme(features) == pytest.approx(1, abs=0.01)
+
+
+def test_rankme_per_batch_is_bounded_by_the_batch_and_that_of_the_whole_set_is_not():
+    # 64 orthonormal features: every batch of 8 has the highest RankMe it can, an eighth of the whole set's
+    features = orthonormal(64, 64)
+    batches = [rankme(batch, eps=1e-6) for batch in features.split(8)]
+    assert batches == pytest.approx([8] * 8, rel=1e-3)
+    assert rankme(features) == pytest.approx(64, rel=1e-3)
+    features = torch.randn(640, 64, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    assert np.mean([rankme(batch, eps=1e-6) for batch in features.split(8)]) < 8 < rankme(features)
+
+
+def test_training_logs_rankme_of_each_view_of_a_batch_with_the_authors_eps():
+    run = study.run("smoke", "simclr", "resnet18", 0.45, 1)
+    model = methods.build(run, steps=9, steps_per_epoch=3, pos_weight=1.0).train()
+    views = [torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    step = model.loss(views, torch.arange(8))
+    model.loss = lambda views, images: step
+    model.training_step((views, torch.tensor([0.0, 1] * 4), torch.arange(8)), 0)
+    logged = model._sums["rankme_batch"]
+    assert logged == [rankme(features, eps=1e-6) for features in step.features]
+    assert max(logged) <= 8 and logged != [rankme(features) for features in step.features]
 
 
 def test_rankme_is_bounded_and_ignores_scale_rotation_and_order():
