@@ -30,6 +30,19 @@ MARKERS = "os^vPX*"  # with the colours of `steps`, so that lines read in grey; 
 MARKED, OTHER = "#E3001B", "#00D5FF"  # boxes on grey and brown pipes: the class that the paper marks in red, the rest
 
 
+CROSSES = {  # over the points of unhealthy runs
+    "no better than random": {"marker": ".", "s": 3, "color": "black", "linewidths": 0, "zorder": 3},
+    "collapsed": {"marker": "x", "s": 9, "color": "black", "linewidths": 0.6, "zorder": 3},
+    "diverged": {"marker": "+", "s": 12, "color": "black", "linewidths": 0.6, "zorder": 3},
+}
+
+
+def _crossed(verdict: str) -> Line2D:
+    look = CROSSES[verdict]
+    return Line2D([], [], linestyle="none", marker=look["marker"], color="black", markersize=np.sqrt(look["s"]) + 0.5,
+                  markeredgewidth=look["linewidths"], label=verdict)  # fmt: skip
+
+
 def steps(n: int) -> list[tuple]:
     """`n` ordered colours, dark to light, none too light for white paper."""
     return list(plt.get_cmap("viridis")(np.linspace(0, 0.87, n)))
@@ -64,6 +77,7 @@ def curves(found: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
                     one = here[here["train_share"] == share]
                     for name, dashed in zip(names, (False, True), strict=False):
                         _line(ax, one[one["metric"] == name], colour, marker, dashed)
+                        _crosses(ax, one[one["metric"] == name])
                     if paper is not None:
                         theirs = paper[(paper["backbone"] == backbone) & np.isclose(paper["train_share"], share)]
                         theirs = theirs[theirs["metric"].isin(names)]
@@ -102,6 +116,15 @@ def _line(ax, found: pd.DataFrame, colour, marker: str, dashed: bool) -> None:
         ax.fill_between(over.index, over["min"], over["max"], color=colour, alpha=0.2, linewidth=0)
 
 
+def _crosses(ax, found: pd.DataFrame) -> None:
+    """The last value of every collapsed or diverged run, crossed out."""
+    last = found[found["epoch"] == found.groupby("run")["epoch"].transform("max")]
+    for verdict in ("collapsed", "diverged"):
+        dead = last[last["health"] == verdict]
+        if len(dead):
+            ax.scatter(dead["epoch"], dead["value"], **CROSSES[verdict])
+
+
 def scatter(points: pd.DataFrame, correlations: dict[str, tuple[float, float, float]], *, ylabel: str,
             paper: pd.DataFrame | None = None) -> Figure:  # fmt: skip
     """F1 against rescaled RankMe, a panel a backbone, a point a run: colour by method, size by train share.
@@ -123,6 +146,9 @@ def scatter(points: pd.DataFrame, correlations: dict[str, tuple[float, float, fl
                 look = {"facecolors": "none", "edgecolors": colour, "linewidths": 0.8} if apart else {
                     "facecolors": colour, "edgecolors": "white", "linewidths": 0.4}  # fmt: skip
                 ax.scatter(own["rescaled"], own["f1"], s=own["train_share"].map(areas), **look)
+                for verdict, ill in own.groupby("health"):
+                    if verdict in CROSSES:
+                        ax.scatter(ill["rescaled"], ill["f1"], **CROSSES[verdict])
                 if paper is not None:
                     theirs = paper[(paper["backbone"] == backbone) & (paper["method"] == method)]
                     diamonds(ax, theirs["rankme"], theirs["f1"], colour)
@@ -137,6 +163,7 @@ def scatter(points: pd.DataFrame, correlations: dict[str, tuple[float, float, fl
         systems = [_dot(label(m), PALETTE[m], hollow=m in APART) for m in methods]
         sizes = [_dot(percent(s), "0.45", size=np.sqrt(area)) for s, area in areas.items()]
         systems += [paper_handle()] * (paper is not None and len(paper) > 0)
+        systems += [_crossed(verdict) for verdict in CROSSES if verdict in set(points["health"])]
         heads = [Line2D([], [], linestyle="none", label=text) for text in ("System", "Defects in training")]
         fig.legend(handles=[heads[0], *systems, heads[1], *sizes], loc="outside right upper", frameon=False)
         plt.close(fig)

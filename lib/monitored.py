@@ -12,7 +12,6 @@ import pandas as pd
 from lib import metrics, runs, study
 from lib.runs import Run, Stored
 
-FIXED = 1024  # validation images behind the stored RankMe of a run (protocol.md, Metrics)
 CURVES = ("rankme_batch", "rankme", "feature_mean", "feature_std", "embedding_mean", "embedding_std")
 
 
@@ -60,7 +59,7 @@ def width(run: Run) -> int:
 
 def bound(stored: Stored) -> int:
     """min(n, d), the most that the stored RankMe of n fixed images can be."""
-    return min(FIXED, len(runs.validation(stored)[0]), width(stored.run))
+    return min(stored.record["rankme_images"], width(stored.run))
 
 
 def within(points: pd.DataFrame, by: str) -> pd.Series:
@@ -93,5 +92,5 @@ def _who(stored: Stored) -> dict:
     run = stored.run
     return {
         "run": run.id, "method": run.method, "backbone": run.backbone, "train_share": run.share, "seed": run.seed,
-        "health": stored.record["health"],
+        "health": runs.health(stored),
     }  # fmt: skip

@@ -47,11 +47,12 @@ def sphere_statistics(vectors: Tensor) -> tuple[Tensor, Tensor]:
     return unit.mean(), unit.std(dim=0).mean() * math.sqrt(unit.shape[1])
 
 
-def health(loss: Sequence[float], embedding_std: float | None, rankme: float) -> str:
-    """Verdict on a finished run: "healthy", "collapsed" or "diverged".
+def health(loss: Sequence[float], embedding_std: float | None, rankme: float, trivial: float | None = None) -> str:
+    """Verdict on a finished training: "healthy", "collapsed" or "diverged".
 
     loss, per epoch, empty where nothing was trained; embedding_std, the last deviation of `sphere_statistics`, None
-    for a method without projector; rankme, of the features after the last epoch, nan where undefined.
+    for a method without projector; rankme, of the features after the last epoch, nan where undefined; trivial, the
+    loss that an output which ignores its input would have had in the last epoch, None where that is no one number.
     """
     if not all(math.isfinite(value) for value in (*loss, rankme, embedding_std or 0.0)):
         return "diverged"
@@ -61,6 +62,9 @@ def health(loss: Sequence[float], embedding_std: float | None, rankme: float) ->
         return "diverged"
     # The squared deviation is 1 minus the mean cosine between two images: below 0.1, that cosine is above 0.99.
     if embedding_std is not None and embedding_std < 0.1:
+        return "collapsed"
+    # Within 1 % of the loss of a constant output, or above it: ln K for DINO, ln(2 n - 1) for SimCLR.
+    if trivial is not None and loss[-1] > 0.99 * trivial:
         return "collapsed"
     # One direction holds 99 % of the spectrum. Not higher: supervised features tend to one point a class (Papyan et
     # al. 2020), a RankMe near 2, less where the classes are unequal, and are no failure.

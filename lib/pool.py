@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 
 from tqdm import tqdm
 
-from lib import runs
+from lib import rundir
 from lib.study import Run
 
 # Network passes per image and view of one training step, forward and backward = 1; momentum networks only go forward.
@@ -42,12 +42,12 @@ def _worker(connection, gpu: str | None) -> None:
 
     while (order := connection.recv()) is not None:
         run, again = order
-        held = runs.try_lock(run)
+        held = rundir.try_lock(run)
         if held is None:
             connection.send(("busy", None))
             continue
         try:
-            if again or runs.state(run)[0] != "complete":
+            if again or rundir.state(run)[0] != "complete":
                 trainers.train(run, lambda fraction, row: connection.send(("progress", fraction)))
             connection.send(("done", None))
         except (BrokenPipeError, KeyboardInterrupt):

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lib import methods, paths, probes, report, runs, study, trainers
+from lib import methods, paths, probes, report, rundir, runs, study, trainers
 from lib.images import DataError, Images, square
 from lib.methods.base import Method
 from lib.probes import Probe
@@ -58,14 +58,16 @@ def _stored(run: Run | runs.Stored) -> runs.Stored:
     """The run as it lies on disk. One trained on one's own images serves new ones wherever the old ones are now."""
     if isinstance(run, runs.Stored):
         return run
-    if run.data["source"] == "own" and (runs.folder(run) / "run.json").exists():
-        return runs.Stored(run, runs.folder(run), "fresh")
+    if run.data["source"] == "own" and (rundir.folder(run) / "run.json").exists():
+        return runs.Stored(run, rundir.folder(run), "fresh")
     if run.data["source"] == "own":
         raise runs.MissingRuns(f"{run.id} was not trained in profile own: {_command(run)}, with your LABELS.")
     try:
         return runs.load(run)
     except runs.MissingRuns:
-        raise runs.MissingRuns(f"{run.id} is {runs.state(run)[0]} in profile {run.profile}: {_command(run)}.") from None
+        raise runs.MissingRuns(
+            f"{run.id} is {rundir.state(run)[0]} in profile {run.profile}: {_command(run)}."
+        ) from None
 
 
 def scores(images: Sequence[Path], run: Run | runs.Stored, probe: str = "converged",

@@ -1,5 +1,7 @@
 """What a footer says of where numbers come from: data, profile, seeds, sizes, runs. Knows no torch."""
 
+from collections import Counter
+
 from lib import annotations, datasets, runs, study
 from lib.study import Run
 
@@ -25,7 +27,7 @@ def of_runs(wanted: list[Run | runs.Stored]) -> dict:
         "bootstrap_unit": "videos" if videos_known else "images",
         "fresh": sum(s.origin == "fresh" for s in stored),
         "reference": sum(s.origin == "reference" for s in stored),
-        "unhealthy": [s.run.id for s in stored if s.record["health"] != "healthy"],
+        "health": dict(Counter(runs.health(s) for s in stored)),
     }
 
 

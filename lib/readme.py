@@ -5,6 +5,7 @@ A number in the README is generated here, never typed; tests hold the README aga
 
 import json
 import re
+from collections import Counter
 
 import pandas as pd
 
@@ -81,6 +82,7 @@ def results() -> str:
     measured = runs.measure(stored, "clean")
     table, _ = runs.validation(stored[0])
     always = metrics.always_defect_f1(table["Defect"].mean())
+    marks = report.marked({"health": Counter(map(runs.health, stored))})
     head = "| system | " + " | ".join(f"F1, {s:.0%}" for s in SHOWN) + " | "
     head += " | ".join(f"AUROC, {s:.0%}" for s in SHOWN) + " |"
     lines = [head, "| --- |" + " ---: |" * 2 * len(SHOWN)]
@@ -92,15 +94,14 @@ def results() -> str:
         f"**Simulated frames**, profile `{PROFILE}`, protocol `clean` (converged probe, plain images), one seed. "
         f"Columns: share of defects in training; validation at its natural share ({table['Defect'].mean():.0%} of "
         f"{len(table)} images, {table['Video'].nunique()} videos). Brackets: 95 % bootstrap intervals over videos; "
-        "they do not hold the spread over seeds.", "", *lines, "", *_differences(stored), "",
+        f"they do not hold the spread over seeds.{marks}", "", *lines, "", *_differences(stored), "",
         "![F1 by share of defects in training and validation, ResNet-18](figures/fig2.png)",
     ])  # fmt: skip
 
 
 def _cell(rows: pd.DataFrame, metric: str, share: float) -> str:
     (row,) = rows[(rows["metric"] == metric) & (rows["train_share"] == share)].itertuples()
-    mark = "" if row.health == "healthy" else f" ({row.health})"
-    return f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]{mark}"
+    return f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]{report.MARKS[row.health]}"
 
 
 def _differences(stored: list[runs.Stored]) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib import datasets, notebooks, paths, report, runs, study, workers
+from lib import datasets, notebooks, paths, report, rundir, runs, study, workers
 from lib.study import CLASSES
 
 PROFILE = "mini"  # the one profile whose results are committed
@@ -44,8 +44,8 @@ def renew() -> None:
     draws the same.
     """
     every, networks = wanted(), study.runs("walkthrough")
-    kept = [run for run in networks if runs.state(run)[0] != "complete" and runs.reference(run)]
-    absent = [run for run in every if runs.state(run)[0] != "complete" and run not in kept]
+    kept = [run for run in networks if rundir.state(run)[0] != "complete" and runs.reference(run)]
+    absent = [run for run in every if rundir.state(run)[0] != "complete" and run not in kept]
     if absent:
         command = " and ".join(f"`make {name}`" for name in ("replicate", "walkthrough"))
         raise runs.MissingRuns(f"{len(absent)} runs are missing or stale ({absent[0].id} ...): {command} make them.")
@@ -53,7 +53,7 @@ def renew() -> None:
     if not kept:
         _copy(networks, paths.REFERENCE / "walkthrough")
         for run in networks:
-            shutil.rmtree(runs.folder(run))
+            shutil.rmtree(rundir.folder(run))
     if notebooks.render([], PROFILE, jobs=workers.cores()):
         raise notebooks.NotebookError("a notebook failed: see above.")
     paths.REFERENCE_FIGURES.mkdir(exist_ok=True)
@@ -72,16 +72,13 @@ def _copy(among: list[study.Run], target: Path) -> None:
         kept = beside / run.id
         kept.mkdir(parents=True)
         for name in FILES:
-            shutil.copyfile(runs.folder(run) / name, kept / name)
+            shutil.copyfile(rundir.folder(run) / name, kept / name)
         if run.study != "grid":  # nothing reads an ablation's training scores, a third of its rows
             scores = pd.read_parquet(kept / "scores.parquet").query("split == 'val'")
             scores = scores.assign(Filename=scores["Filename"].cat.remove_unused_categories())
-            scores.to_parquet(
-                kept / "scores.parquet", compression="zstd", index=False,
-                use_dictionary=[c for c in scores if c != "logit"], use_byte_stream_split=["logit"],
-            )  # fmt: skip
+            rundir.write_scores(scores, kept)
         if run.profile == "walkthrough":
-            _halve(runs.folder(run) / "checkpoint.pt", kept / "checkpoint.pt")
+            _halve(rundir.folder(run) / "checkpoint.pt", kept / "checkpoint.pt")
     table, _ = datasets.tables(among[0].data, "val")
     columns = ["Filename", *CLASSES, "Defect", "Video", "Sampled"]
     table[columns].to_parquet(beside / "validation.parquet", compression="zstd", index=False)
@@ -126,7 +123,7 @@ def compare() -> pd.DataFrame:
     """
     rows = []
     for run in study.grid(PROFILE):
-        if runs.state(run)[0] != "complete":
+        if rundir.state(run)[0] != "complete":
             continue
         pair = runs.load(run), committed(run)
         values = [runs.measure([stored], "clean", resamples=0).set_index("metric")["value"] for stored in pair]

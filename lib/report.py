@@ -45,6 +45,22 @@ NOTE = 5.5  # points, of captions and footers
 KEYS = ("method", "backbone", "train_share", "validation_share", "metric")  # what one value of the grid belongs to
 
 
+VERDICTS = ("diverged", "collapsed", "no better than random", "healthy")  # of lib.runs.health, worst first
+MARKS = {"diverged": "†", "collapsed": "†", "no better than random": "°", "healthy": ""}
+
+
+def marked(facts: dict[str, Any]) -> str:
+    """What the marks of unhealthy runs mean, as a sentence with a leading blank; "" where all are healthy.
+
+    `facts` is lib.provenance.of_runs.
+    """
+    counts, every = facts["health"], sum(facts["health"].values())
+    dead = counts.get("collapsed", 0) + counts.get("diverged", 0)
+    told = f" †: collapsed or diverged ({dead} of {every} runs)." * bool(dead)
+    weak = counts.get("no better than random", 0)
+    return told + (f" °: AUROC not above that of the backbone as initialised ({weak} of {every})." if weak else "")
+
+
 def share(value: float | None) -> str:
     """A share as the tables print it: `1 %`, or `natural`."""
     return "natural" if value is None or np.isnan(value) else f"{100 * value:g} %"
@@ -58,14 +74,15 @@ def label(part: Any) -> str:
 def over_seeds(measured: pd.DataFrame, keys: Sequence[str] = KEYS) -> pd.DataFrame:
     """One row per combination of `keys`: value and interval bounds averaged over seeds.
 
-    The interval says how far the validation sample, not the seed, moves the value. `healthy`: all of the runs are.
+    The interval says how far the validation sample, not the seed, moves the value. `health`: the worst of the runs.
     """
     return (
-        measured.assign(healthy=measured["health"].eq("healthy"))
+        measured.assign(health=pd.Categorical(measured["health"], VERDICTS, ordered=True))
         .groupby(list(keys), sort=False, dropna=False, observed=True)
         .agg(value=("value", "mean"), low=("low", "mean"), high=("high", "mean"),
-             seeds=("seed", "nunique"), healthy=("healthy", "all"))
+             seeds=("seed", "nunique"), health=("health", "min"))
         .reset_index()
+        .astype({"health": str})
     )  # fmt: skip
 
 
@@ -103,12 +120,14 @@ def _group_lines(ax, frame: pd.DataFrame, labelled: bool) -> None:
                         annotation_clip=False)  # fmt: skip
 
 
-def _write_cell(ax, i: int, j: int, value: float, theirs: float, colour: Callable[[float], tuple]) -> None:
-    """A cell's value; the paper's below it, if there is one: a hollow circle in its colour, and its number."""
+def _write_cell(ax, i: int, j: int, value: float, mark: str, theirs: float, colour: Callable[[float], tuple]) -> None:
+    """A cell's value and mark; the paper's below it, if there is one: a hollow circle in its colour, and its number."""
     around = ink(colour(value))
     below = not np.isnan(theirs)
     look = {"ha": "center", "va": "center", "fontsize": 5.5, "color": around}
     ax.text(j, i - 0.24 * below, "–" if np.isnan(value) else f"{value:.2f}", **look)
+    beside = {"xytext": (6.2, 0), "textcoords": "offset points", "ha": "left", "va": "center"}
+    ax.annotate(mark, (j, i - 0.24 * below), fontsize=5, color=around, **beside)
     if below:
         left = offset_copy(ax.transData, ax.figure, x=-8, units="points")
         circle = {"marker": "o", "markerfacecolor": "none", "transform": left}
@@ -127,13 +146,13 @@ def _outline(ax, frame: pd.DataFrame, cell: tuple[Any, Any]) -> None:
 
 
 def heatmap(panels: dict[str, pd.DataFrame], *, xlabel: str, ylabel: str, label: str = "", width: float | None = None,
-            unhealthy: dict[str, pd.DataFrame] | None = None, limits: tuple[float, float] = (0, 1),
+            health: dict[str, pd.DataFrame] | None = None, limits: tuple[float, float] = (0, 1),
             name: Callable[[Any], str] = share, paper: dict[str, pd.DataFrame] | None = None,
             outlined: tuple[Any, Any] | None = None) -> Figure:  # fmt: skip
     """Annotated heatmaps side by side on one colour scale.
 
     Rows are the frames' index (one level, or group and row), columns theirs; `name` turns both into tick labels. Cells
-    that are True in `unhealthy` get a corner mark, those with a number in `paper` a hollow circle of that value; the
+    whose verdict in `health` is not "healthy" get its mark, those with a number in `paper` a hollow circle of it; the
     cell (row, column) `outlined` gets a frame. The colours differ in lightness, so they also read in grey.
     """
     with plt.rc_context(STYLE):
@@ -147,10 +166,9 @@ def heatmap(panels: dict[str, pd.DataFrame], *, xlabel: str, ylabel: str, label:
         for ax, (title, frame) in zip(axes[0], panels.items(), strict=True):
             image = ax.imshow(frame.to_numpy(float), cmap=colours, norm=norm, aspect="auto")
             for (i, j), value in np.ndenumerate(frame.to_numpy(float)):
-                _write_cell(ax, i, j, value, paper[title].iat[i, j] if two else np.nan, lambda v: colours(norm(v)))
-                if unhealthy is not None and unhealthy[title].iat[i, j]:
-                    corner = [(j + 0.5, i - 0.5), (j + 0.28, i - 0.5), (j + 0.5, i - 0.05)]
-                    ax.add_patch(plt.Polygon(corner, facecolor="white", edgecolor="black", linewidth=0.4))
+                mark = MARKS[health[title].iat[i, j]] if health else ""
+                theirs = paper[title].iat[i, j] if two else np.nan
+                _write_cell(ax, i, j, value, mark, theirs, lambda v: colours(norm(v)))
             if outlined:
                 _outline(ax, frame, outlined)
             ax.set_title(title)

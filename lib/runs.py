@@ -1,10 +1,5 @@
-"""The store of runs: complete, missing or stale, and why; scores read back as metrics.
+"""Stored runs read back: scores as metrics, from runs made here or from the committed reference. Knows no torch."""
 
-A run directory counts only with a complete run.json: everything is written beside it and renamed into place.
-"""
-
-import ast
-import hashlib
 import json
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,99 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 
-from lib import annotations, datasets, methods, metrics, paths, study
+from lib import annotations, datasets, metrics, paths, rundir, study
 from lib.study import Run
-
-# Modules that decide what a run holds; a change of their syntax trees (docstrings aside) makes runs stale.
-SHARED = (
-    "methods/base",
-    "trainers",
-    "datasets",
-    "annotations",
-    "images",
-    "views",
-    "backbones",
-    "optimisers",
-    "monitors",
-    "probes",
-)
 
 
 class MissingRuns(RuntimeError):
     """An artefact lacks runs; the message names the command that makes them."""
-
-
-def folder(run: Run) -> Path:
-    """Where the complete run lies."""
-    return paths.RUNS / run.profile / run.id
-
-
-def lock(run: Run) -> FileLock:
-    """One lock per run, so that two processes share the work."""
-    path = paths.RUNS / run.profile / ".locks" / f"{run.id}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path)
-
-
-def try_lock(run: Run) -> FileLock | None:
-    """The run's lock if nobody holds it, else None."""
-    held = lock(run)
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        return None
-    return held
-
-
-@lru_cache
-def syntax(path: Path) -> str:
-    """Hash of a module's syntax tree without docstrings: comments and layout do not count."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
-
-
-@lru_cache
-def _identity(data: str) -> str:
-    return datasets.identity(json.loads(data))
-
-
-def inputs(run: Run) -> dict[str, str]:
-    """What the run's results depend on, name -> hash or value: its settings, its data, each source file."""
-    settings = json.dumps(run.resolved(), sort_keys=True)
-    found = {"settings": hashlib.sha256(settings.encode()).hexdigest()[:12]}
-    found["data"] = _identity(json.dumps(run.data, sort_keys=True))
-    for module in (*SHARED, f"methods/{methods.CLASSES[run.method][0]}"):
-        found[f"lib/{module}.py"] = syntax(paths.ROOT / "lib" / f"{module}.py")
-    return found
-
-
-def fingerprint(run: Run) -> str:
-    """Hash over `inputs`: equal fingerprints promise equal results."""
-    return hashlib.sha256(json.dumps(inputs(run), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _record(path: Path) -> dict | None:
-    with suppress(FileNotFoundError, json.JSONDecodeError):
-        return json.loads((path / "run.json").read_text())
-    return None
-
-
-def state(run: Run) -> tuple[str, str]:
-    """("complete" | "stale" | "missing", why)."""
-    record = _record(folder(run))
-    if record is None:
-        return "missing", "not trained here"
-    now = inputs(run)
-    changed = [name for name in now if record["inputs"].get(name) != now[name]]
-    if changed:
-        return "stale", f"changed since: {', '.join(changed)}"
-    return "complete", ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +28,7 @@ class Stored:
 
     @cached_property
     def record(self) -> dict:
-        return _record(self.path)
+        return rundir.record(self.path)
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -135,17 +44,17 @@ class Stored:
 def reference(run: Run) -> Path | None:
     """The committed run, if it was made from the same Run, data and code; None else."""
     path = paths.REFERENCE / run.profile / run.id
-    record = _record(path)
-    return path if record is not None and record["inputs"] == inputs(run) else None
+    known = rundir.record(path)
+    return path if known is not None and known["inputs"] == rundir.inputs(run) else None
 
 
 def load(run: Run | Stored) -> Stored:
     """The run made here, or the identical one of the reference; a Stored is returned as it is. Raises MissingRuns."""
     if isinstance(run, Stored):
         return run
-    found, _ = state(run)
+    found, _ = rundir.state(run)
     if found == "complete" or (run.profile == "paper" and found == "stale"):
-        return Stored(run, folder(run), "fresh")
+        return Stored(run, rundir.folder(run), "fresh")
     path = reference(run)
     if path is None:
         raise MissingRuns(f"{run.id} is {found} in profile {run.profile}: make run ID={run.id} makes it.")
@@ -254,6 +163,36 @@ def difference(
     return dict(zip(("estimate", "low", "high", "p"), values, strict=True))
 
 
+def health(stored: Stored) -> str:
+    """Verdict on a run: its training's ("collapsed", "diverged"), "no better than random", or "healthy".
+
+    No better than random: AUROC of the converged probe on plain images is not above that of the backbone as
+    initialised, with the same share and seed, at 95 % (paired over videos). Ablations have no such backbone here, and
+    where it was not trained, or its own verdict is asked for, that of the training stands.
+    """
+    run, verdict = stored.run, stored.record["health"]
+    if verdict != "healthy" or run.study != "grid" or run.method == "random":
+        return verdict
+    floor = study.run(run.profile, "random", run.backbone, run.share, run.seed)
+    try:
+        low = metrics.paired_difference(*(_auroc(s, _written(s)) for s in (stored, load(floor))))[1]
+    except MissingRuns:
+        return verdict
+    return verdict if low > 0 else "no better than random"
+
+
+def _written(stored: Stored) -> int:
+    return (stored.path / "run.json").stat().st_mtime_ns
+
+
+@lru_cache(maxsize=512)
+def _auroc(stored: Stored, written: int) -> np.ndarray:
+    """(1 + B,) AUROC of the converged probe on plain images: the estimate, then its draws. A run trained again is
+    read again."""
+    reading = {"evaluation": "clean", "probe": "converged", "shares": [None], "sampling": "weights"}
+    return draws(stored, **reading, resamples=study.profile(stored.run.profile)["draws"])["auroc"][0]
+
+
 def measure(wanted: list[Run | Stored], protocol: str = "clean", reading: str = "table", resamples: int | None = None):
     """A row per run x validation share x metric, with a 95 % bootstrap interval.
 
@@ -284,7 +223,7 @@ def _row(stored: Stored, share: float | None) -> dict:
     varied = {} if run.study == "grid" else {"px": run.px, "crop": run.crop, "jitter": run.jitter}
     return {
         "run": run.id, "method": run.method, "backbone": run.backbone, "train_share": run.share, "seed": run.seed,
-        "validation_share": np.nan if share is None else share, "health": stored.record["health"],
+        "validation_share": np.nan if share is None else share, "health": health(stored),
         "origin": stored.origin, **varied,
     }  # fmt: skip
 

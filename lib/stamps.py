@@ -58,7 +58,7 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     Raises lib.runs.MissingRuns, naming the command that makes them, if runs are missing, and ValueError for a wrong
     line in the file of the paper's numbers or tables that are not there.
     """
-    from lib import datasets, paper, runs
+    from lib import datasets, paper, rundir, runs
 
     notebook = paths.NOTEBOOKS / f"{study.ARTEFACTS[artefact].notebook}.ipynb"
     cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
@@ -70,7 +70,7 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     return {
         "notebook": _hash(source),
         "parameters": given,
-        "library": {p.relative_to(paths.ROOT).as_posix(): runs.syntax(p) for p in sorted(modules(source))},
+        "library": {p.relative_to(paths.ROOT).as_posix(): rundir.syntax(p) for p in sorted(modules(source))},
         "profile": _hash(profile),
         "runs": _hash(runs.fingerprints(grid)),
         "images": "" if grid else datasets.identity(profile["data"]),  # runs name theirs

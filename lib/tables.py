@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lib.report import APART, DOUBLE, METRICS, STYLE, grid, label
+from lib.report import APART, DOUBLE, MARKS, METRICS, STYLE, grid, label
 
 BESIDE = " (paper {:.2f})"  # the paper's value in a cell of text
 HEADS = {"method": "Method", "backbone": "Backbone", "train_share": "Train share"}
@@ -23,7 +23,8 @@ class Table:
 
     `blocks` maps a block's title to a frame of (value, low, high) tuples; rows are (group, row) pairs. `bounds` gives a
     block's reference rows, e.g. {"F1": {"Always 'defect'": [0.64, ...]}}. `best` maps a title to a boolean frame,
-    `paper` to one of the paper's values (NaN: not known): in parentheses in text, on a line of their own when drawn.
+    `paper` to one of the paper's values (NaN: not known): in parentheses in text, on a line of their own when drawn;
+    `health` to one of verdicts, whose marks (lib.report.MARKS) follow the values.
     """
 
     blocks: dict[str, pd.DataFrame]
@@ -32,23 +33,32 @@ class Table:
     rows: tuple[str, str] = ("Method", "Backbone")
     beside: bool = False  # draw the blocks side by side, without intervals
     paper: dict[str, pd.DataFrame] = field(default_factory=dict)
+    health: dict[str, pd.DataFrame] = field(default_factory=dict)
     widths: tuple[float, float] = (3.6, 2.2)  # of a row's names and of a column, where blocks are stacked
 
-    def lines(self, title: str, strong: str = "{}", point: bool = False, paper: str = "") -> list[list[str]]:
+    def lines(self, title: str, strong: str = "{}", point: bool = False, paper: str = "",
+              marks: bool = False) -> list[list[str]]:  # fmt: skip
         """A block as text: reference rows first, then every row.
 
-        The best value of a column goes through `strong`; the paper's, if it is known, through `paper`, and after ours.
+        The best value of a column goes through `strong`, the mark of an unhealthy run follows where `marks` are asked
+        for; the paper's, if it is known, through `paper`, and after ours.
         """
         frame, best, theirs = self.blocks[title], self.best[title], self.paper.get(title)
         lines = [[label, "", *(f"{v:.2f}" for v in values)] for label, values in self.bounds.get(title, {}).items()]
         for i, index in enumerate(frame.index):
             cells = [cell(*value, point=point) for value in frame.iloc[i]]
             cells = [strong.format(c) if b else c for c, b in zip(cells, best.iloc[i], strict=True)]
+            if marks:
+                cells = [f"{c}{mark}" for c, mark in zip(cells, self.marks(title, i), strict=True)]
             if theirs is not None:
                 known = [paper.format(v) if v == v else "" for v in theirs.iloc[i]]
                 cells = [f"{c}{v}" for c, v in zip(cells, known, strict=True)]
             lines.append([*(label(part) for part in index), *cells])
         return lines
+
+    def marks(self, title: str, row: int) -> list[str]:
+        """The marks of a row's cells, "" where the run is healthy."""
+        return [MARKS[verdict] for verdict in self.health[title].iloc[row]] if title in self.health else []
 
     def compared(self, title: str) -> np.ndarray:
         """(rows,) True where the block, or a block beside it, knows the paper's value: drawn as a second line."""
@@ -69,7 +79,7 @@ class Table:
         parts = []
         for title in self.blocks:
             rows = [self.header(title), ["---", "---", *["---:"] * self.blocks[title].shape[1]]]
-            rows += self.lines(title, "**{}**", paper=BESIDE)
+            rows += self.lines(title, "**{}**", paper=BESIDE, marks=True)
             parts.append(f"### {title}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows))
         return "\n\n".join(parts)
 
@@ -77,12 +87,12 @@ class Table:
         """The table in LaTeX (booktabs), a tabular a block."""
         parts = []
         for title, frame in self.blocks.items():
-            body = [" & ".join(row) + r" \\" for row in self.lines(title, r"\textbf{{{}}}", paper=BESIDE)]
+            body = [" & ".join(row) + r" \\" for row in self.lines(title, r"\textbf{{{}}}", paper=BESIDE, marks=True)]
             title_row = f"\\multicolumn{{{2 + frame.shape[1]}}}{{c}}{{{title}}}" + r" \\"
             head = " & ".join(self.header(title)) + r" \\"
             opening = f"\\begin{{tabular}}{{ll{'r' * frame.shape[1]}}}"
             rows = [opening, r"\toprule", title_row, head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
-            parts.append("\n".join(rows).replace(" %", r"\,\%").replace("_", r"\_"))
+            parts.append("\n".join(rows).replace(" %", r"\,\%").replace("_", r"\_").replace("°", r"$^\circ$"))
         return "\n\n".join(parts)
 
     _repr_markdown_ = markdown  # how Jupyter shows it
@@ -107,7 +117,7 @@ def table(reduced: pd.DataFrame, metrics: list[str], rows: list[str], column: st
     `among` names the row levels within which the best is sought (default: all rows). The paper's values are taken from
     a column `paper` (lib.paper.beside), if there is one.
     """
-    blocks, best, theirs = {}, {}, {}
+    blocks, best, theirs, verdicts = {}, {}, {}, {}
     for metric in metrics:
         parts = [grid(reduced, metric, rows, column, what) for what in ("value", "low", "high")]
         value = parts[0]
@@ -119,7 +129,8 @@ def table(reduced: pd.DataFrame, metrics: list[str], rows: list[str], column: st
         best[METRICS[metric]] = value.eq(top)
         if "paper" in reduced:
             theirs[METRICS[metric]] = grid(reduced, metric, rows, column, "paper")
-    return Table(blocks, best, bounds or {}, (HEADS[rows[0]], HEADS[rows[1]]), beside, theirs)
+        verdicts[METRICS[metric]] = grid(reduced, metric, rows, column, "health")
+    return Table(blocks, best, bounds or {}, (HEADS[rows[0]], HEADS[rows[1]]), beside, theirs, verdicts)
 
 
 def _rule(ax, y: float, left: float, right: float, weight: float = 0.5) -> None:
@@ -157,6 +168,8 @@ def _write_block(ax, table: Table, title: str, top: int, left: float, step: floa
             bold = row >= 0 and bool(table.best[title].iat[row, j])
             ax.text(left + step * (j + 1) - 0.05, y + 0.5, text, ha="right", va="center", size=size,
                     weight="bold" if bold else "normal")  # fmt: skip
+            if row >= 0:
+                ax.text(left + step * (j + 1) - 0.05, y + 0.45, table.marks(title, row)[j], va="center", size=size - 1)
         y, previous = y + 1, group
         if row >= 0 and compared[row]:
             _write_paper(ax, y + 0.4, table.paper[title].iloc[row], left, step, names, size)

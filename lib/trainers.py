@@ -22,7 +22,7 @@ import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
-from lib import datasets, methods, monitors, probes, runs, views
+from lib import datasets, methods, monitors, probes, rundir, views
 from lib.study import Run
 
 SHUFFLE = 1002  # the "view" whose random numbers order the images of an epoch
@@ -146,9 +146,9 @@ def train(run: Run, progress: Progress | None = None, store: Path | None = None)
     """Train, score and store `run`; resume where a checkpoint of the same fingerprint lies. Returns its folder.
 
     `store` is where run directories lie, the profile's own unless given. The caller holds the run's lock
-    (`lib.runs.lock`). Raises DataError for data that are not what they should be.
+    (`lib.rundir.lock`). Raises DataError for data that are not what they should be.
     """
-    final = store / run.id if store else runs.folder(run)
+    final = store / run.id if store else rundir.folder(run)
     partial = final.with_name(final.name + ".partial")
     began = time.time()
     chosen = _begin(run, partial)
@@ -177,14 +177,10 @@ def train(run: Run, progress: Progress | None = None, store: Path | None = None)
     scores, probe, rankme = _score(run, method, trainer, training, rows, validation)
     history = pd.DataFrame(method.history)
     history.to_csv(partial / "history.csv", index=False)
-    names = [c for c in scores if c != "logit"]
-    scores.to_parquet(
-        partial / "scores.parquet", compression="zstd", index=False, use_dictionary=names,
-        use_byte_stream_split=["logit"],
-    )  # fmt: skip
+    rundir.write_scores(scores, partial)
     weights = {"method": method.state_dict(), "converged": vars(probe)} if run.study == "grid" else {}
     torch.save(weights, partial / "checkpoint.pt")
-    record = _record(run, chosen, counts, history, rankme)
+    record = _record(run, chosen, counts, history, rankme, min(FIXED, len(validation.table)))
     record |= {"probe_strength": probe.strength, "total_seconds": round(time.time() - began, 1)}
     (partial / "run.json").write_text(json.dumps(record, indent=1))
     _replace(partial, final)
@@ -197,7 +193,7 @@ def train(run: Run, progress: Progress | None = None, store: Path | None = None)
 
 def _begin(run: Run, partial: Path) -> str:
     """Make or adopt the partial folder; returns the precision, which a resumed run keeps."""
-    fingerprint = runs.fingerprint(run)
+    fingerprint = rundir.fingerprint(run)
     with suppress(FileNotFoundError, json.JSONDecodeError):
         begun = json.loads((partial / "begun.json").read_text())
         if begun["fingerprint"] == fingerprint:
@@ -233,11 +229,12 @@ def _score(run, method, trainer, training, rows, validation):
     return scores.astype({c: "category" for c in ("Filename", "split", "evaluation", "probe")}), probe, rankme
 
 
-def _record(run: Run, chosen: str, counts: dict, history: pd.DataFrame, rankme: float) -> dict:
-    embedding = history["embedding_std"].iloc[-1] if "embedding_std" in history else None
+def _record(run: Run, chosen: str, counts: dict, history: pd.DataFrame, rankme: float, images: int) -> dict:
+    last = history.iloc[-1]
+    health = monitors.health(history["loss"].tolist(), last.get("embedding_std"), rankme, last.get("trivial_loss"))
     return {
-        "run": run.resolved(), "fingerprint": runs.fingerprint(run), "inputs": runs.inputs(run),
-        "health": monitors.health(history["loss"].tolist(), embedding, rankme), "rankme": rankme,
+        "run": run.resolved(), "fingerprint": rundir.fingerprint(run), "inputs": rundir.inputs(run),
+        "health": health, "rankme": rankme, "rankme_images": images,
         "counts": counts, "seconds": round(float(history["seconds"].iloc[-1]), 1),
         "images_per_second": round(sum(counts.values()) * len(history) / float(history["seconds"].iloc[-1]), 1),
         "precision": chosen, "threads": torch.get_num_threads(),

@@ -17,7 +17,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from lib import datasets, paths, runs, study
+from lib import datasets, paths, rundir, runs, study
 from lib.pool import Pool, cost
 from lib.study import Run
 
@@ -73,9 +73,9 @@ def wanted(names: list[str], profile: str) -> list[Run]:
 
 
 def _state(run: Run) -> tuple[str, str]:
-    """As `runs.state`; a network of the walkthrough that came with the repository counts as complete."""
+    """As `rundir.state`; a network of the walkthrough that came with the repository counts as complete."""
     committed = run.profile == "walkthrough" and runs.reference(run)
-    return ("complete", "") if committed else runs.state(run)
+    return ("complete", "") if committed else rundir.state(run)
 
 
 def pending(among: list[Run], force: bool) -> list[Run]:

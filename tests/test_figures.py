@@ -16,7 +16,7 @@ def found(seeds=(42,)) -> pd.DataFrame:
     """Histories that say where they come from: the epoch, ten times the share, a thousandth a seed."""
     return pd.DataFrame([
         {"run": f"{backbone}-{p}-{seed}", "method": "byol", "backbone": backbone, "train_share": p, "seed": seed,
-         "epoch": epoch, "metric": metric, "value": epoch + 10 * p + 0.001 * (seed - 42)}
+         "health": "healthy", "epoch": epoch, "metric": metric, "value": epoch + 10 * p + 0.001 * (seed - 42)}
         for backbone in BACKBONES for p in SHARES for seed in seeds for epoch in EPOCHS
         for names in figures.ROWS for metric in names if metric != "rankme" or epoch == 3
     ])  # fmt: skip
@@ -24,7 +24,8 @@ def found(seeds=(42,)) -> pd.DataFrame:
 
 def points(methods=("supervised", "byol", "random")) -> pd.DataFrame:
     return pd.DataFrame([
-        {"method": method, "backbone": backbone, "train_share": share, "rescaled": 0.1 * (1 + i), "f1": share}
+        {"method": method, "backbone": backbone, "train_share": share, "health": "healthy", "f1": share,
+         "rescaled": 0.1 * (1 + i)}
         for i, method in enumerate(methods) for backbone in BACKBONES for share in SHARES
     ])  # fmt: skip
 
@@ -132,3 +133,14 @@ def test_two_columns_wide_and_legible(fig):
     assert fig.get_figwidth() == report.DOUBLE
     texts = [t for t in fig.findobj(mpl.text.Text) if t.get_text()]
     assert min(t.get_fontsize() for t in texts) >= 5.5
+
+
+def test_unhealthy_runs_are_crossed_out_and_stay():
+    frame = points().assign(health=lambda f: np.where(f["method"] == "byol", "collapsed", f["health"]))
+    plain, crossed = (figures.scatter(p, {}, ylabel="F1") for p in (points(), frame))
+    marked = [len(fig.axes[0].collections) for fig in (plain, crossed)]
+    assert marked == [3, 4]
+    assert "collapsed" in [t.get_text() for t in crossed.legends[0].get_texts()]
+    curves = found().assign(health=lambda f: np.where(f["train_share"] == 0.01, "collapsed", "healthy"))
+    crosses = figures.curves(curves).axes[-1].collections
+    np.testing.assert_allclose(crosses[0].get_offsets(), [[3, 3.1]])  # its last epoch

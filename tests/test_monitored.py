@@ -45,10 +45,6 @@ def test_width_is_that_of_the_backbone(profile, backbone):
     assert monitored.width(run) == backbones.build(backbone, run.settings, run.px).features
 
 
-def test_the_fixed_images_are_as_many_as_the_trainer_takes():
-    assert monitored.FIXED == trainers.FIXED
-
-
 def test_within_groups():
     groups = {"byol": (1, 2, 3), "dino": (3, 2, 1), "mae": (2, 2, 2)}
     points = pd.DataFrame(

@@ -140,6 +140,11 @@ def test_statistics_need_two_vectors():
         sphere_statistics(torch.ones(1, 4))
 
 
+@pytest.mark.parametrize(("last", "verdict"), [(6.90, "collapsed"), (7.02, "collapsed"), (6.80, "healthy")])
+def test_a_loss_at_that_of_a_constant_output_is_a_collapse(last, verdict):
+    assert health([6.9, last], 0.9, 40.0, trivial=math.log(1024)) == verdict
+
+
 @pytest.mark.parametrize(
     ("loss", "std", "rank", "verdict"),
     [

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from lib import annotations, notebooks, paths, runs, stamps, study
+from lib import annotations, notebooks, paths, rundir, stamps, study
 
 strip = notebooks.strip
 
@@ -193,7 +193,7 @@ def test_imports_are_followed():
 def test_comments_and_docstrings_do_not_count(tmp_path, before, after, same):
     for name, text in (("before", before), ("after", after)):
         (tmp_path / f"{name}.py").write_text(text)
-    hashes = [runs.syntax(tmp_path / f"{name}.py") for name in ("before", "after")]
+    hashes = [rundir.syntax(tmp_path / f"{name}.py") for name in ("before", "after")]
     assert (hashes[0] == hashes[1]) is same
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib import datasets, paths, predict, probes, runs, study, trainers
+from lib import datasets, paths, predict, probes, rundir, runs, study, trainers
 from lib.images import DataError
 
 
@@ -72,7 +72,7 @@ def test_the_reference_holds_half_precision_and_comes_back_in_single(run, frames
     images = predict.listed(frames)
     full = predict.scores(images, run)["logit"]
     reference = paths.REFERENCE / run.profile / run.id
-    shutil.copytree(runs.folder(run), reference)
+    shutil.copytree(rundir.folder(run), reference)
     held = torch.load(reference / "checkpoint.pt", weights_only=False)
     held["method"] = {k: v.half() if v.is_floating_point() else v for k, v in held["method"].items()}
     held["converged"] |= {k: held["converged"][k].astype(np.float16) for k in ("mean", "std", "weight")}
@@ -158,7 +158,7 @@ def test_a_run_on_ones_own_images_scores_new_ones_elsewhere(store, monkeypatch, 
         runs.MissingRuns, match=r"was not trained in profile own: `make run PROFILE=own ID=.*your LABELS"
     ):
         predict.restore(run)
-    runs.folder(run).mkdir(parents=True)
-    (runs.folder(run) / "run.json").write_text("{}")
+    rundir.folder(run).mkdir(parents=True)
+    (rundir.folder(run) / "run.json").write_text("{}")
     with pytest.raises(runs.MissingRuns, match="only scores are committed"):  # found, whatever LABELS says
         predict.restore(run)

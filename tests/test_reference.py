@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from lib import paths, readme, reference, runs, study
+from lib import paths, readme, reference, rundir, runs, study
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_every_run_is_committed_and_stands_in_for_a_missing_one(nothing_here):
 def test_the_reference_was_made_by_the_code_as_it_is():
     for run in reference.wanted():
         made = json.loads((paths.REFERENCE / run.profile / run.id / "run.json").read_text())["inputs"]
-        now = runs.inputs(run)
+        now = rundir.inputs(run)
         changed = [name for name in now if made.get(name) != now[name]]
         assert not changed, f"{run.id}: {changed} changed since; `make replicate && make reference` renews it"
 

@@ -50,8 +50,8 @@ def test_seeds_are_averaged_and_one_bad_run_is_told():
     assert len(reduced) == len(measured())
     np.testing.assert_allclose(reduced["value"], measured()["value"] + 0.005)
     assert reduced["seeds"].eq(2).all()
-    assert not reduced["healthy"].iloc[-1]
-    assert reduced["healthy"].iloc[-2]
+    assert reduced["health"].iloc[-1] == "diverged"  # the worst of the seeds
+    assert reduced["health"].iloc[-2] == "healthy"
 
 
 def test_grid_keeps_the_order_of_the_paper():
@@ -71,9 +71,28 @@ def test_panels_share_one_colour_scale():
     assert len({ax.images[0].get_clim() for ax in fig.axes if ax.images}) == 1
 
 
-def test_unhealthy_cells_are_marked():
-    sick = wide(measured()) < 0.3
-    assert len(heatmap(unhealthy={"F1": sick}).axes[0].patches) == int(sick.to_numpy().sum()) > 0
+def test_unhealthy_cells_keep_their_value_and_are_marked():
+    verdicts = report.grid(report.over_seeds(measured()), "f1", ["method", "train_share"], "validation_share", "health")
+    verdicts.iloc[-1, -1] = "no better than random"
+    texts = [t.get_text() for t in heatmap(health={"F1": verdicts}).axes[0].texts]
+    assert texts.count("†") == int(verdicts.eq("collapsed").to_numpy().sum()) > 0
+    assert texts.count("°") == 1
+    assert sum(t[:2] == "0." for t in texts) == verdicts.size
+
+
+def test_marks_follow_the_values_in_text_and_in_the_drawing():
+    found = table()
+    ill = int(measured()["health"].eq("collapsed").sum())
+    assert found.markdown().count("†") == found.latex().count("†") == ill
+    assert [t.get_text() for t in found.draw().axes[0].texts].count("†") == ill
+
+
+def test_the_caption_counts_each_verdict():
+    told = report.marked({"health": {"healthy": 5, "collapsed": 2, "diverged": 1, "no better than random": 4}})
+    assert told == (
+        " †: collapsed or diverged (3 of 12 runs). °: AUROC not above that of the backbone as initialised (4 of 12)."
+    )
+    assert report.marked({"health": {"healthy": 5}}) == ""
 
 
 def test_one_cell_is_framed_where_it_is_in_the_grid():

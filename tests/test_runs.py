@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import datasets, metrics, paths, provenance, runs, study, trainers
+from lib import datasets, metrics, paths, provenance, rundir, runs, study, trainers
 from lib.study import CLASSES
 
 
@@ -72,9 +72,9 @@ def test_a_missing_run_names_the_command_that_makes_it(store):
 
 
 def test_a_half_written_record_is_no_run(trained):
-    record = runs.folder(trained) / "run.json"
+    record = rundir.folder(trained) / "run.json"
     record.write_text(record.read_text()[:100])
-    assert runs.state(trained)[0] == "missing"
+    assert rundir.state(trained)[0] == "missing"
 
 
 def test_the_reference_stands_in_only_for_an_identical_run(trained, store, monkeypatch):
@@ -82,7 +82,7 @@ def test_the_reference_stands_in_only_for_an_identical_run(trained, store, monke
     monkeypatch.setattr(paths, "REFERENCE", reference)
     fresh = runs.measure([trained], "clean")
     (reference / "smoke").mkdir(parents=True)
-    runs.folder(trained).rename(reference / "smoke" / trained.id)
+    rundir.folder(trained).rename(reference / "smoke" / trained.id)
     table, _ = datasets.tables(trained.data, "val")
     table.to_parquet(reference / "smoke" / "validation.parquet")
     monkeypatch.setattr(paths, "DATA", store / "no data")  # a fresh clone: nothing drawn yet
@@ -111,3 +111,37 @@ def test_ablations_say_what_was_varied_and_the_grid_keeps_its_columns(trained):
     varied, plain = (runs.measure([run], resamples=0) for run in (ablation, trained))
     assert set(varied.columns) - set(plain.columns) == {"px", "crop", "jitter"}
     assert (varied[["px", "crop", "jitter"]] == [32, 1.0, 0.0]).all(axis=None)
+
+
+@pytest.fixture
+def beside_random(trained):
+    """A function that makes a SimCLR run whose scores are the random backbone's with `shift` added to its defects."""
+    floor = runs.load(trained)
+
+    def make(shift, health="healthy"):
+        run = study.run("smoke", "simclr", "resnet18", 0.45, 42)
+        path = rundir.folder(run)
+        path.mkdir(exist_ok=True)
+        rundir.write_scores(floor.scores.assign(logit=floor.scores["logit"] + shift * floor.scores["Defect"]), path)
+        (path / "run.json").write_text(json.dumps(floor.record | {"health": health}))
+        return runs.Stored(run, path, "fresh")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "shift, verdict", [(0, "no better than random"), (-3, "no better than random"), (30, "healthy")]
+)
+def test_a_run_has_to_beat_the_random_backbone_to_be_healthy(beside_random, shift, verdict):
+    assert runs.health(beside_random(shift)) == verdict
+
+
+def test_a_collapse_is_told_first_and_the_random_backbone_is_its_own_floor(beside_random, trained):
+    assert runs.health(beside_random(30, "collapsed")) == "collapsed"
+    assert runs.health(runs.load(trained)) == "healthy"
+
+
+def test_without_a_random_backbone_the_verdict_of_the_training_stands(beside_random, trained):
+    stored = beside_random(0)
+    (rundir.folder(trained) / "run.json").unlink()
+    assert runs.health(stored) == "healthy"

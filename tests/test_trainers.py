@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lib import datasets, methods, paths, probes, runs, study, trainers
+from lib import datasets, methods, paths, probes, rundir, runs, study, trainers
 from lib.methods.mae import random_mask
 from lib.views import uniforms
 
@@ -35,7 +35,7 @@ def train_and_die(run, folders, at):
 
 
 def weights(run):
-    return torch.load(runs.folder(run) / "checkpoint.pt", weights_only=False)["method"]
+    return torch.load(rundir.folder(run) / "checkpoint.pt", weights_only=False)["method"]
 
 
 @pytest.mark.parametrize("run, at", [
@@ -48,13 +48,13 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(store, run, at):
     child.start()
     child.join(120)
     assert child.exitcode == -signal.SIGKILL
-    assert runs.state(run)[0] == "missing"  # nothing partial counts
+    assert rundir.state(run)[0] == "missing"  # nothing partial counts
 
-    resumed_from = runs.folder(run).with_name(run.id + ".partial") / "checkpoint.ckpt"
+    resumed_from = rundir.folder(run).with_name(run.id + ".partial") / "checkpoint.ckpt"
     assert resumed_from.exists() == (at > 0.3)
     trainers.train(run)
     first, scores, history = weights(run), runs.load(run).scores, runs.load(run).history
-    runs.folder(run).rename(store / "resumed")
+    rundir.folder(run).rename(store / "resumed")
     trainers.train(run)
     second = weights(run)
     assert all(torch.equal(first[k], second[k]) for k in second)
@@ -96,13 +96,13 @@ def test_half_of_the_flipped_evaluation_differs_from_the_clean_one(simclr):
 
 def test_a_change_of_settings_or_code_makes_a_run_stale(simclr, monkeypatch):
     run = simclr.run
-    assert runs.state(run) == ("complete", "")
-    assert runs.state(replace(run, settings=run.settings | {"temperature": 0.5}))[0] == "stale"
-    syntax = runs.syntax
-    monkeypatch.setattr(runs, "syntax", lambda path: "changed" if path.stem == "byol" else syntax(path))
-    assert runs.state(run)[0] == "complete"  # BYOL's file is not SimCLR's
-    monkeypatch.setattr(runs, "syntax", lambda path: "changed" if path.stem == "simclr" else syntax(path))
-    assert runs.state(run) == ("stale", "changed since: lib/methods/simclr.py")
+    assert rundir.state(run) == ("complete", "")
+    assert rundir.state(replace(run, settings=run.settings | {"temperature": 0.5}))[0] == "stale"
+    syntax = rundir.syntax
+    monkeypatch.setattr(rundir, "syntax", lambda path: "changed" if path.stem == "byol" else syntax(path))
+    assert rundir.state(run)[0] == "complete"  # BYOL's file is not SimCLR's
+    monkeypatch.setattr(rundir, "syntax", lambda path: "changed" if path.stem == "simclr" else syntax(path))
+    assert rundir.state(run) == ("stale", "changed since: lib/methods/simclr.py")
 
 
 def test_as_released_both_probes_are_trained_on_masked_images_and_read_on_whole_ones(store):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lib import paths, pool, runs, study, workers
+from lib import paths, pool, rundir, runs, study, workers
 
 TODO = [study.run("smoke", "random", "resnet18", share, 1) for share in (0.01, 0.02, 0.05, 0.15, 0.45)]
 
@@ -49,8 +49,8 @@ def test_a_dead_worker_is_replaced_and_failures_do_not_stop_the_others(workspace
 
 
 def test_two_processes_do_not_train_the_same_run(workspace):
-    held = runs.try_lock(TODO[0])
-    other = f"from lib import runs, study; print(runs.try_lock(study.parse('smoke', '{TODO[0].id}')))"
+    held = rundir.try_lock(TODO[0])
+    other = f"from lib import rundir, study; print(rundir.try_lock(study.parse('smoke', '{TODO[0].id}')))"
     tried = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, cwd=paths.ROOT, check=True)
     assert tried.stdout.strip() == "None"
     held.release()
@@ -112,11 +112,11 @@ def test_a_complete_run_is_trained_again_only_when_it_is_named_and_forced(store,
     run, environment = TODO[4], {"WORKSPACE": str(store)}
     monkeypatch.setattr(paths, "WORKSPACE", store)
     assert command("run", "--id", run.id, **environment).returncode == 0
-    trained = (runs.folder(run) / "run.json").stat().st_mtime_ns
+    trained = (rundir.folder(run) / "run.json").stat().st_mtime_ns
     assert "complete" in command("run", "--id", run.id, **environment).stdout
-    assert (runs.folder(run) / "run.json").stat().st_mtime_ns == trained
+    assert (rundir.folder(run) / "run.json").stat().st_mtime_ns == trained
     assert command("run", "--id", run.id, FORCE="1", **environment).returncode == 0
-    assert (runs.folder(run) / "run.json").stat().st_mtime_ns > trained
+    assert (rundir.folder(run) / "run.json").stat().st_mtime_ns > trained
 
 
 def test_the_walkthroughs_networks_are_trained_only_where_the_committed_ones_are_out_of_date(workspace, monkeypatch):

@@ -28,4 +28,5 @@ class BarlowTwins(Method):
         z1, z2 = self.projector(h1), self.projector(h2)
         with self.full_precision():
             loss = self.settings["scale"] * self.barlow(z1.float(), z2.float())
-        return Step(loss, [h1, h2], [z1, z2])
+        trivial = self.settings["scale"] * self.settings["embedding"]  # C = 0: constant embeddings
+        return Step(loss, [h1, h2], [z1, z2], trivial)

@@ -15,11 +15,15 @@ RANKME_BATCHES = 16  # training batches an epoch whose RankMe is taken: an SVD e
 
 @dataclass
 class Step:
-    """What a method makes of one batch: its loss, and per view the features (n, d) and embeddings (n, e)."""
+    """What a method makes of one batch: its loss, and per view the features (n, d) and embeddings (n, e).
+
+    `trivial` is the loss on this batch of a network whose output ignores its input; None where that is no one number.
+    """
 
     loss: torch.Tensor
     features: list[torch.Tensor]
     embeddings: list[torch.Tensor] = field(default_factory=list)
+    trivial: float | torch.Tensor | None = None
 
 
 class Method(LightningModule):
@@ -94,12 +98,13 @@ class Method(LightningModule):
                 self.global_step, self.steps, warmup, s["warmup_start"] * scale, group["peak"], s["final_lr"]
             )
 
-    def on_train_batch_end(self, outputs, batch, batch_index: int) -> None:
+    def optimizer_step(self, *arguments, **options) -> None:
+        """The optimiser's update, then the momentum networks': once a step, however many batches it accumulates."""
+        step = self.global_step  # of this update; Lightning counts it afterwards
+        super().optimizer_step(*arguments, **options)
         pairs = self.momentum_pairs()
         if pairs:
-            tau = optimisers.cosine_tau(
-                self.global_step - 1, self.steps, self.settings["tau_start"], self.settings["tau_end"]
-            )
+            tau = optimisers.cosine_tau(step, self.steps, self.settings["tau_start"], self.settings["tau_end"])
             for online, momentum in pairs:
                 optimisers.momentum_update(online, momentum, tau)
 
@@ -108,6 +113,8 @@ class Method(LightningModule):
     def _watch(self, step: Step, logits, targets, probe_loss, batch_index: int) -> None:
         sums, decided = self._sums, logits > 0
         sums["loss"].append(probe_loss if self.probe_reaches_backbone else step.loss.detach())
+        if step.trivial is not None:
+            sums["trivial_loss"].append(step.trivial)
         sums["probe_loss"].append(probe_loss)
         sums["counts"].append(torch.stack([(decided & (targets == 1)).sum(), decided.sum(), (targets == 1).sum()]))
         for name, vectors in (("feature", step.features), ("embedding", step.embeddings)):

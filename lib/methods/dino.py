@@ -1,6 +1,7 @@
 """DINO (Caron et al. 2021), with two global crops."""
 
 import copy
+import math
 
 import torch
 import torch.nn.functional as F
@@ -75,7 +76,7 @@ class DINO(Method):
         )  # fmt: skip
         momentum = self.settings["centre_momentum"]
         self.centre.mul_(momentum).add_(torch.cat(teacher).mean(0, keepdim=True), alpha=1 - momentum)
-        return Step(loss, h, student)
+        return Step(loss, h, student, trivial=math.log(self.settings["prototypes"]))  # every prototype as likely
 
     def on_before_optimizer_step(self, optimizer) -> None:
         for p in self.backbone.parameters():  # each parameter by itself, as the released code clips
