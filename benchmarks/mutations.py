@@ -1,0 +1,181 @@
+"""Would the tests notice? Facts of the protocol, each broken in a copy of the repository, and the tests that fail.
+
+    make mutations        (about 6 minutes on two CPU cores)
+
+The exit status is 1 where a break passes every test, only makes the code crash, or no longer fits the source.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib import paths
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """`old`, which `file` holds exactly once, becomes `new`; `tests`, arguments of pytest, should notice."""
+
+    fact: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+SCHEDULES = "tests/test_optimisers.py"
+METHODS = "tests/test_methods.py"
+AUGMENTED = "views.augment(pixels, rows, px=px, crop=0.395, jitter=0.275, flip=0.5, seed=0, epoch=0, view=0)"
+
+# Fragments are short, so that they outlive a change around them.
+MUTATIONS = [
+    Mutation("tau rises from start to end", "lib/optimisers.py",
+             "end - (end - start) * (math.cos", "start + (end - start) * (math.cos", SCHEDULES),
+    Mutation("tau follows the steps taken", "lib/methods/base.py",
+             "optimisers.cosine_tau(step,", "optimisers.cosine_tau(0,", METHODS),
+    Mutation("the first update has tau's start", "lib/methods/base.py",
+             "optimisers.cosine_tau(step,", "optimisers.cosine_tau(self.global_step,", METHODS),
+    Mutation("pos_weight is n_neg / n_pos", "lib/trainers.py",
+             'counts["normal"] / max(counts["defect"], 1)', 'counts["defect"] / max(counts["normal"], 1)',
+             "tests/test_probes.py"),
+    Mutation("the online probe's loss is weighted", "lib/methods/base.py",
+             ", pos_weight=self.pos_weight)", ")", METHODS),
+    Mutation("MAE's targets are normalised (norm_pix)", "lib/methods/mae.py",
+             "normalise_patches(patchify(x, ", "(patchify(x, ", METHODS),
+    Mutation("LARS leaves vectors alone", "lib/optimisers.py",
+             "[p.grad for p in vectors]", '_adapted(vectors, group["weight_decay"], group["trust"])', SCHEDULES),
+    Mutation("NT-Xent has its temperature", "lib/methods/simclr.py",
+             'temperature=s["temperature"]', "temperature=0.5", METHODS),
+    Mutation("DINO's teacher has its own temperature", "lib/methods/dino.py",
+             "(t - centre) / teacher_temperature", "(t - centre) / student_temperature", METHODS),
+    Mutation("the teacher's temperature rises by epoch", "lib/methods/dino.py",
+             "self.teacher_temperature(self.current_epoch)", "self.teacher_temperature(0)", METHODS),
+    Mutation("F2CIW weighs each class by its own importance", "lib/metrics.py",
+             "0.5518, 0.2896", "0.2896, 0.5518", "tests/test_metrics_naive.py"),
+    Mutation("classes stand in Sewer-ML's order", "lib/study.py",
+             '"RO", "IN", "AF"', '"IN", "RO", "AF"', "tests/test_metrics_naive.py"),
+    Mutation("the sampler keeps the normals", "lib/datasets.py",
+             "int(np.floor(len(normals) * share / (1 - share) + 1e-9))", "len(defects) + 1",
+             "tests/test_datasets.py -k resampling"),
+    Mutation("clean evaluation does not augment", "lib/probes.py",
+             "lambda pixels, rows: views.evaluation(pixels, px)", f"lambda pixels, rows: {AUGMENTED}",
+             "tests/test_probes.py"),
+    Mutation("evaluation resizes with antialiasing", "lib/views.py",
+             "reach = scale.clamp_min(1)", "reach = torch.ones_like(scale)", "tests/test_views.py -k evaluation"),
+    Mutation("evaluation resizes by the bilinear kernel", "lib/views.py",
+             "whole, side, px, _triangle)", "whole, side, px)", "tests/test_views.py -k evaluation"),
+    Mutation("evaluation sees the whole image", "lib/views.py",
+             "resize_matrix(torch.zeros_like(whole), whole, side", "resize_matrix(whole // 8, whole * 3 // 4, side",
+             "tests/test_views.py -k evaluation"),
+    Mutation("the probe does not reach the backbone", "lib/methods/base.py",
+             "else features.detach())", "else features)", "tests/test_trainers.py -k probe_never_reaches"),
+    Mutation("RankMe takes singular values, not eigenvalues", "lib/monitors.py",
+             "torch.linalg.svdvals(features)", "torch.linalg.svdvals(features).square()",
+             "tests/test_monitors.py -k rankme"),
+    Mutation("the authors' RankMe has eps 1e-6", "lib/methods/base.py",
+             "rankme(f, eps=1e-6)", "rankme(f)", "tests/test_monitors.py -k rankme"),
+    Mutation("MAE's loss reaches its encoder", "lib/methods/mae.py",
+             "(prediction.float() - target)", "(prediction.detach().float() - target)",
+             "tests/test_trainers.py -k probe_never_reaches"),
+    Mutation("MAE's prediction is not the probe's output", "lib/methods/mae.py",
+             "(prediction.float() - target)", "(self.probe(self.backbone(x))[:, None] - target)", METHODS),
+    Mutation("MAE's loss is that of masked patches", "lib/methods/mae.py",
+             "error.gather(1, masked - 1).mean()", "error.mean()", METHODS),
+    Mutation("MAE masks three quarters", "lib/methods/mae.py",
+             "int(u.shape[1] * (1 - ratio))", "int(u.shape[1] * ratio)", METHODS),
+    Mutation("BN statistics of momentum encoders are their own", "lib/optimisers.py",
+             "    torch._foreach_lerp_(targets, sources, 1 - tau)",
+             "    torch._foreach_lerp_(targets, sources, 1 - tau)\n"
+             "    for b, own in zip(online.buffers(), target.buffers(), strict=True):\n"
+             "        own.copy_(b)", SCHEDULES),
+    Mutation("DINO's centre moves", "lib/methods/dino.py", "self.centre.mul_(", "self.centre.clone().mul_(", METHODS),
+    Mutation("DINO's prototypes are frozen at first", "lib/methods/dino.py",
+             'self.current_epoch < self.settings["frozen_epochs"]', "False", METHODS),
+    Mutation("DINO's gradients are clipped", "lib/methods/dino.py", ".clamp(max=1)", ".clamp(min=1)", METHODS),
+    Mutation("BYOL averages its directions", "lib/methods/byol.py", "t1.float())) / 2", "t1.float()))", METHODS),
+    Mutation("BYOL predicts the other view", "lib/methods/byol.py",
+             "byol_loss(p1.float(), t2.float())", "byol_loss(p1.float(), t1.float())", METHODS),
+    Mutation("BYOL's target is the momentum network's", "lib/methods/byol.py",
+             "self.momentum_projector(self.momentum_backbone(x))", "self.projector(self.backbone(x))", METHODS),
+    Mutation("no gradient through BYOL's target", "lib/methods/byol.py", "z.detach()", "z", METHODS),
+    Mutation("Barlow Twins' loss is scaled", "lib/methods/barlow.py",
+             'self.settings["scale"] * self.barlow(', "self.barlow(", METHODS),
+    Mutation("the learning rate is warmed up", "lib/optimisers.py",
+             "return start + (peak - start) *", "return peak + 0 *", SCHEDULES),
+    Mutation("the schedule warms up for its epochs", "lib/methods/base.py",
+             's["warmup_epochs"] * self.steps_per_epoch', "0", METHODS),
+    Mutation("the converged probe balances the classes", "lib/probes.py",
+             'class_weight="balanced", ', "", "tests/test_probes.py"),
+]  # fmt: skip
+
+
+def copied(folder: str) -> Path:
+    """The repository's sources and tests, as they are now, in `folder`."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "lib", "tests", "pyproject.toml"]
+    for name in subprocess.run(listed, cwd=paths.ROOT, capture_output=True, check=True, text=True).stdout.split("\0"):
+        if name and (paths.ROOT / name).is_file():
+            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(paths.ROOT / name, Path(folder) / name)
+    return Path(folder)
+
+
+def tested(root: Path, tests: str) -> tuple[int, str]:
+    """Exit status of pytest on the copy at `root`, up to its first failure, and its output."""
+    # The copy's lib goes before the installed one; no bytecode, which two edits in a second would not renew.
+    environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "500"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "-p", "no:cacheprovider", *shlex.split(tests)]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def unbroken(tests: str) -> str:
+    """Why `tests` cannot judge a mutation: their output where they fail without any; empty where they pass."""
+    with tempfile.TemporaryDirectory() as folder:
+        status, output = tested(copied(folder), tests)
+    return output if status else ""
+
+
+def tried(mutation: Mutation) -> str:
+    """What noticed the mutation, or in capitals why it counts as not noticed."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = copied(folder)
+        path = root / mutation.file
+        source = path.read_text()
+        if (found := source.count(mutation.old)) != 1:
+            return f"NOT TRIED: {mutation.file} holds {mutation.old!r} {found} times, expected once"
+        path.write_text(source.replace(mutation.old, mutation.new))
+        status, output = tested(root, mutation.tests)
+    first = re.search(r"^FAILED (\S+?) - (.*)$", output, re.MULTILINE)
+    if status == 0:
+        return "NOT CAUGHT"
+    # A crash of the code as edited proves nothing: the failure must be of an assertion.
+    if status != 1 or not first or not re.match(r"assert|AssertionError|Failed: DID NOT RAISE", first[2]):
+        return f"CRASHED: {first[2] if first else output.strip()[-200:]}"
+    return f"caught by {first[1].removeprefix('tests/')}"
+
+
+def main() -> int:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        selections = sorted({mutation.tests for mutation in MUTATIONS})
+        failures = [output for output in pool.map(unbroken, selections) if output]
+        if failures:
+            print("These tests fail before anything is broken:", *failures, sep="\n")
+            return 1
+        verdicts = list(pool.map(tried, MUTATIONS))
+    print("| fact | broken in | by | noticed |\n| --- | --- | --- | --- |")
+    for m, verdict in zip(MUTATIONS, verdicts, strict=True):
+        print(f"| {m.fact} | {m.file} | `{m.old.strip()}` → `{m.new.strip()}` | {verdict} |".replace("\n", " "))
+    missed = [verdict for verdict in verdicts if not verdict.startswith("caught")]
+    print(f"\n{len(verdicts) - len(missed)} of {len(verdicts)} caught")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
