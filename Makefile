@@ -2,7 +2,7 @@
 
 PROFILE ?= mini
 JOBS ?=
-export PROFILE PROTOCOL SEEDS METHODS JOBS DEVICE SEWERML_ROOT LABELS IMAGES RUN OUT FORCE
+export PROFILE PROTOCOL SEEDS METHODS JOBS DEVICE SEWERML_ROOT LABELS IMAGES RUN OUT FORCE YES TRAIN VAL
 
 ARTEFACTS := table1 table2 table3 table4 table5 fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 claims walkthrough
 
@@ -12,13 +12,13 @@ LOCKED := .venv/.locked-$(shell cat requirements.txt pyproject.toml | cksum | cu
 ENV := $(if $(PYTHON),,$(LOCKED))
 
 .DEFAULT_GOAL := help
-.PHONY: help replicate test $(ARTEFACTS) run explain data notebook lab redraw report predict reference compare simulator mutations lint lock clean
+.PHONY: help replicate test $(ARTEFACTS) run estimate archive explain data notebook lab redraw report predict reference compare simulator mutations lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[^\t#].*:.*## / { sub(/\$$\(ARTEFACTS\)/, "$(ARTEFACTS)", $$1); printf "  %-36s %s\n", $$1, $$2 }' Makefile
-	@echo; echo "  Variables: PROFILE=smoke|mini|gpu|paper|own|walkthrough PROTOCOL=clean|paper SEEDS=42,43 METHODS=simclr,byol"
+	@echo; echo "  Variables: PROFILE=smoke|mini|gpu|paper|rehearsal|own|walkthrough PROTOCOL=clean|paper SEEDS=42,43 METHODS=simclr,byol"
 	@echo "             ID=run RUN=run NB=notebook ARGS=\"-p name value\" ARTEFACT=fig2 LABELS=csv IMAGES=folder OUT=csv"
-	@echo "             SEWERML_ROOT=folder JOBS=2 DEVICE=cpu FORCE=1 WORKSPACE=folder PYTHON=python TORCH_BACKEND=cpu"
+	@echo "             SEWERML_ROOT=folder JOBS=2 DEVICE=cpu FORCE=1 YES=1 WORKSPACE=folder PYTHON=python TORCH_BACKEND=cpu"
 
 replicate: $(ENV)  ## train what is missing, render every table and figure, write the report
 	$(PY) -m lib.workers run
@@ -40,6 +40,12 @@ report: $(ENV)  ## what was rendered, on pages that open from disk: build/<profi
 run: $(ENV)  ## one training: make run ID=simclr-resnet18-d45-s42
 	@test -n "$(ID)" || { echo "error: which run? make run ID=simclr-resnet18-d45-s42" >&2; exit 2; }
 	$(PY) -m lib.workers run --id $(ID)
+
+estimate: $(ENV)  ## hours, disk and memory that the missing runs will take here, from a short probe; trains nothing
+	$(PY) -m lib.workers estimate $(ARTEFACT) $(if $(ID),--id $(ID))
+
+archive: $(ENV)  ## simulated frames laid out as Sewer-ML's archive, zips included: SEWERML_ROOT=new folder TRAIN=440 VAL=200
+	$(PY) -m lib.archive
 
 explain: $(ENV)  ## which runs are complete, missing or stale, and why
 	$(PY) -m lib.workers explain

@@ -23,11 +23,13 @@ from lib.study import Run
 PASSES = {"supervised": 1.0, "byol": 2.7, "barlow": 2.0, "simclr": 2.0, "dino": 2.7, "mae": 1.0, "mae-released": 0.3,
           "random": 0.3}  # fmt: skip
 START_UP = 4.0  # seconds until a fresh worker has imported torch and Lightning
+PATIENCE = 600.0  # seconds after which the pace is told even if little is done: of GPU-days, 0.3 % are hours
 
 
 def cost(run: Run) -> float:
-    """Relative time of a run, in forward and backward passes of 64 px images."""
-    normals = 0.528 * (run.data["train"] or 1.0)  # Sewer-ML's natural share
+    """Relative time of a run, in forward and backward passes of 64 px images; of Sewer-ML's training table, where
+    nothing is simulated. It orders runs and fills the bar; hours come from lib.estimate."""
+    normals = 0.528 * (run.data["train"] or 1.0) * run.data["fraction"]  # Sewer-ML's natural share
     images = normals / (1 - (0.472 if run.share is None else run.share))
     validation = run.data["val"] or 0.125
     scoring = validation * (1.5 + run.settings["views_per_image"]) / 3 + images / 3
@@ -46,9 +48,16 @@ def _worker(connection, gpu: str | None) -> None:
         if held is None:
             connection.send(("busy", None))
             continue
+        partial = rundir.folder(run).with_name(f"{run.id}.partial")
+        told = ["resumed" if (partial / "checkpoint.ckpt").exists() else "progress"]  # of the first step that is done
+
+        def progress(fraction: float, row: dict, told: list[str] = told) -> None:
+            connection.send((told[0], fraction))
+            told[0] = "progress"
+
         try:
             if again or rundir.state(run)[0] != "complete":
-                trainers.train(run, lambda fraction, row: connection.send(("progress", fraction)))
+                trainers.train(run, progress)
             connection.send(("done", None))
         except (BrokenPipeError, KeyboardInterrupt):
             return
@@ -67,6 +76,7 @@ class _Slot:
     gpu: str | None
     run: Run | None = None
     fraction: float = 0.0
+    before: float = 0.0  # part of `fraction` that an earlier process had done
 
     @cached_property
     def _parts(self):
@@ -86,7 +96,7 @@ class _Slot:
         return self._parts[1]
 
     def give(self, run: Run, again: bool) -> None:
-        self.run, self.fraction = run, 0.0
+        self.run, self.fraction, self.before = run, 0.0, 0.0
         with suppress(BrokenPipeError):
             self.connection.send((run, again))
 
@@ -95,11 +105,20 @@ class _Slot:
         del self._parts
 
 
+def duration(seconds: float) -> str:
+    """Seconds in the unit in which one would say them."""
+    for unit, size in (("days", 86400), ("hours", 3600)):
+        if seconds > 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 60:.0f} min"
+
+
 class Bar:
     """One bar over all runs with time left; plain lines where the output is not a terminal."""
 
     def __init__(self, todo: list[Run]):
         self.total, self.count, self.done, self.finished = sum(map(cost, todo)), len(todo), 0.0, 0
+        self.before = 0.0  # of what is done: by an earlier process, which says nothing about the pace
         self.started, self.told = time.time(), 0.0
         self.bar = tqdm(total=100, bar_format="{desc} |{bar}| {n:.0f} % {postfix}") if sys.stderr.isatty() else None
 
@@ -108,10 +127,10 @@ class Bar:
         self.show()
 
     def left(self) -> str:
-        spent = time.time() - self.started
-        if self.done < 0.003 * self.total or spent < START_UP:
+        spent, done = time.time() - self.started, self.done - self.before
+        if done <= 0 or spent < START_UP or (done < 0.003 * self.total and spent < PATIENCE):
             return "measuring the pace"
-        return f"{max(0.0, self.total - self.done) / self.done * spent / 60:.0f} min left"
+        return f"{duration(max(0.0, self.total - self.done) / done * spent)} left"
 
     def show(self, note: str = "") -> None:
         percent = min(100.0, 100 * self.done / max(self.total, 1e-9))
@@ -167,7 +186,10 @@ class Pool:
         except (EOFError, ConnectionResetError):
             slot.replace()
             kind, value = "failed", "its worker died (out of memory, or killed)"
-        if kind == "progress":
+        if kind == "resumed":
+            slot.before = value
+            bar.before += value * cost(run)
+        if kind in ("progress", "resumed"):
             bar.advance((value - slot.fraction) * cost(run))
             slot.fraction = value
             return
@@ -178,6 +200,7 @@ class Pool:
             return
         if kind == "failed" and run.id not in self.retried:
             self.retried.add(run.id)
+            bar.before -= slot.before * cost(run)
             bar.advance(-slot.fraction * cost(run))
             queue.append(run)
             return

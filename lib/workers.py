@@ -3,9 +3,11 @@
     python -m lib.workers run [ARTEFACT ...]     train the missing and stale runs of these artefacts (default: all)
     python -m lib.workers run --id RUN           one run
     python -m lib.workers explain [ARTEFACT ...] which runs are complete, missing or stale, and why
+    python -m lib.workers estimate [ARTEFACT ...] what training them will take here: hours, disk, memory
     python -m lib.workers data                   draw or check the images and fill the pixel cache
 
-PROFILE, METHODS, SEEDS, JOBS, DEVICE and FORCE come from the environment. The parent process never imports torch.
+What reads Sewer-ML takes GPU-days: `run` prints the estimate of it first and asks, unless YES=1.
+PROFILE, METHODS, SEEDS, JOBS, DEVICE, FORCE and YES come from the environment. The parent process never imports torch.
 """
 
 import argparse
@@ -17,7 +19,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from lib import datasets, paths, rundir, runs, study
+from lib import datasets, estimate, paths, rundir, runs, study
 from lib.pool import Pool, cost
 from lib.study import Run
 
@@ -117,14 +119,21 @@ def check_shares(data: dict, todo: list[Run]) -> None:
             raise datasets.DataError(f"{str(error).rstrip('.')}; {remedy}.") from None
 
 
+def check_all_shares(todo: list[Run], workers: int) -> None:
+    """`check_shares` of all data that `todo` reads, before the hours that decoding them may take."""
+    for data in {str(r.data): r.data for r in todo}.values():
+        datasets.simulated(data, workers)
+        check_shares(data, [r for r in todo if r.data == data])
+
+
 def train(todo: list[Run], again: bool = False) -> int:
     """Train `todo`, complete runs only with `again`; returns the exit status."""
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # inherited by the workers, before torch
     found = gpus()
     workers = jobs(found)
+    check_all_shares(todo, workers)
     for data in {str(r.data): r.data for r in todo}.values():
         datasets.prepare(data, workers)
-        check_shares(data, [r for r in todo if r.data == data])
     pool = Pool(workers, found, again)
     try:
         failed = pool.train(todo)
@@ -138,20 +147,52 @@ def train(todo: list[Run], again: bool = False) -> int:
     return 1 if failed else 0
 
 
-def run(names: list[str], profile: str, run_id: str | None) -> int:
-    """Train what is missing for these artefacts, or one run."""
+def check_validation(todo: list[Run]) -> None:
+    """Warn, before anything trains, of validation shares that the protocol `paper` cannot draw from these images."""
+    asked = study.profile(todo[0].profile)
+    table, _ = datasets.tables(todo[0].data, "val")
+    try:
+        for share in asked["validation_shares"]:
+            datasets.resample(table, share, asked["data"]["seed"])
+    except datasets.DataError as error:
+        reads = "Tables 3 and 4, Figures 2, 4 and 5 need it in PROTOCOL=paper"
+        print(f"warning: in validation, {str(error).rstrip('.')}; {reads}.", file=sys.stderr, flush=True)
+
+
+def todo_of(names: list[str], profile: str, run_id: str | None) -> tuple[list[Run], int, bool]:
+    """The runs to train for these artefacts, or one run; among how many; whether complete ones are trained again."""
     among = [study.parse(profile, run_id)] if run_id else wanted(names, profile)
     force = bool(os.environ.get("FORCE"))
     again = bool(run_id) and force  # the one run that is named: trained even if it is complete
     todo = among if again else pending(among, force)
     if not todo:
         print(f"profile {profile}: all {len(among)} runs are complete.")
+    return todo, len(among), again
+
+
+def estimated(todo: list[Run]) -> estimate.Estimate:
+    """The estimate of these runs on this machine, printed."""
+    found = gpus()
+    made = estimate.make(todo, jobs(found), found)
+    print(estimate.table(made), flush=True)
+    return made
+
+
+def run(names: list[str], profile: str, run_id: str | None) -> int:
+    """Train what is missing for these artefacts, or one run; Sewer-ML only once its cost was seen and agreed to."""
+    todo, among, again = todo_of(names, profile, run_id)
+    if not todo:
         return 0
     workers, rate = jobs(gpus()), pace(study.grid(profile))
     time_needed = f", about {sum(map(cost, todo)) * rate / workers / 60:.0f} min" if rate else ""
-    print(
-        f"profile {profile}: {len(todo)} of {len(among)} runs to train, {workers} at a time{time_needed}.", flush=True
-    )
+    real = [r for r in todo if r.data["source"] == "sewer-ml"]
+    if real:
+        check_all_shares(real, workers)
+        check_validation(real)
+        estimate.check_disk(estimated(real))
+        if not estimate.agreed(len(todo), f"run ID={run_id}" if run_id else " ".join(names) or "replicate"):
+            return 2
+    print(f"profile {profile}: {len(todo)} of {among} runs to train, {workers} at a time{time_needed}.", flush=True)
     return train(todo, again)
 
 
@@ -171,7 +212,7 @@ def explain(names: list[str], profile: str) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.workers", description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=["run", "explain", "data"])
+    parser.add_argument("command", choices=["run", "explain", "estimate", "data"])
     parser.add_argument("artefacts", nargs="*", metavar="ARTEFACT")
     parser.add_argument("--id", help="one run, e.g. simclr-resnet18-d45-s42")
     asked = parser.parse_args()
@@ -181,6 +222,12 @@ def main() -> int:
             return explain(asked.artefacts, profile)
         if asked.command == "data":
             datasets.prepare(study.profile(profile)["data"], cores())
+            return 0
+        if asked.command == "estimate":
+            todo, _, _ = todo_of(asked.artefacts, profile, asked.id)
+            if todo:
+                check_all_shares(todo, cores())
+                estimated(todo)
             return 0
         return run(asked.artefacts, profile, asked.id)
     except (ValueError, OSError, runs.MissingRuns) as error:
