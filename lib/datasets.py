@@ -1,27 +1,31 @@
-"""Images with their labels, split, sampled and decoded once: Sewer-ML's, simulated ones, or one's own.
+"""Images with their labels, split, sampled and resized once: Sewer-ML's, simulated ones, or one's own.
 
-The simulated data are written in Sewer-ML's own format (lib.simulate), so its reader is the only one.
+All that decides which rows and which pixels a run sees is here, and a change of it makes runs stale; reading and
+checking are in lib.annotations and lib.images. The simulated data are written in Sewer-ML's own format (lib.simulate),
+so its reader is the only one.
 """
 
 import hashlib
 import os
-import sys
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
+from PIL import Image
 
-from lib import annotations, paths, simulate
-from lib.images import DataError, Images, decode
+from lib import annotations, cache, paths, simulate
+from lib.images import DataError, Images, Place, decode
 
 TABLES = {"train": "SewerML_Train.csv", "val": "SewerML_Val.csv"}
 PLACES = {
     "train": (("Train", "images", "."), "train*.zip"),
     "val": (("Valid", "images", "."), "valid*.zip"),
 }  # folders and zips of the archive
+HELD_OUT = 0.2  # share of one's own images kept for validation where the CSV has no column Split
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,13 @@ class Split:
         return self.table["Defect"].to_numpy(np.float32)
 
 
+def patterns(table: pd.DataFrame) -> np.ndarray:
+    """(n,) integer of each row's joint label pattern over the 17 classes, else of `Defect` alone; 0 is normal."""
+    labels = annotations.class_labels(table)
+    labels = table[["Defect"]].to_numpy() if labels is None else labels
+    return labels.astype(np.int64) @ (1 << np.arange(labels.shape[1], dtype=np.int64))
+
+
 def stratified_fraction(table: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
     """The rows of a stratified sample on the joint label pattern, as the released code draws it.
 
@@ -51,7 +62,7 @@ def stratified_fraction(table: pd.DataFrame, fraction: float, seed: int) -> pd.D
         return table
     from sklearn.model_selection import train_test_split  # slow to import, and only a real table's fraction needs it
 
-    pattern = annotations.patterns(table)
+    pattern = patterns(table)
     values, counts = np.unique(pattern, return_counts=True)
     often = np.isin(pattern, values[counts > 1])
     kept, _ = train_test_split(table[often], train_size=fraction, stratify=pattern[often], random_state=seed)
@@ -84,7 +95,7 @@ def resample(table: pd.DataFrame, share: float | None, seed: int) -> pd.DataFram
         keep = max(1, int(np.floor(len(defects) * (1 - share) / share + 1e-9)))
         normals = rng.choice(normals, keep, replace=False)
         wanted = len(defects)
-    pattern = annotations.patterns(table)[defects]
+    pattern = patterns(table)[defects]
     values, counts = np.unique(pattern, return_counts=True)
     allotted = _largest_remainder(counts, wanted, rng)
     chosen = [
@@ -110,7 +121,7 @@ def identity(data: dict[str, Any]) -> str:
         return f"simulated-v{simulate.VERSION}-s{data['seed']}-{sizes}"
     digest = hashlib.sha256()
     if data["source"] == "own":
-        table, _ = annotations.own(labels_csv(), data["seed"])
+        table, _ = own(labels_csv(), data["seed"])
         places = (root(data) / name for name in table["Filename"])
         sizes = [place.stat().st_size if place.is_file() else 0 for place in places]  # other images, another size
         digest.update(f"{labels_csv().read_text('utf-8-sig')}{sizes}".encode())
@@ -121,6 +132,41 @@ def identity(data: dict[str, Any]) -> str:
             raise DataError(f"{path} does not exist: set SEWERML_ROOT to the folder that holds it.")
         digest.update(path.read_bytes())
     return f"sewerml-{digest.hexdigest()[:12]}"
+
+
+def own(path: Path, seed: int) -> tuple[pd.DataFrame, str]:
+    """One's own table, every row with `Split` ("train" or "val") and `Video`, and how it leaks ("" if it does not).
+
+    The CSV has Filename (relative to its folder, or to IMAGES) and Defect, 0 or 1; Sewer-ML's 17 class columns, Split
+    and Group (video, pipe, site: what must not lie on both sides) are optional. Without Split, a stratified fifth is
+    held out, whole groups where Group is there. Raises DataError naming file and row.
+    """
+    content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""  # it may be edited meanwhile
+    return _own(path, seed, content)
+
+
+@lru_cache(maxsize=2)
+def _own(path: Path, seed: int, content: str) -> tuple[pd.DataFrame, str]:
+    table = annotations.read_own(path)
+    table["Video"] = table["Group"].astype(str) if "Group" in table else table["Filename"]
+    named = "Split" in table
+    if not named:
+        annotations.check_holdout(path, table, round(1 / HELD_OUT))
+        table["Split"] = np.where(_held_out(table, seed), "val", "train")
+    annotations.check_sides(path, table)
+    return table, annotations.leak(path, table, named)
+
+
+def _held_out(table: pd.DataFrame, seed: int) -> np.ndarray:
+    """(n,) True for the stratified fifth of one's own rows, whole groups, that is kept for validation."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # slow to import
+
+    defect, grouped = table["Defect"].to_numpy(), "Group" in table
+    kind = StratifiedGroupKFold if grouped else StratifiedKFold
+    parts = kind(round(1 / HELD_OUT), shuffle=True, random_state=seed)
+    held = np.zeros(len(table), bool)
+    held[next(iter(parts.split(defect, defect, table["Video"] if grouped else None)))[1]] = True
+    return held
 
 
 def labels_csv() -> Path:
@@ -145,10 +191,10 @@ def prepare(data: dict[str, Any], workers: int = 1) -> None:
     """Draw the simulated images where they are wanted and absent, with `workers` processes, and fill the cache."""
     simulated(data, workers)
     if data["source"] == "own":
-        _, leak = annotations.own(labels_csv(), data["seed"])
-        print(f"warning: {leak}" * bool(leak), file=sys.stderr, flush=True)
+        table, leak = own(labels_csv(), data["seed"])
+        annotations.warn(labels_csv(), annotations.ignored_classes(labels_csv(), table), leak)
     for split in TABLES:
-        load(data, split)
+        load(data, split, workers)
 
 
 def simulated(data: dict[str, Any], workers: int = 1) -> None:
@@ -166,7 +212,7 @@ def tables(data: dict[str, Any], split: str) -> tuple[pd.DataFrame, bool]:
     Training rows are the stratified fraction; validation rows are all, with the fraction marked in `Sampled`.
     """
     if data["source"] == "own":
-        table, _ = annotations.own(labels_csv(), data["seed"])
+        table, _ = own(labels_csv(), data["seed"])
         table = table[table["Split"] == split].reset_index(drop=True)
         known = "Group" in table
     else:
@@ -196,14 +242,34 @@ def images(data: dict[str, Any], split: str) -> Images:
     return Images(root(data)) if data["source"] == "own" else Images(root(data), *PLACES[split])
 
 
-def load(data: dict[str, Any], split: str) -> Split:
-    """Table and memory-mapped pixels of `split`, drawn and decoded first where they are not there yet."""
-    table, videos_known = tables(data, split)
-    side = data["cache"]
+def square(image: np.ndarray, side: int) -> np.ndarray:
+    """(side, side, 3) uint8: the whole frame, resized with antialiasing, aspect not kept (as the released code)."""
+    if image.shape[:2] == (side, side):
+        return image
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _pixels(place: Place, side: int) -> np.ndarray:
+    """(side, side, 3) uint8, as the cache holds it."""
+    return square(decode(place), side)
+
+
+def cached(data: dict[str, Any], split: str, table: pd.DataFrame) -> Path:
+    """Where the pixels of these rows of `split` are cached."""
     names = hashlib.sha256("\n".join(table["Filename"]).encode()).hexdigest()[:12]
-    path = paths.DATA / "cache" / f"{identity(data)}-{split}-{side}px-{names}.npy"
+    return paths.DATA / "cache" / f"{identity(data)}-{split}-{data['cache']}px-{names}.npy"
+
+
+def load(data: dict[str, Any], split: str, workers: int = 1) -> Split:
+    """Table and memory-mapped pixels of `split`, drawn and decoded first, with `workers`, where they are not there."""
+    table, videos_known = tables(data, split)
+    path = cached(data, split, table)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         if not path.exists():
-            decode(images(data, split), table["Filename"], side, path)
+            stored, read = images(data, split), partial(_pixels, side=data["cache"])
+            try:
+                cache.fill(path, list(table["Filename"]), data["cache"], stored.find, read, workers)
+            finally:
+                stored.warn_of_copies()
     return Split(table, np.load(path, mmap_mode="r"), videos_known)

@@ -16,7 +16,8 @@ import pandas as pd
 import torch
 
 from lib import methods, paths, probes, report, rundir, runs, study, trainers
-from lib.images import DataError, Images, square
+from lib.datasets import square
+from lib.images import DataError, Images
 from lib.methods.base import Method
 from lib.probes import Probe
 from lib.study import Run

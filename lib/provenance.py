@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from lib import annotations, datasets, runs, study
+from lib import datasets, runs, study
 from lib.study import Run
 
 
@@ -45,5 +45,5 @@ def _data_name(data: dict) -> str:
     """What a footer calls the data; one's own with how they were split."""
     if data["source"] != "own":
         return "simulated Sewer-ML" if data["source"] == "simulated" else "Sewer-ML"
-    _, leak = annotations.own(datasets.labels_csv(), data["seed"])
+    _, leak = datasets.own(datasets.labels_csv(), data["seed"])
     return f"{datasets.labels_csv().name}" + f" ({leak.rstrip('.')})" * bool(leak)

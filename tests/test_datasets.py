@@ -1,8 +1,9 @@
-"""Tables are checked, shares are met, images are found in folders and zips, and nothing partial is left."""
+"""Tables are checked, shares are met, and every layout of the images gives the same pixels."""
 
 import shutil
+import subprocess
+import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -45,8 +46,8 @@ def test_resampling_keeps_every_normal_and_draws_the_defects_asked_for(share):
 def test_resampling_allots_defects_to_patterns_in_proportion():
     whole = table(1000, [500, 300, 90, 30, 7, 1])
     subset = datasets.resample(whole, 0.15, 42)
-    counts = pd.Series(annotations.patterns(subset)).value_counts()
-    for pattern, n in pd.Series(annotations.patterns(whole)).value_counts().drop(0).items():
+    counts = pd.Series(datasets.patterns(subset)).value_counts()
+    for pattern, n in pd.Series(datasets.patterns(whole)).value_counts().drop(0).items():
         quota = n * 176 / 928
         assert np.floor(quota) <= counts.get(pattern, 0) <= np.ceil(quota)
 
@@ -78,7 +79,7 @@ def test_a_share_out_of_reach_is_refused(normals, defects, share, expected):
 def test_the_fraction_is_stratified_and_drops_patterns_seen_once():
     whole = table(400, [200, 60, 20, 1])
     half = datasets.stratified_fraction(whole, 0.5, 42)
-    counts, before = (pd.Series(annotations.patterns(t)).value_counts() for t in (half, whole))
+    counts, before = (pd.Series(datasets.patterns(t)).value_counts() for t in (half, whole))
     assert set(counts.index) == set(before[before > 1].index)
     for pattern, n in counts.items():
         assert abs(n - before[pattern] / 2) <= 1
@@ -107,12 +108,25 @@ def tree(tmp_path):
     return tmp_path
 
 
+def changed(frame, row, column, value):
+    """The table with one field changed."""
+    frame = frame.astype({column: object})
+    frame.loc[row, column] = value
+    return frame
+
+
 @pytest.mark.parametrize("change, expected", [
-    (lambda f: f.drop(columns=["OK", "ND"]), r"lacks the column\(s\) OK, ND"),
-    (lambda f: f.assign(Defect=1 - f["Defect"]), "contradict Defect .11 such rows"),
-    (lambda f: f.assign(RB=7), "labels must be 0 or 1"),
-    (lambda f: pd.concat([f, f[:2]]), "twice .2 such rows"),
-    (lambda f: f[:0], "a header and no rows"),
+    (lambda f: f.drop(columns=["OK", "ND"]),
+     r"lacks the column\(s\) OK, ND; expected Filename, .*, Defect, found Filename, .*, OP, Defect: download it again"),
+    (lambda f: f.assign(Defect=1 - f["Defect"]),
+     r", row 2 \(Train00000000\.png\): the class columns contradict Defect \(11 such rows\); correct the row"),
+    (lambda f: f.assign(RB=7), r", row 2 \(Train00000000\.png\): labels must be 0 or 1, RB is '7' \(11 such rows\)"),
+    (lambda f: changed(f, 4, "GR", None), r", row 6 \(Train00000004\.png\): labels must be 0 or 1, GR is nothing"),
+    (lambda f: changed(f, 4, "Defect", "yes"), r", row 6 \(Train00000004\.png\): .* Defect is 'yes' \(1 such rows\)"),
+    (lambda f: pd.concat([f, f[1:3]]),
+     r", row 13: it names Train00000001\.png twice, first in row 3 \(2 such rows\); keep one row an image"),
+    (lambda f: changed(f, 4, "Filename", None), r", row 6: Filename is empty \(1 such rows\); fill it in"),
+    (lambda f: f[:0], "a header and no rows: download it again"),
 ])  # fmt: skip
 def test_a_wrong_table_is_refused(tree, change, expected):
     path = tree / "SewerML_Train.csv"
@@ -120,6 +134,14 @@ def test_a_wrong_table_is_refused(tree, change, expected):
     with pytest.raises(DataError, match=expected) as error:
         annotations.read_table(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("mark, name", [(";", "semicolons"), ("\t", "tabs")])
+def test_a_table_with_other_separators_is_told_so(tree, mark, name):
+    path = tree / "SewerML_Train.csv"
+    path.write_text(path.read_text().replace(",", mark))
+    with pytest.raises(DataError, match=f"is separated by {name}, expected commas: save it as a CSV with commas"):
+        annotations.read_table(path)
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_read(tree):
@@ -151,26 +173,39 @@ def real(tree, workspace, monkeypatch):
     shutil.rmtree(root)
 
 
-def test_folders_flat_trees_and_zips_give_the_same_pixels(real, workspace):
-    wanted = {s: np.array(datasets.load(DATA, s).pixels) for s in ("train", "val")}
+def pixels():
+    """The pixels of both splits."""
+    return {split: np.array(datasets.load(DATA, split).pixels) for split in datasets.TABLES}
+
+
+def arrange(root, layout):
+    """Move the images of a tree with Train/ and Valid/ into another of the layouts in which users have them."""
+    for folder, series in (("Train", "train"), ("Valid", "valid")):
+        files = sorted((root / folder).iterdir())
+        if layout == "zips":  # some in each
+            for i, part in enumerate((files[::2], files[1::2])):
+                with zipfile.ZipFile(root / f"{series}0{i}.zip", "w") as archive:
+                    for file in part:
+                        archive.write(file, f"somewhere/{file.name}")
+            shutil.rmtree(root / folder)
+        elif layout in ("images", "flat"):
+            (root / "images").mkdir(exist_ok=True)
+            for file in files:
+                file.rename((root / "images" if layout == "images" else root) / file.name)
+            (root / folder).rmdir()
+
+
+@pytest.mark.parametrize("layout", ["images", "flat", "zips"])
+def test_every_layout_gives_the_same_pixels(real, workspace, layout):
+    wanted = pixels()
     assert wanted["train"].shape == (11, 16, 16, 3)
-    first = Image.open(real / "Train" / datasets.load(DATA, "train").table["Filename"][0]).resize((16, 16), 3)
-    np.testing.assert_array_equal(wanted["train"][0], np.asarray(first))
-    for layout in ("flat", "zip"):
-        for folder, archive in (("Train", "train00.zip"), ("Valid", "valid00.zip")):
-            files = sorted((real / folder if layout == "flat" else real).glob("*.png"))
-            files = [f for f in files if f.name.startswith(folder[:3])]
-            if layout == "flat":
-                for file in files:
-                    file.rename(real / file.name)
-                continue
-            with zipfile.ZipFile(real / archive, "w") as z:
-                for file in files:
-                    z.write(file, f"somewhere/{file.name}")
-                    file.unlink()
-        shutil.rmtree(workspace / "data" / "cache")
-        for split, pixels in wanted.items():
-            np.testing.assert_array_equal(datasets.load(DATA, split).pixels, pixels)
+    with Image.open(real / "Train" / datasets.load(DATA, "train").table["Filename"][0]) as first:
+        np.testing.assert_array_equal(wanted["train"][0], np.asarray(first.resize((16, 16), Image.Resampling.BICUBIC)))
+    arrange(real, layout)
+    assert not (real / "Train").exists() and not (real / "Valid").exists()
+    shutil.rmtree(workspace / "data" / "cache")
+    for split, found in pixels().items():
+        np.testing.assert_array_equal(found, wanted[split])
 
 
 def test_the_cache_is_read_not_made_again(real):
@@ -179,40 +214,53 @@ def test_the_cache_is_read_not_made_again(real):
     assert len(datasets.load(DATA, "train").pixels) == 11
 
 
-def corrupt(path: Path, how: str) -> None:
-    if how == "absent":
-        path.unlink()
-    elif how == "truncated":
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    else:
-        path.write_text("not an image")
-
-
-@pytest.mark.parametrize("how, expected", [
-    ("absent", "neither under"), ("truncated", "cannot be decoded"), ("text", "cannot be decoded"),
-])  # fmt: skip
-def test_a_bad_image_is_named_and_nothing_partial_is_left(real, workspace, how, expected):
-    names = annotations.read_table(real / "SewerML_Train.csv")["Filename"]
-    corrupt(real / "Train" / names[3], how)
-    corrupt(real / "Train" / names[5], how)
-    with pytest.raises(DataError, match=expected) as error:
+def test_bad_images_are_summed_up_and_only_they_are_read_again(real, workspace, monkeypatch):
+    files = [real / "Train" / name for name in annotations.read_table(real / "SewerML_Train.csv")["Filename"]]
+    whole = files[3].read_bytes()
+    files[3].write_bytes(whole[: len(whole) // 2])
+    files[5].write_text("not an image")
+    files[7].rename(real / "away.png")
+    with pytest.raises(DataError) as error:
         datasets.load(DATA, "train")
-    assert names[3] in str(error.value) and "2 such images" in str(error.value)
+    first, *named = str(error.value).splitlines()
+    assert first.startswith("3 of 11 images cannot be used (1 damaged, 1 no image, 1 absent); all are listed in ")
+    for path, line in zip((files[3], files[5], files[7].name), named, strict=True):
+        assert line.startswith(f"  {path} ")
     assert not list((workspace / "data" / "cache").glob("*.npy"))
+    files[3].write_bytes(whole)
+    files[5].write_bytes(whole)
+    (real / "away.png").rename(files[7])
+    read = []
+    monkeypatch.setattr(datasets, "decode", lambda place: read.append(place.path) or images.decode(place))
+    assert (datasets.load(DATA, "train").pixels[3] == datasets.load(DATA, "train").pixels[5]).all()
+    assert read == [files[3], files[5], files[7]]
 
 
 def test_a_damaged_zip_is_named(real):
     shutil.rmtree(real / "Train")
     (real / "train00.zip").write_bytes(b"PK\x03\x04 and then nothing")
-    with pytest.raises(DataError, match=r"train00\.zip is not a complete zip"):
+    with pytest.raises(DataError, match=r"train00\.zip is not a complete zip") as error:
         datasets.load(DATA, "train")
+    assert "11 of 11 images cannot be used (11 absent)" in str(error.value)
+
+
+def test_images_in_two_places_are_warned_of_once(real, capsys):
+    for file in sorted((real / "Train").iterdir())[:2]:
+        shutil.copy(file, real / file.name)
+    datasets.load(DATA, "train")
+    assert capsys.readouterr().err.startswith("warning: 2 images lie in two places with the same content (")
 
 
 def test_a_full_disk_is_told_before_anything_is_written(real, workspace, monkeypatch):
-    monkeypatch.setattr(images.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1))
     with pytest.raises(DataError, match="free some, or set WORKSPACE"):
         datasets.load(DATA, "train")
-    assert not list((workspace / "data" / "cache").glob("*.npy"))
+    assert not list((workspace / "data" / "cache").glob("*.npy*[!k]"))  # nothing but its lock
+
+
+def test_the_data_are_read_without_torch():
+    code = "import sys; from lib import datasets; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=datasets.paths.ROOT, check=False).returncode == 0
 
 
 def test_images_without_known_videos_are_their_own_group(real):

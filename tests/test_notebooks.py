@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from lib import annotations, notebooks, paths, rundir, stamps, study
+from lib import notebooks, paths, rundir, stamps, study
 
 strip = notebooks.strip
 
@@ -217,7 +217,6 @@ def test_what_reads_no_run_depends_on_its_tables(tmp_path, monkeypatch):
     found = []
     for every in (2, 3, 3):
         labels.write_text("Filename,Defect\n" + "".join(f"{i}.png,{int(i % every == 0)}\n" for i in range(40)))
-        annotations.own.cache_clear()  # another process, each time
         found.append(stamps.inputs("table5", {"profile": "own", "methods": [], "seeds": []}))
     assert found[0] != found[1] == found[2]
 

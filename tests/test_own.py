@@ -23,7 +23,6 @@ def own(workspace, monkeypatch):
     folder.mkdir()
     monkeypatch.delenv("IMAGES", raising=False)
     monkeypatch.setenv("LABELS", str(folder / "labels.csv"))
-    annotations.own.cache_clear()
 
     def write(n=40, **columns):
         frame = pd.DataFrame(
@@ -67,7 +66,7 @@ def test_without_split_a_stratified_fifth_is_held_out_and_the_leak_is_told(own, 
 def test_the_same_images_are_held_out_each_time(own):
     own()
     first = sides()[1]
-    annotations.own.cache_clear()
+    datasets._own.cache_clear()  # another process
     pd.testing.assert_frame_equal(sides()[1], first)
 
 
@@ -83,7 +82,7 @@ def test_whole_groups_are_held_out_without_a_warning(own, capsys):
 
 
 def test_split_is_followed_however_it_is_spelt(own):
-    words = ["train", "Training", " TRAIN ", "val", "Valid", "validation ", "test", "train"]
+    words = ["train", "Training", " TRAIN ", "val", "Valid", "validation ", "VAL", "train"]
     frame = own(Split=[words[(i // 4) % 8] for i in range(40)])
     train, val, _ = sides()
     expected = ~frame["Split"].str.strip().str.lower().str.startswith("train")
@@ -102,20 +101,57 @@ def test_groups_on_both_sides_are_told(own, capsys):
 
 
 @pytest.mark.parametrize(("columns", "message"), [
-    ({"Split": ["train"] * 30 + ["holdout"] * 10}, r"labels\.csv, row 32: Split is 'holdout', expected train or val"),
-    ({"Split": ["train"] * 40}, "every row is in the split train"),
-    ({"Split": ["val" if i == 1 else "train" for i in range(40)]}, "its val rows need normal and defect images"),
-    ({"Group": ["a"] * 40}, "held out of 5 normal and 5 defect groups or more; add Split"),
-    ({"Group": ["a", None] * 20}, r"row 3: Group is empty \(20 such rows\)"),
+    ({"Split": ["train"] * 30 + ["holdout"] * 10}, r"row 32 \(030\.png\): Split is 'holdout', expected train or val"),
+    ({"Split": ["train"] * 30 + ["test"] * 10}, r"Split is 'test', .*\(10 such rows\); name val what is to be scored"),
+    ({"Split": ["train"] * 30 + [None] * 10}, r"row 32 \(030\.png\): Split is empty \(10 such rows\); fill it in"),
+    ({"Split": ["train"] * 30 + ["  "] * 10}, r"row 32 \(030\.png\): Split is empty \(10 such rows\); fill it in"),
+    ({"Split": ["train"] * 40}, "every row is in the split train; name some train and some val"),
+    ({"Split": ["val" if i == 1 else "train" for i in range(40)]},
+     "its val rows need normal and defect images, found 1 normal and 0 defect; add what is missing"),
+    ({"Defect": [0] * 40}, r"5 normal and 5 defect images or more; .*\(found 40 normal and 0 defect images\)"),
+    ({"Defect": [1] * 40}, r"5 normal and 5 defect images or more; .*\(found 0 normal and 40 defect images\)"),
+    ({"Group": ["a"] * 40},
+     r"held out of 5 normal and 5 defect groups or more; add Split, or images \(found 1 normal and 1 defect groups\)"),
+    ({"Group": ["a", None] * 20}, r"row 3 \(001\.png\): Group is empty \(20 such rows\)"),
     ({"Filename": ["a.png", None, *map(str, range(38))]}, r"row 3: Filename is empty \(1 such rows\)"),
     ({"Defect": [2] * 40}, "labels must be 0 or 1"),
-    ({"Filename": ["a.png"] * 40}, r"names a\.png twice"),
+    ({"Filename": ["a.png"] * 40}, r"row 3: it names a\.png twice, first in row 2 \(39 such rows\); keep one row"),
+    ({"n": 0}, "has a header and no rows: add a row an image"),
 ])  # fmt: skip
 def test_a_table_that_cannot_be_split_is_refused(own, columns, message):
     own(**columns)
     with pytest.raises(DataError, match=message) as error:
         datasets.tables(DATA, "train")
     assert str(own.folder / "labels.csv") in str(error.value)
+
+
+def test_a_missing_column_shows_the_columns_found(own):
+    own().rename(columns={"Defect": "defect"}).to_csv(own.folder / "labels.csv", index=False)
+    expected = r"lacks the column\(s\) Defect; expected Filename, Defect, found Filename, defect: add them"
+    with pytest.raises(DataError, match=expected):
+        datasets.tables(DATA, "train")
+
+
+@pytest.mark.parametrize("mark, name", [(";", "semicolons"), ("\t", "tabs")])
+def test_a_table_of_a_spreadsheet_that_uses_other_separators_is_told_so(own, mark, name):
+    own().to_csv(own.folder / "labels.csv", index=False, sep=mark)
+    with pytest.raises(DataError, match=rf"labels\.csv is separated by {name}, expected commas: save it as a CSV with"):
+        datasets.tables(DATA, "train")
+
+
+def test_a_table_of_a_spreadsheet_with_windows_line_ends_and_a_mark_is_read(own):
+    own()
+    before = sides()[0]
+    path = own.folder / "labels.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    pd.testing.assert_frame_equal(sides()[0], before)
+
+
+def test_an_edited_table_is_read_anew_in_the_same_process(own):
+    own()
+    assert len(sides()[0]) == 32
+    own(Split=["val" if i >= 30 else "train" for i in range(40)])
+    assert len(sides()[0]) == 30
 
 
 @pytest.mark.parametrize("content", [b"", "Filename,Defect\nr\xf6hre.png,1\n".encode("latin-1")])
@@ -140,10 +176,21 @@ def test_class_columns_must_agree_with_defect(own):
     good = {name: frame["Defect"] * (name == "RO") for name in CLASSES}
     own(**good)
     datasets.tables(DATA, "train")
-    annotations.own.cache_clear()
     own(**good | {"RO": frame["Defect"].where(frame.index != 8, 0)})
     with pytest.raises(DataError, match=r"row 10 \(008\.png\): the class columns contradict Defect \(1 such rows\)"):
         datasets.tables(DATA, "train")
+
+
+def test_some_but_not_all_class_columns_are_told_and_left_out(own, capsys):
+    frame = own(Group=[f"pipe {i // 4}" for i in range(40)])
+    draw(own.folder, frame["Filename"])
+    own(**{name: frame["Defect"] * (name == "RO") for name in CLASSES[:-2]}, Group=frame["Filename"])
+    datasets.prepare(DATA)
+    datasets.prepare({**DATA, "cache": 20})  # told once a process
+    assert capsys.readouterr().err == (
+        "warning: labels.csv lacks the class column(s) OP, OK: the other classes are ignored, and F2CIW is left out.\n"
+    )
+    assert annotations.class_labels(sides()[0]) is None
 
 
 # Images
@@ -165,6 +212,13 @@ def test_subfolders_jpg_and_a_folder_elsewhere(own, workspace, monkeypatch):
     assert datasets.load(DATA, "val").pixels.shape == (8, 16, 16, 3)
 
 
+def test_a_folder_for_labels_names_the_tables_in_it(own, monkeypatch):
+    own()
+    monkeypatch.setenv("LABELS", str(own.folder))
+    with pytest.raises(DataError, match=r"mine is a folder, which holds labels\.csv: set LABELS to the CSV itself"):
+        datasets.tables(DATA, "train")
+
+
 def test_a_missing_image_is_named_with_the_remedy(own):
     frame = own()
     draw(own.folder, frame["Filename"].drop(5))
@@ -176,6 +230,7 @@ def test_a_missing_image_is_named_with_the_remedy(own):
 @pytest.mark.parametrize(("labels", "message"), [
     ("", "set LABELS to a CSV with the columns Filename, Defect"),
     ("nowhere.csv", r"nowhere\.csv does not exist: set LABELS to your CSV"),
+    (".", r" is a folder.*: set LABELS to the CSV itself"),
 ])  # fmt: skip
 def test_an_absent_table_is_refused(own, monkeypatch, labels, message):
     monkeypatch.setenv("LABELS", labels)
