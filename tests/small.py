@@ -10,7 +10,7 @@ LARS = {"optimiser": "lars", "lr": 0.2, "weight_decay": 1.5e-6, "warmup_start": 
 
 
 def build(method, backbone="resnet18", *, steps=9, steps_per_epoch=3, pos_weight=2.0, seed=1, **settings):
-    """A method of the profile `smoke` in training mode, its settings changed by `settings`; equal calls, equal weights."""
+    """A method of the profile `smoke` in training mode, some settings changed. Equal calls give equal weights."""
     run = study.run("smoke", method, backbone, 0.45, seed)
     run.settings.update(settings)
     torch.manual_seed(0)

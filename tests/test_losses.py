@@ -1,8 +1,8 @@
 """Every method's loss and gradients, in float64 to 1e-5, against the naive versions written from the papers.
 
-SimCLR: Chen et al. 2020. BYOL: Grill et al. 2020. Barlow Twins: Zbontar et al. 2021. DINO: Caron et al. 2021. MAE: He et
-al. 2022. All run the whole of `loss(views)`, heads included, from the backbone's features on. Where the papers, lightly
-and the released code of Otero et al. differ, the released code is followed and `naive.py` says so at the line.
+SimCLR: Chen et al. 2020. BYOL: Grill et al. 2020. Barlow Twins: Zbontar et al. 2021. DINO: Caron et al. 2021. MAE: He
+et al. 2022. All run the whole of `loss(views)`, heads included, from the backbone's features on. Where the papers,
+lightly and the released code of Otero et al. differ, the released code is followed; `naive.py` says so at the line.
 """
 
 import naive
