@@ -1,11 +1,14 @@
 """The converged probe: a balanced logistic regression at its optimum; evaluations as the protocol has them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from lib import probes
+from lib import datasets, methods, probes, study, trainers, views
+from lib.datasets import Split
+from lib.study import CLASSES
 
 
 @pytest.fixture
@@ -60,3 +63,51 @@ def test_a_diverged_networks_features_become_zero():
 
     pixels = np.zeros((5, 8, 8, 3), np.uint8)
     assert (probes.features(Broken(), pixels, np.arange(5), probes.clean(8)) == 0).all()
+
+
+class Flat(torch.nn.Module):
+    """A network whose features are its input's pixels."""
+
+    device = torch.device("cpu")
+
+    def forward(self, x):
+        return x.flatten(1)
+
+
+def noise(normals, defects, side=24):
+    """A split of random frames, normals first."""
+    table = pd.DataFrame(0, index=range(normals + defects), columns=["Filename", *CLASSES, "Defect"])
+    table.loc[normals:, ["RB", "Defect"]] = 1
+    pixels = np.random.default_rng(0).integers(0, 256, (normals + defects, side, side, 3), dtype=np.uint8)
+    return Split(table.assign(Filename=[f"{i}.png" for i in table.index]), pixels, True)
+
+
+def test_clean_is_the_whole_image_resized_flip_mirrors_some_and_augmented_changes_all():
+    split, run = noise(40, 0), study.run("smoke", "simclr", "resnet18", 0.45, 1)
+    whole = torch.as_tensor(split.pixels).permute(0, 3, 1, 2).float() / 255
+    resized = torch.nn.functional.interpolate(whole, (run.px, run.px), mode="bilinear", antialias=True)
+    plain, mirrored = (views.normalise(x).flatten(1).numpy() for x in (resized, resized.flip(3)))
+    found = {(name, view): features for name, view, features in probes.evaluations(Flat(), run, split)}
+    assert list(found) == [("clean", 0), ("flip", 0), ("augmented", 0), ("augmented", 1)]
+    np.testing.assert_allclose(found["clean", 0], plain, atol=1e-4)
+    turned = np.isclose(found["flip", 0], mirrored, atol=1e-4).all(1)
+    np.testing.assert_allclose(found["flip", 0][~turned], plain[~turned], atol=1e-4)
+    assert 0 < turned.sum() < 40
+    first, second = found["augmented", 0], found["augmented", 1]
+    for a, b in ((first, plain), (first, mirrored), (second, plain), (first, second)):
+        assert (np.abs(a - b).mean(1) > 0.05).all()
+
+
+def test_the_positive_weight_of_training_is_normals_over_defects_of_the_subset(store, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def build(run, *, pos_weight, **options):
+        raise Stop(pos_weight)
+
+    monkeypatch.setattr(datasets, "load", lambda data, split: noise(90, 60))
+    monkeypatch.setattr(methods, "build", build)
+    for share, defects in ((0.05, 4), (0.15, 15)):  # floor(90 p / (1 - p))
+        with pytest.raises(Stop) as stopped:
+            trainers.train(study.run("smoke", "simclr", "resnet18", share, 1))
+        assert stopped.value.args == (90 / defects,)

@@ -104,3 +104,10 @@ def test_evaluation_is_the_whole_image_without_randomness(pixels):
     back = views.evaluation(pixels, SIDE) * torch.tensor(views.STD)[:, None, None]
     back = back + torch.tensor(views.MEAN)[:, None, None]
     torch.testing.assert_close(back, pixels.permute(0, 3, 1, 2) / 255, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("px", [20, PX, 64])  # reduced, and enlarged, where antialiasing does nothing
+def test_evaluation_is_torchs_antialiased_bilinear_resize_of_the_whole_image(pixels, px):
+    whole = pixels.permute(0, 3, 1, 2).float() / 255
+    theirs = torch.nn.functional.interpolate(whole, (px, px), mode="bilinear", antialias=True)
+    torch.testing.assert_close(views.evaluation(pixels, px), views.normalise(theirs), rtol=0, atol=1e-4)
