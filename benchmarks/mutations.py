@@ -7,7 +7,6 @@ The exit status is 1 where a break passes every test, only makes the code crash,
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -21,98 +20,127 @@ from lib import paths
 
 @dataclass(frozen=True)
 class Mutation:
-    """`old`, which `file` holds exactly once, becomes `new`; `tests`, arguments of pytest, should notice."""
+    """`old`, which `file` holds exactly once, becomes `new`; tests in `tests` named like `keyword` should notice."""
 
     fact: str
     file: str
     old: str
     new: str
     tests: str
+    keyword: str
 
 
-SCHEDULES = "tests/test_optimisers.py"
-METHODS = "tests/test_methods.py"
 AUGMENTED = "views.augment(pixels, rows, px=px, crop=0.395, jitter=0.275, flip=0.5, seed=0, epoch=0, view=0)"
 
 # Fragments are short, so that they outlive a change around them.
 MUTATIONS = [
     Mutation("tau rises from start to end", "lib/optimisers.py",
-             "end - (end - start) * (math.cos", "start + (end - start) * (math.cos", SCHEDULES),
+             "end - (end - start) * (math.cos", "start + (end - start) * (math.cos",
+             "tests/test_optimisers.py", "tau"),
     Mutation("tau follows the steps taken", "lib/methods/base.py",
-             "optimisers.cosine_tau(step,", "optimisers.cosine_tau(0,", METHODS),
+             "optimisers.cosine_tau(step,", "optimisers.cosine_tau(0,",
+             "tests/test_training.py", "tau"),
     Mutation("the first update has tau's start", "lib/methods/base.py",
-             "optimisers.cosine_tau(step,", "optimisers.cosine_tau(self.global_step,", METHODS),
+             "optimisers.cosine_tau(step,", "optimisers.cosine_tau(self.global_step,",
+             "tests/test_training.py", "tau"),
     Mutation("pos_weight is n_neg / n_pos", "lib/trainers.py",
              'counts["normal"] / max(counts["defect"], 1)', 'counts["defect"] / max(counts["normal"], 1)',
-             "tests/test_probes.py"),
+             "tests/test_training.py", "n_neg"),
     Mutation("the online probe's loss is weighted", "lib/methods/base.py",
-             ", pos_weight=self.pos_weight)", ")", METHODS),
+             ", pos_weight=self.pos_weight)", ")",
+             "tests/test_losses.py", "stays_apart"),
     Mutation("MAE's targets are normalised (norm_pix)", "lib/methods/mae.py",
-             "normalise_patches(patchify(x, ", "(patchify(x, ", METHODS),
+             "normalise_patches(patchify(x, ", "(patchify(x, ",
+             "tests/test_losses.py", "mae"),
     Mutation("LARS leaves vectors alone", "lib/optimisers.py",
-             "[p.grad for p in vectors]", '_adapted(vectors, group["weight_decay"], group["trust"])', SCHEDULES),
+             "[p.grad for p in vectors]", '_adapted(vectors, group["weight_decay"], group["trust"])',
+             "tests/test_optimisers.py", "lars"),
     Mutation("NT-Xent has its temperature", "lib/methods/simclr.py",
-             'temperature=s["temperature"]', "temperature=0.5", METHODS),
+             'temperature=s["temperature"]', "temperature=0.5",
+             "tests/test_losses.py", "simclr"),
     Mutation("DINO's teacher has its own temperature", "lib/methods/dino.py",
-             "(t - centre) / teacher_temperature", "(t - centre) / student_temperature", METHODS),
+             "(t - centre) / teacher_temperature", "(t - centre) / student_temperature",
+             "tests/test_losses.py", "dino"),
     Mutation("the teacher's temperature rises by epoch", "lib/methods/dino.py",
-             "self.teacher_temperature(self.current_epoch)", "self.teacher_temperature(0)", METHODS),
+             "self.teacher_temperature(self.current_epoch)", "self.teacher_temperature(0)",
+             "tests/test_losses.py", "dino"),
     Mutation("F2CIW weighs each class by its own importance", "lib/metrics.py",
-             "0.5518, 0.2896", "0.2896, 0.5518", "tests/test_metrics_naive.py"),
+             "0.5518, 0.2896", "0.2896, 0.5518",
+             "tests/test_metrics_naive.py", "published"),
     Mutation("classes stand in Sewer-ML's order", "lib/study.py",
-             '"RO", "IN", "AF"', '"IN", "RO", "AF"', "tests/test_metrics_naive.py"),
+             '"RO", "IN", "AF"', '"IN", "RO", "AF"',
+             "tests/test_metrics_naive.py", "published"),
     Mutation("the sampler keeps the normals", "lib/datasets.py",
              "int(np.floor(len(normals) * share / (1 - share) + 1e-9))", "len(defects) + 1",
-             "tests/test_datasets.py -k resampling"),
+             "tests/test_datasets.py", "resampling"),
     Mutation("clean evaluation does not augment", "lib/probes.py",
              "lambda pixels, rows: views.evaluation(pixels, px)", f"lambda pixels, rows: {AUGMENTED}",
-             "tests/test_probes.py"),
+             "tests/test_probes.py", "clean"),
     Mutation("evaluation resizes with antialiasing", "lib/views.py",
-             "reach = scale.clamp_min(1)", "reach = torch.ones_like(scale)", "tests/test_views.py -k evaluation"),
+             "reach = scale.clamp_min(1)", "reach = torch.ones_like(scale)",
+             "tests/test_views.py", "evaluation"),
     Mutation("evaluation resizes by the bilinear kernel", "lib/views.py",
-             "whole, side, px, _triangle)", "whole, side, px)", "tests/test_views.py -k evaluation"),
+             "whole, side, px, _triangle)", "whole, side, px)",
+             "tests/test_views.py", "evaluation"),
     Mutation("evaluation sees the whole image", "lib/views.py",
              "resize_matrix(torch.zeros_like(whole), whole, side", "resize_matrix(whole // 8, whole * 3 // 4, side",
-             "tests/test_views.py -k evaluation"),
+             "tests/test_views.py", "evaluation"),
     Mutation("the probe does not reach the backbone", "lib/methods/base.py",
-             "else features.detach())", "else features)", "tests/test_trainers.py -k probe_never_reaches"),
+             "else features.detach())", "else features)",
+             "tests/test_trainers.py", "never_reaches"),
     Mutation("RankMe takes singular values, not eigenvalues", "lib/monitors.py",
              "torch.linalg.svdvals(features)", "torch.linalg.svdvals(features).square()",
-             "tests/test_monitors.py -k rankme"),
+             "tests/test_monitors.py", "rankme"),
     Mutation("the authors' RankMe has eps 1e-6", "lib/methods/base.py",
-             "rankme(f, eps=1e-6)", "rankme(f)", "tests/test_monitors.py -k rankme"),
+             "rankme(f, eps=1e-6)", "rankme(f)",
+             "tests/test_monitors.py", "rankme"),
     Mutation("MAE's loss reaches its encoder", "lib/methods/mae.py",
              "(prediction.float() - target)", "(prediction.detach().float() - target)",
-             "tests/test_trainers.py -k probe_never_reaches"),
+             "tests/test_losses.py", "mae"),
     Mutation("MAE's prediction is not the probe's output", "lib/methods/mae.py",
-             "(prediction.float() - target)", "(self.probe(self.backbone(x))[:, None] - target)", METHODS),
+             "(prediction.float() - target)", "(self.probe(self.backbone(x))[:, None] - target)",
+             "tests/test_losses.py", "mae"),
     Mutation("MAE's loss is that of masked patches", "lib/methods/mae.py",
-             "error.gather(1, masked - 1).mean()", "error.mean()", METHODS),
+             "error.gather(1, masked - 1).mean()", "error.mean()",
+             "tests/test_losses.py", "mae"),
     Mutation("MAE masks three quarters", "lib/methods/mae.py",
-             "int(u.shape[1] * (1 - ratio))", "int(u.shape[1] * ratio)", METHODS),
+             "int(u.shape[1] * (1 - ratio))", "int(u.shape[1] * ratio)",
+             "tests/test_losses.py", "masks"),
     Mutation("BN statistics of momentum encoders are their own", "lib/optimisers.py",
              "    torch._foreach_lerp_(targets, sources, 1 - tau)",
              "    torch._foreach_lerp_(targets, sources, 1 - tau)\n"
              "    for b, own in zip(online.buffers(), target.buffers(), strict=True):\n"
-             "        own.copy_(b)", SCHEDULES),
-    Mutation("DINO's centre moves", "lib/methods/dino.py", "self.centre.mul_(", "self.centre.clone().mul_(", METHODS),
+             "        own.copy_(b)",
+             "tests/test_optimisers.py", "momentum"),
+    Mutation("DINO's centre moves", "lib/methods/dino.py", "self.centre.mul_(", "self.centre.clone().mul_(",
+             "tests/test_losses.py", "dino"),
     Mutation("DINO's prototypes are frozen at first", "lib/methods/dino.py",
-             'self.current_epoch < self.settings["frozen_epochs"]', "False", METHODS),
-    Mutation("DINO's gradients are clipped", "lib/methods/dino.py", ".clamp(max=1)", ".clamp(min=1)", METHODS),
-    Mutation("BYOL averages its directions", "lib/methods/byol.py", "t1.float())) / 2", "t1.float()))", METHODS),
+             'self.current_epoch < self.settings["frozen_epochs"]', "False",
+             "tests/test_training.py", "prototypes"),
+    Mutation("DINO's gradients are clipped", "lib/methods/dino.py", ".clamp(max=1)", ".clamp(min=1)",
+             "tests/test_methods.py", "clips"),
+    Mutation("BYOL averages its directions", "lib/methods/byol.py", "t1.float())) / 2", "t1.float()))",
+             "tests/test_losses.py", "byol"),
     Mutation("BYOL predicts the other view", "lib/methods/byol.py",
-             "byol_loss(p1.float(), t2.float())", "byol_loss(p1.float(), t1.float())", METHODS),
+             "byol_loss(p1.float(), t2.float())", "byol_loss(p1.float(), t1.float())",
+             "tests/test_losses.py", "byol"),
     Mutation("BYOL's target is the momentum network's", "lib/methods/byol.py",
-             "self.momentum_projector(self.momentum_backbone(x))", "self.projector(self.backbone(x))", METHODS),
-    Mutation("no gradient through BYOL's target", "lib/methods/byol.py", "z.detach()", "z", METHODS),
+             "self.momentum_projector(self.momentum_backbone(x))", "self.projector(self.backbone(x))",
+             "tests/test_losses.py", "byol"),
+    Mutation("no gradient through BYOL's target", "lib/methods/byol.py", "z.detach()", "z",
+             "tests/test_losses.py", "byol"),
     Mutation("Barlow Twins' loss is scaled", "lib/methods/barlow.py",
-             'self.settings["scale"] * self.barlow(', "self.barlow(", METHODS),
+             'self.settings["scale"] * self.barlow(', "self.barlow(",
+             "tests/test_losses.py", "barlow"),
     Mutation("the learning rate is warmed up", "lib/optimisers.py",
-             "return start + (peak - start) *", "return peak + 0 *", SCHEDULES),
+             "return start + (peak - start) *", "return peak + 0 *",
+             "tests/test_optimisers.py", "warmup"),
     Mutation("the schedule warms up for its epochs", "lib/methods/base.py",
-             's["warmup_epochs"] * self.steps_per_epoch', "0", METHODS),
+             's["warmup_epochs"] * self.steps_per_epoch', "0",
+             "tests/test_training.py", "corners"),
     Mutation("the converged probe balances the classes", "lib/probes.py",
-             'class_weight="balanced", ', "", "tests/test_probes.py"),
+             'class_weight="balanced", ', "",
+             "tests/test_probes.py", "optimum"),
 ]  # fmt: skip
 
 
@@ -126,19 +154,20 @@ def copied(folder: str) -> Path:
     return Path(folder)
 
 
-def tested(root: Path, tests: str) -> tuple[int, str]:
+def tested(root: Path, tests: str, keyword: str) -> tuple[int, str]:
     """Exit status of pytest on the copy at `root`, up to its first failure, and its output."""
     # The copy's lib goes before the installed one; no bytecode, which two edits in a second would not renew.
     environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "500"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "-p", "no:cacheprovider", *shlex.split(tests)]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "-p", "no:cacheprovider", tests, "-k", keyword]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 
 
 def unbroken(tests: str) -> str:
-    """Why `tests` cannot judge a mutation: their output where they fail without any; empty where they pass."""
+    """Output of a file's tests that judge mutations, where they fail without any; empty where they pass."""
+    keywords = sorted({mutation.keyword for mutation in MUTATIONS if mutation.tests == tests})
     with tempfile.TemporaryDirectory() as folder:
-        status, output = tested(copied(folder), tests)
+        status, output = tested(copied(folder), tests, " or ".join(keywords))
     return output if status else ""
 
 
@@ -151,8 +180,8 @@ def tried(mutation: Mutation) -> str:
         if (found := source.count(mutation.old)) != 1:
             return f"NOT TRIED: {mutation.file} holds {mutation.old!r} {found} times, expected once"
         path.write_text(source.replace(mutation.old, mutation.new))
-        status, output = tested(root, mutation.tests)
-    first = re.search(r"^FAILED (\S+?) - (.*)$", output, re.MULTILINE)
+        status, output = tested(root, mutation.tests, mutation.keyword)
+    first = re.search(r"^FAILED (.+?) - (.*)$", output, re.MULTILINE)
     if status == 0:
         return "NOT CAUGHT"
     # A crash of the code as edited proves nothing: the failure must be of an assertion.
@@ -163,8 +192,8 @@ def tried(mutation: Mutation) -> str:
 
 def main() -> int:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        selections = sorted({mutation.tests for mutation in MUTATIONS})
-        failures = [output for output in pool.map(unbroken, selections) if output]
+        files = sorted({mutation.tests for mutation in MUTATIONS})
+        failures = [output for output in pool.map(unbroken, files) if output]
         if failures:
             print("These tests fail before anything is broken:", *failures, sep="\n")
             return 1

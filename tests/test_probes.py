@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from lib import datasets, methods, probes, study, trainers, views
+from lib import probes, study, views
 from lib.datasets import Split
 from lib.study import CLASSES
 
@@ -96,18 +96,3 @@ def test_clean_is_the_whole_image_resized_flip_mirrors_some_and_augmented_change
     first, second = found["augmented", 0], found["augmented", 1]
     for a, b in ((first, plain), (first, mirrored), (second, plain), (first, second)):
         assert (np.abs(a - b).mean(1) > 0.05).all()
-
-
-def test_the_positive_weight_of_training_is_normals_over_defects_of_the_subset(store, monkeypatch):
-    class Stop(Exception):
-        pass
-
-    def build(run, *, pos_weight, **options):
-        raise Stop(pos_weight)
-
-    monkeypatch.setattr(datasets, "load", lambda data, split: noise(90, 60))
-    monkeypatch.setattr(methods, "build", build)
-    for share, defects in ((0.05, 4), (0.15, 15)):  # floor(90 p / (1 - p))
-        with pytest.raises(Stop) as stopped:
-            trainers.train(study.run("smoke", "simclr", "resnet18", share, 1))
-        assert stopped.value.args == (90 / defects,)
