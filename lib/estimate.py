@@ -160,9 +160,8 @@ def table(found: Estimate) -> str:
     groups: dict[tuple, list[int]] = {}
     for i, run in enumerate(found.todo):
         groups.setdefault(rates.system(run), []).append(i)
-    at_once = f"{found.workers} at a time" if len(found.todo) > 1 else "alone"
     lines = [
-        f"Measured on {found.machine}, {at_once}, on a few steps of random pixels:", "",
+        f"Measured on {found.machine}, {found.workers} at a time, on a few steps of random pixels:", "",
         f"{'system':40} {'images/s':>9} {'runs':>5} {found.unit:>11}",
     ]  # fmt: skip
     seconds = found.seconds
@@ -176,8 +175,9 @@ def table(found: Estimate) -> str:
 
 def _sums(found: Estimate) -> list[str]:
     on = f"{len(found.gpus)} GPU(s)" if found.gpus else "this processor"
+    at_once = min(found.workers, len(found.todo))
     return [
-        f"time:   about {duration(found.wall)} on {on}, {found.workers} training(s) at once, after decoding the images",
+        f"time:   about {duration(found.wall)} on {on}, {at_once} training(s) at once, after decoding the images",
         f"disk:   {found.caches / 1e9:.1f} GB of pixels and {found.store / 1e9:.1f} GB of runs to write, "
         f"{found.free / 1e9:.1f} GB free in {paths.WORKSPACE}",
         f"memory: about {found.memory / 1e9:.1f} GB a training at most",

@@ -125,7 +125,7 @@ def _measure(run: Run, rows: int, batch: int, asked: int, device: str) -> Rates:
     weights = _bytes(method.state_dict().values())
     checkpoint = weights + _bytes(v for held in trainer.optimizers[0].state.values() for v in held.values())
     gradients = _bytes(p for p in method.parameters() if p.requires_grad)
-    kept = sum(clock.kept.values()) * asked // batch + PASSING * run.px**2 * probes.BATCH
+    kept = max(sum(clock.kept.values()) * asked // batch, PASSING * run.px**2 * probes.BATCH)
     method.to(device)
     with trainer.precision_plugin.forward_context():
         clean, augmented = (

@@ -1,0 +1,84 @@
+"""The probe: what it measures, when, and that what it predicts comes true."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lib import datasets, estimate, paths, pool, rates, rundir, steps, study, trainers
+
+RATES = {"training": 10.0, "clean": 40.0, "augmented": 20.0, "fitting": 100.0, "weights": 10**7,
+         "checkpoint": 3 * 10**7, "batch": 256, "asked": 256, "memory": 10**9}  # fmt: skip
+
+
+def test_rates_are_measured_once_for_each_machine_setting_and_code(workspace, monkeypatch):
+    measured = []
+
+    def measure(absent, processes, gpus):
+        measured.append(sorted(run.backbone for _, run in absent.values()))
+        return dict.fromkeys(absent, RATES)
+
+    monkeypatch.setattr(rates, "_measure", measure)
+    both = study.grid("smoke", methods=["byol"])
+    one, rows = both[:5], [28, 29, 30, 31, 32] * 2
+    assert rates.of(one, rows[:5], 2, []) == [RATES] * 5
+    rates.of(both, rows, 2, [])
+    rates.of(both, rows, 2, [])
+    assert measured == [["resnet18"], ["vit_tiny"]]  # one of five shares; what is known is not measured again
+    rates.of(one, rows[:5], 1, [])  # fewer at once
+    rates.of([replace(r, settings=r.settings | {"hidden": 8}) for r in one], rows[:5], 2, [])
+    monkeypatch.setattr(rates, "machine", lambda gpus: "another")
+    rates.of(one, rows[:5], 2, [])
+    monkeypatch.setattr(rundir, "syntax", lambda path: "changed")
+    rates.of(one, rows[:5], 2, [])
+    assert measured[2:] == [["resnet18"]] * 4
+    (paths.BUILD / "smoke" / "estimate.json").write_text("{cut sho")
+    rates.of(one, rows[:5], 2, [])
+    assert len(measured) == 7
+
+
+def test_the_batch_is_halved_until_the_memory_holds_it(monkeypatch):
+    tried = []
+
+    def measure(run, rows, batch, asked, device):
+        tried.append(batch)
+        if batch > 64:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return steps.Rates(**RATES | {"batch": batch, "asked": asked})
+
+    monkeypatch.setattr(trainers, "device", lambda: "cuda")
+    monkeypatch.setattr(steps, "_measure", measure)
+    found = steps.measure(study.run("paper", "dino", "resnet18", 0.45, 42), 1000)
+    assert tried == [256, 128, 64] and (found["batch"], found["asked"]) == (64, 256)
+
+
+def test_a_processor_measures_steps_that_take_seconds(monkeypatch):
+    monkeypatch.setattr(trainers, "device", lambda: "cpu")
+    monkeypatch.setattr(
+        steps, "_measure", lambda run, rows, batch, asked, device: steps.Rates(**RATES | {"batch": batch})
+    )
+    batches = {px: steps.measure(study.parse("paper", f"supervised-resnet18-dnat-s42-px{px}"), 1000)["batch"]
+               for px in (64, 224, 512)}  # fmt: skip
+    assert batches == {64: 98, 224: 8, 512: 2}
+
+
+def test_the_predicted_time_is_the_measured_one_within_a_factor_of_two(store, monkeypatch):
+    """Of one training on one thread; the probe is repeated where others took the processor meanwhile."""
+    monkeypatch.setenv("DEVICE", "cpu")
+    run = study.run("smoke", "simclr", "resnet18", 0.45, 42)
+    run = replace(run, settings=run.settings | {"epochs": 8})
+    datasets.prepare(run.data)
+    rows = len(datasets.resample(datasets.tables(run.data, "train")[0], run.share, run.data["seed"]))
+    counted = estimate.work(run, rows, run.data["val"])
+    probed = [rates._measure({"": (rows, run)}, 1, [])[""]]
+    assert pool.Pool(1, []).train([run]) == {}
+    folder = rundir.folder(run)
+    taken = json.loads((folder / "run.json").read_text())["total_seconds"]
+    if not 0.5 < taken / counted.seconds(probed[0]) < 2:
+        probed.append(rates._measure({"": (rows, run)}, 1, [])[""])
+    predicted = [counted.seconds(p) for p in probed]
+    assert min(predicted) / 2 < taken < 2 * max(predicted), (predicted, taken)  # seconds; usually within a quarter
+    scores = (folder / "scores.parquet").stat().st_size
+    assert scores < 2 * counted.scores * estimate.SCORE
+    assert probed[0]["weights"] == pytest.approx((folder / "checkpoint.pt").stat().st_size, rel=0.05)
