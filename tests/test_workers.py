@@ -85,6 +85,37 @@ def test_longer_trainings_cost_more():
     assert large == pytest.approx(9 * small)
 
 
+def test_what_an_earlier_process_had_done_says_nothing_about_the_pace(monkeypatch):
+    def answered(*replies):
+        bar = pool.Bar(TODO[:1])
+        bar.started -= 100
+        crew, slot = pool.Pool(1, []), pool._Slot(None, TODO[0])
+        slot._parts = (type("", (), {"recv": iter(replies).__next__})(), None)
+        for _ in replies:
+            crew._answer(slot, [], bar)
+        return bar.left(), round(bar.done / bar.total, 6)
+
+    assert answered(("progress", 0.6), ("progress", 0.7)) == ("1 min left", 0.7)  # 0.3 of it at 0.7 in 100 s
+    assert answered(("resumed", 0.6)) == ("measuring the pace", 0.6)
+    assert answered(("resumed", 0.6), ("progress", 0.7)) == ("5 min left", 0.7)  # 0.3 at 0.1 in 100 s
+    failed = answered(("resumed", 0.6), ("failed", "once"))
+    assert failed == ("measuring the pace", 0.0)
+
+
+def test_the_pace_of_gpu_days_is_told_after_minutes():
+    bar = pool.Bar(TODO)
+    bar.advance(0.001 * bar.total)
+    bar.started -= 300
+    assert bar.left() == "measuring the pace"
+    bar.started -= 400
+    assert bar.left() == "8.1 days left"  # 700 s took a thousandth
+
+
+def test_a_run_of_the_whole_table_costs_twice_that_of_its_half():
+    grid, ablation = study.run("paper", "supervised", "resnet18", None, 42), study.grid("paper", "augmentation")[0]
+    assert 1.8 < pool.cost(ablation) / pool.cost(grid) < 2
+
+
 def test_cores_respect_the_affinity_of_the_process():
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from lib import workers; "
     code += "print(workers.cores())"
