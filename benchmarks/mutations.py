@@ -1,6 +1,6 @@
 """Would the tests notice? Facts of the protocol, each broken in a copy of the repository, and the tests that fail.
 
-    make mutations        (about 5 minutes on two CPU cores)
+    make mutations        (8 core-minutes)
 
 The exit status is 1 where a break passes every test, only makes the code crash, or no longer fits the source.
 """
