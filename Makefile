@@ -2,7 +2,7 @@
 
 PROFILE ?= mini
 JOBS ?=
-export PROFILE PROTOCOL SEEDS METHODS JOBS DEVICE SEWERML_ROOT LABELS IMAGES RUN OUT FORCE YES TRAIN VAL
+export PROFILE PROTOCOL SEEDS METHODS JOBS DEVICE SEWERML_ROOT LABELS IMAGES RUN OUT FORCE SCAN YES TRAIN VAL
 
 ARTEFACTS := table1 table2 table3 table4 table5 fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 claims walkthrough
 
@@ -12,7 +12,7 @@ LOCKED := .venv/.locked-$(shell cat requirements.txt pyproject.toml | cksum | cu
 ENV := $(if $(PYTHON),,$(LOCKED))
 
 .DEFAULT_GOAL := help
-.PHONY: help replicate test $(ARTEFACTS) run estimate archive explain data notebook lab redraw report predict reference compare simulator mutations lint lock clean
+.PHONY: help replicate test $(ARTEFACTS) run estimate archive explain data data-check notebook lab redraw report predict reference compare simulator mutations lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[^\t#].*:.*## / { sub(/\$$\(ARTEFACTS\)/, "$(ARTEFACTS)", $$1); printf "  %-36s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ explain: $(ENV)  ## which runs are complete, missing or stale, and why
 
 data: $(ENV)  ## draw or check the images and decode them once
 	$(PY) -m lib.workers data
+
+data-check: $(ENV)  ## what data are there against what is expected; SCAN=1 decodes every image, too
+	PROFILE=$(if $(filter file,$(origin PROFILE)),,$(PROFILE)) $(PY) -m lib.inventory
 
 notebook: $(ENV)  ## any notebook: make notebook NB=train_one ARGS="-p method simclr"
 	@test -n "$(NB)" || { echo "error: which notebook? make notebook NB=table1" >&2; exit 2; }

@@ -80,9 +80,10 @@ def _refuse_twice(path: Path, table: pd.DataFrame) -> None:
 
 def _refuse_labels(path: Path, table: pd.DataFrame) -> None:
     """Labels that are not 0 or 1, and classes that contradict Defect."""
-    known = class_labels(table) is not None
+    known = set(CLASSES) <= set(table.columns)
     labels = table[[*(CLASSES if known else ()), "Defect"]]
-    fine = labels.apply(pd.to_numeric, errors="coerce").isin([0, 1])  # one word in a column makes text of its numbers
+    numbers = labels.apply(pd.to_numeric, errors="coerce")  # one word in a column makes text of its numbers
+    fine = (numbers == 0) | (numbers == 1)
     odd = ~fine.all(axis=1)
     if odd.any():
         first = int(np.flatnonzero(odd)[0])

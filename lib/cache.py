@@ -99,7 +99,7 @@ def fill(path: Path, names: Sequence[str], side: int, find: Callable[[str], Any]
         _announce(path, count, need, side, workers)
     task = Task(beside(path, "partial"), side, _begin(path, filling), read)
     progress, bad = Progress("pixel cache", count, long), []
-    work = ((block, rows, [_find(find, names[row]) for row in rows]) for block, rows in todo.items())
+    work = ((block, rows, [found(find, names[row]) for row in rows]) for block, rows in todo.items())
     with open(beside(path, "blocks"), "a") as notes, closing(together(task.write, work, workers)) as finished:
         for block, refused in finished:
             notes.write(json.dumps({"block": block, "bad": [row for row, _, _ in refused]}) + "\n")
@@ -115,7 +115,7 @@ def fill(path: Path, names: Sequence[str], side: int, find: Callable[[str], Any]
         beside(path, what).unlink(missing_ok=True)
 
 
-def _find(find: Callable[[str], Any], name: str) -> Any:
+def found(find: Callable[[str], Any], name: str) -> Any:
     """The place, or the DataError that refuses the image."""
     try:
         return find(name)

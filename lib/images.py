@@ -8,6 +8,7 @@ import struct
 import sys
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -79,7 +80,7 @@ class Images:
 
     @cached_property
     def copies(self) -> list[tuple[Place, Place]]:
-        """Of the images asked for so far that lie in two places with the same content: (the one used, another)."""
+        """Of the images asked for so far that lie in two places with the same size: (the one used, another)."""
         return []
 
     @cached_property
@@ -117,17 +118,18 @@ class Images:
                     locked.add(path)
                 place = Place(path, entry.filename, entry.header_offset, entry.compress_size, entry.file_size,
                               entry.compress_type, entry.CRC)  # fmt: skip
-                found.setdefault(_key(member.name), []).append(place)
+                found.setdefault(key(member.name), []).append(place)
         return found, damaged, locked
 
     @cached_property
-    def _folders(self) -> list[Path]:
+    def there(self) -> list[Path]:
+        """Those of the folders that are there."""
         return [self.root / f for f in self.folders if (self.root / f).is_dir()]
 
     def files(self, name: str) -> list[Path]:
         """The files of that name in the folders; a suffix in the other case (.PNG) serves where there is none."""
         for spelt in (name, _other_case(name)):
-            found = [path for folder in self._folders if (path := folder / spelt).is_file()]
+            found = [path for folder in self.there if (path := folder / spelt).is_file()]
             if found:
                 return found
         return []
@@ -138,7 +140,7 @@ class Images:
         Raises ImageError for one that is absent, in a zip with a password, or in two places with different content.
         """
         places = [Place(path, length=path.stat().st_size) for path in self.files(name)]
-        places += self.members.get(_key(name), [])
+        places += self.members.get(key(name), [])
         if not places:
             raise ImageError("absent", f"{name} is in the table, but {self._nowhere()}.")
         first, *others = places
@@ -168,17 +170,17 @@ class Images:
             return f"{looked}: {path} is not a complete zip ({why}){more}; download it again"
         if self.zips and self.missing_zips:
             series = SERIES[self.archives]
-            absent = ", ".join(self.missing_zips)
+            absent = in_ranges(self.missing_zips, series)
             return f"{looked}: of {series[0]} to {series[-1]}, {absent} not there; put what is missing into {self.root}"
         if self.zips:
             return f"{looked}, of which {len(self.zips)} were read: {remedy}"
         return f"{looked}, of which there are none: {remedy}"
 
     def warn_of_copies(self) -> None:
-        """Say on standard error how many images were found in two places with the same content."""
+        """Say on standard error how many images were found in two places with the same size."""
         if self.copies:
             used, other = self.copies[0]
-            print(f"warning: {len(self.copies):,} images lie in two places with the same content ({used} is used, "
+            print(f"warning: {len(self.copies):,} images lie in two places with the same size ({used} is used, "
                   f"{other} is not); remove one to save disk.", file=sys.stderr, flush=True)  # fmt: skip
 
     def read(self, name: str) -> np.ndarray:
@@ -186,14 +188,26 @@ class Images:
         return decode(self.find(name))
 
 
-def _key(name: str) -> str:
-    path = PurePosixPath(name)
-    return path.stem + path.suffix.lower()
+def key(name: str) -> str:
+    """The name with its suffix in lower case: a.PNG is a.png."""
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}{dot}{suffix.lower()}"
+
+
+def in_ranges(names: Sequence[str], series: Sequence[str]) -> str:
+    """Names of a series in its order, three and more in a row as "first to last"."""
+    told: list[list[str]] = []
+    for name in names:
+        if told and series.index(told[-1][-1]) + 1 == series.index(name):
+            told[-1].append(name)
+        else:
+            told.append([name])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(run) for run in told)
 
 
 def _other_case(name: str) -> str:
-    suffix = PurePosixPath(name).suffix
-    return name.removesuffix(suffix) + (suffix.upper() if suffix.islower() else suffix.lower())
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}{dot}{suffix.upper() if suffix.islower() else suffix.lower()}"
 
 
 def decode(place: Place) -> np.ndarray:

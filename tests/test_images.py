@@ -98,6 +98,16 @@ def test_absent_zips_are_named_by_their_numbers(tmp_path):
     )
 
 
+@pytest.mark.parametrize("numbers, told", [
+    ([3], "train03.zip"),
+    ([2, 3, 4], "train02.zip to train04.zip"),
+    ([0, 2, 3, 13], "train00.zip, train02.zip, train03.zip, train13.zip"),
+])  # fmt: skip
+def test_three_zips_in_a_row_are_told_as_a_range(numbers, told):
+    series = images.SERIES["train*.zip"]
+    assert images.in_ranges([series[i] for i in numbers], series) == told
+
+
 def test_an_image_that_no_zip_holds_is_told_so(tmp_path):
     assert "nor in its zips (train*.zip), of which there are none: complete" in told(tmp_path)
     for i in range(14):
@@ -157,7 +167,7 @@ def test_two_places_with_the_same_content_are_told_once_with_their_number(tmp_pa
         np.testing.assert_array_equal(found.read(f"{name}.png"), NOISE)
     found.warn_of_copies()
     assert capsys.readouterr().err == (
-        f"warning: 2 images lie in two places with the same content ({tmp_path / 'Train' / 'a.png'} is used, "
+        f"warning: 2 images lie in two places with the same size ({tmp_path / 'Train' / 'a.png'} is used, "
         f"{tmp_path / 'train00.zip'}, a.png is not); remove one to save disk.\n"
     )
 
