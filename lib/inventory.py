@@ -46,12 +46,13 @@ def check(profile: str, scan: bool = False) -> list[str]:
         _show_tables(data, tables)
         _show_classes(tables)
         wrong += _images(data, tables)
+    if data["source"] == "sewer-ml" and wrong:
+        print(f"  {ACCESS}", flush=True)
+    if tables:
         wrong += _disk(profile, tables)
     if scan and tables:
         asked = [(datasets.images(data, split), list(table["Filename"])) for split, table in tables.items()]
         wrong += presence.scan(asked, jobs([]), paths.BUILD / profile / "data-check.txt")
-    if data["source"] == "sewer-ml" and wrong:
-        print(f"\n{ACCESS}", flush=True)
     return wrong
 
 

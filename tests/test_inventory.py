@@ -267,6 +267,7 @@ def test_too_little_disk_is_wrong_for_the_grid_and_a_remark_for_the_rest(real, c
     for free, wrong in ((grid / 0.9, False), (grid, True)):  # 5 % stay free
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: shutil._ntuple_diskusage(1e12, 0, free))
         status, out, err = checked(capsys)
+        assert inventory.ACCESS not in out  # nothing is absent
         assert status == wrong and ("the grid's pixel caches need 0.0 GB more" in err) == wrong
         assert (
             "too little for all; of what is to be written, Figure 3 0.0 GB and Table 2 0.1 GB can wait" in out
