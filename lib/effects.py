@@ -163,9 +163,9 @@ def told(row: pd.Series) -> str:
 
 
 def _says(row: pd.Series, name: str) -> str:
-    """What the interval of a difference says: "raises F1, +0.05 [+0.04, +0.06]"."""
-    verb = "raises" if row["low"] > 0 else "lowers" if row["high"] < 0 else "leaves open whether it moves"
-    return f"{verb} {name}, {told(row)}"
+    """What the interval of a difference says, e.g. "raises F1, +0.05 [+0.04, +0.06]"."""
+    said = f"raises {name}" if row["low"] > 0 else f"lowers {name}" if row["high"] < 0 else f"leaves {name} open"
+    return f"{said}, {told(row)}"
 
 
 def verdicts(measured: pd.DataFrame) -> list[str]:
@@ -182,7 +182,7 @@ def verdicts(measured: pd.DataFrame) -> list[str]:
                     f"{DONE[effect]}{f' ({held})' * (held != 'nothing')} {_says(f1, 'F1')}, and {_says(auroc, 'AUROC')}"
                     + threshold * bool(f1["low"] > 0 and auroc["high"] < 0)
                     + f" (F1 higher in {(systems['low'] > 0).sum()}, lower in {(systems['high'] < 0).sum()} of "
-                    f"{len(systems)} systems)."
+                    f"{len(systems)} system{'s' * (len(systems) > 1)})."
                 )
     sentences = sentences or ["None of the paper’s systems is here: there is no mean."]
     return sentences + _order_told(measured) + [_mae_told(measured)]

@@ -110,7 +110,8 @@ def _frame(ax, n: int) -> None:
 def _names(ax, rows: list[tuple[str, str, bool]]) -> None:
     """Methods as tick labels, headings in bold."""
     n = sum(method not in ("", "mean", *APART) for method, _, _ in rows)
-    named = [f"Mean of {n} systems" if method == "mean" else label(method or backbone) for method, backbone, _ in rows]
+    mean = f"Mean of {n} system{'s' * (n > 1)}"
+    named = [mean if method == "mean" else label(method or backbone) for method, backbone, _ in rows]
     ax.set_yticks(range(len(rows)), named)
     for text, (method, _, heading) in zip(ax.get_yticklabels(), rows, strict=True):
         text.set_weight("bold" if heading else "normal")
