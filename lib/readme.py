@@ -1,18 +1,22 @@
-"""The README's generated parts, from the committed reference: claims, results, times, artefacts.
+"""The README's generated parts, from the committed reference: claims, results, times, artefacts, deviations.
 
 A number in the README is generated here, never typed; tests hold the README against the committed runs.
 """
 
 import json
 import re
+import tomllib
 from collections import Counter
+from itertools import groupby
 
 import pandas as pd
 
-from lib import claims, metrics, paths, provenance, report, runs, scorecard, study
+from lib import claims, effects, metrics, paths, provenance, report, runs, scorecard, study
 from lib.reference import PROFILE, committed
 
 README = paths.ROOT / "README.md"
+DEVIATIONS = paths.ROOT / "lib" / "deviations.toml"
+FIELDS = ("item", "paper", "code", "here", "why", "effect")  # of a row of it, besides its group
 SHOWN = (0.01, 0.05, 0.45)  # train shares in the README's table
 
 
@@ -23,12 +27,13 @@ def renew() -> None:
 
 def filled(readme: str) -> str:
     """The README's text with its generated parts renewed from the committed reference."""
-    for name, make in {"claims": verdicts, "results": results, "times": times, "artefacts": artefacts}.items():
+    parts = {"claims": verdicts, "results": results, "times": times, "artefacts": artefacts, "deviations": deviations}
+    for name, make in parts.items():
         start, end = f"<!-- {name}: generated -->", f"<!-- /{name} -->"
-        parts = re.split(f"{start}.*?{end}", readme, flags=re.S)
-        if len(parts) != 2:
-            raise ValueError(f"README.md has {len(parts) - 1} places for '{name}', expected one.")
-        readme = f"{parts[0]}{start}\n{make()}\n{end}{parts[1]}"
+        around = re.split(f"{start}.*?{end}", readme, flags=re.S)
+        if len(around) != 2:
+            raise ValueError(f"README.md has {len(around) - 1} places for '{name}', expected one.")
+        readme = f"{around[0]}{start}\n{make()}\n{end}{around[1]}"
     return readme
 
 
@@ -70,6 +75,35 @@ def artefacts() -> str:
         f"Minutes: its trainings in `{PROFILE}` on {facts['cores']} cores. Most are shared; once they are "
         "there, each artefact takes seconds.",
     ])  # fmt: skip
+
+
+def deviations() -> str:
+    """A table a group of `DEVIATIONS` in Markdown, with what the notebook `protocol` measured."""
+    measured = pd.read_csv(paths.REFERENCE_FIGURES / "protocol.csv", keep_default_na=False, na_values=[""])
+    head = "| what | paper | released code | here | why | effect here |\n| --- | --- | --- | --- | --- | --- |"
+    parts = []
+    for group, rows in groupby(tomllib.loads(DEVIATIONS.read_text())["row"], key=lambda row: row["group"]):
+        lines = [[*(row[name] for name in FIELDS[:-1]), _effects(measured, row["effect"])] for row in rows]
+        parts.append("\n".join([f"**{group}**", "", head, *(f"| {' | '.join(line)} |" for line in lines)]))
+    return "\n\n".join([
+        *parts,
+        f"Effects: paired differences on the simulated frames of `{PROFILE}`, mean over the paper's systems (of MAE: "
+        "ViT-Tiny alone) and train shares, with 95 % intervals over validation videos; a dash where none was measured.",
+        "\n".join(f"- {one}" for one in effects.verdicts(measured)),
+        "![What the protocol of the released code does to the results](figures/protocol.png)",
+    ])  # fmt: skip
+
+
+def _effects(measured: pd.DataFrame, wanted: str) -> str:
+    """The cell of the effects in `wanted`, "effect, what is held fixed; ...": the mean over systems, or MAE's."""
+    cells = []
+    for effect, held in (one.split(", ") for one in wanted.split("; ") if one):
+        system = ("mae", "vit_tiny") if effect == "mae" else ("mean", "all")
+        told = (f"{report.METRICS[name]} {effects.told(effects.one(measured, effect, held, *system, name))}"
+                for name in effects.METRICS)  # fmt: skip
+        prefix = {"mae": f"described − released, `{held}`: ", "protocol": ""}.get(effect, f"{held}: ")
+        cells.append(prefix + ", ".join(told))
+    return "; ".join(cells) or "–"
 
 
 def _facts() -> dict:

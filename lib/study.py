@@ -95,6 +95,7 @@ ARTEFACTS = {
     "fig9": Artefact("Train F1 against RankMe", "rankme", {"artefact": "fig9"}),
     "fig10": Artefact("Validation F1 against RankMe", "rankme", {"artefact": "fig10"}),
     "claims": Artefact("The paper's claims, tested", "claims"),
+    "protocol": Artefact("What the released code's protocol does to the results", "protocol"),
     "walkthrough": Artefact(
         "From one image to a verdict",
         "walkthrough",

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import figures, report
+from lib import figures, forest, report
 
 mpl.use("Agg")
 
@@ -126,9 +126,56 @@ def test_photographs_have_no_boxes_and_no_legend():
     assert not figures.frames([np.zeros((8, 10, 3), np.uint8)], ["Normal"], [none], [False]).legends
 
 
+PANELS = {"one": ("probe", "clean images"), "two": ("protocol", "nothing")}
+BELOW = ("MAE", {"protocol clean": ("mae", "clean")})
+
+
+def differences(mae=True) -> pd.DataFrame:
+    """What lib.effects.measure returns, in small: values that say where they come from."""
+    systems = [("byol", "resnet18"), ("random", "resnet18"), ("byol", "vit_tiny"), ("mae", "vit_tiny"), ("mean", "all")]
+    cells = [(*key, *s) for key in PANELS.values() for s in systems] + [("mae", "clean", "mae", "vit_tiny")] * mae
+    return pd.DataFrame([
+        {"effect": effect, "held": held, "method": method, "backbone": backbone, "metric": metric,
+         "value": 0.1 * i + 0.05 * j, "low": 0.1 * i + 0.05 * j - 0.02, "high": 0.1 * i + 0.05 * j + 0.03}
+        for i, (effect, held, method, backbone) in enumerate(cells) for j, metric in enumerate(("f1", "auroc"))
+    ])  # fmt: skip
+
+
+def test_a_forest_draws_every_difference_at_its_row():
+    fig = forest.draw(differences(), PANELS, BELOW)
+    first, second, strip, _ = fig.axes
+    names = [text.get_text() for text in first.get_yticklabels()]
+    assert names == ["ResNet-18", "BYOL", "Random backbone", "ViT-Tiny", "BYOL", "MAE", "Mean of 3 systems"]
+    for ax, start in ((first, 0), (second, 0.5), (strip, 1.0)):
+        points = [line for line in ax.lines if line.get_marker() in "os"]
+        np.testing.assert_allclose(
+            [line.get_xdata()[0] for line in points],
+            [start + 0.1 * i + 0.05 * j for i in range(len(points) // 2) for j in (0, 1)],
+        )
+        assert [line.get_markerfacecolor() == "white" for line in points] == [False, True] * (len(points) // 2)
+    bars = [line for line in first.lines if len(line.get_xdata()) == 2 and line.get_color() in ("#000000", "#D55E00")]
+    np.testing.assert_allclose(bars[0].get_xdata(), [-0.02, 0.03])
+    rows = [round(line.get_ydata()[0]) for line in first.lines if line.get_marker() == "o"]
+    assert rows == [1, 2, 4, 5, 6]
+    assert first.get_xlim() == second.get_xlim() == strip.get_xlim()
+
+
+def test_a_forest_without_mae_has_no_strip():
+    assert len(forest.draw(differences(mae=False), PANELS, BELOW).axes) == 3
+
+
+def test_no_label_of_a_forest_is_cut():
+    fig = forest.draw(differences(), PANELS, BELOW)
+    fig.draw_without_rendering()
+    drawn, (width, height) = fig.get_tightbbox(), fig.get_size_inches()
+    assert drawn.x0 >= 0 and drawn.y0 >= 0
+    assert drawn.x1 <= width and drawn.y1 <= height
+
+
 @pytest.mark.parametrize("fig", [
     figures.curves(found()), figures.scatter(points(), dict.fromkeys(BACKBONES, (0.0, 0.0, 0.0)), ylabel="F1"),
-], ids=["curves", "scatter"])  # fmt: skip
+    forest.draw(differences(), PANELS, BELOW),
+], ids=["curves", "scatter", "forest"])  # fmt: skip
 def test_two_columns_wide_and_legible(fig):
     assert fig.get_figwidth() == report.DOUBLE
     texts = [t for t in fig.findobj(mpl.text.Text) if t.get_text()]

@@ -14,8 +14,9 @@ from lib import notebooks, paths, rundir, stamps, study
 strip = notebooks.strip
 
 BOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
-# Notebooks that only read results; the walkthrough runs two networks, so it needs torch.
-DRAWN = [book for book in BOOKS if book.stem in {a.notebook for a in study.ARTEFACTS.values()} - {"walkthrough"}]
+# Notebooks that only read results; the walkthrough and one step of MAE in `protocol` run networks, so they need torch.
+READERS = {a.notebook for a in study.ARTEFACTS.values()} - {"walkthrough", "protocol"}
+DRAWN = [book for book in BOOKS if book.stem in READERS]
 each = pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
 drawn = pytest.mark.parametrize("book", DRAWN, ids=lambda book: book.stem)
 
