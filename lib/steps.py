@@ -4,8 +4,10 @@ Steps are those of lib.trainers: Lightning, device, precision, optimiser, augmen
 not in it, nor is the start of a process.
 """
 
+import gc
 import time
 import warnings
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
@@ -60,7 +62,7 @@ class _Clock(Callback):
     def __init__(self, device: str):
         self.warm, self.seconds, self.device, self.ends = WARM[device], SECONDS[device], device, []
         self.kept: dict[int, int] = {}
-        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
+        self.watched = ExitStack()
 
     def _keep(self, tensor: torch.Tensor) -> torch.Tensor:
         if not tensor.is_leaf or not tensor.requires_grad:  # parameters are there anyway
@@ -70,11 +72,13 @@ class _Clock(Callback):
 
     def on_train_batch_start(self, trainer, method, batch, batch_index) -> None:
         if batch_index == 0:
-            self.hooks.__enter__()
+            self.watched.enter_context(torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor))
+
+    def on_exception(self, trainer, method, exception) -> None:
+        self.watched.close()
 
     def on_train_batch_end(self, trainer, method, outputs, batch, batch_index) -> None:
-        if batch_index == 0:
-            self.hooks.__exit__()
+        self.watched.close()
         if self.device == "cuda":
             torch.cuda.synchronize()
         self.ends.append(time.perf_counter())
@@ -102,6 +106,7 @@ def measure(run: Run, rows: int) -> dict:
                 name = torch.cuda.get_device_name()
                 raise ValueError(f"{run.id}: the memory of {name} cannot hold two images of {run.px} px.") from None
         batch //= 2
+        gc.collect()  # what the failed step held
         torch.cuda.empty_cache()
 
 

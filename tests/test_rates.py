@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lib import datasets, estimate, paths, pool, rates, rundir, steps, study, trainers
+from lib import datasets, estimate, methods, paths, pool, rates, rundir, steps, study, trainers
+from lib.methods import base
 
 RATES = {"training": 10.0, "clean": 40.0, "augmented": 20.0, "fitting": 100.0, "weights": 10**7,
          "checkpoint": 3 * 10**7, "batch": 256, "asked": 256, "memory": 10**9}  # fmt: skip
@@ -53,6 +54,30 @@ def test_the_batch_is_halved_until_the_memory_holds_it(monkeypatch):
     assert tried == [256, 128, 64] and (found["batch"], found["asked"]) == (64, 256)
 
 
+def test_a_step_that_failed_for_memory_leaves_nothing_behind(monkeypatch):
+    """On a processor, with a network that fails above 8 images: the smaller batch is measured as if asked for first."""
+    monkeypatch.setattr(steps, "SECONDS", {"cpu": 0.1})
+    monkeypatch.setattr(steps, "PASSING", 0)  # what a step keeps, alone
+    monkeypatch.setattr(steps, "_fitting", lambda features: 1.0)
+    step = base.Method.training_step
+
+    def training_step(self, batch, batch_index):
+        if len(batch[1]) > 8:
+            self.loss(batch[0], batch[2])
+            raise torch.OutOfMemoryError("out of memory")
+        return step(self, batch, batch_index)
+
+    monkeypatch.setattr(base.Method, "training_step", training_step)
+    run = study.run("smoke", "simclr", "resnet18", 0.45, 42)
+    found = steps.measure(run, 32)
+    assert (found["batch"], found["asked"]) == (8, 32)
+    direct = steps._measure(run, 32, 8, 32, "cpu")
+    assert found["memory"] == direct.memory
+    assert steps._measure(run, 8, 8, 8, "cpu").memory < direct.memory  # activations grow with the batch
+    parameters = sum(p.numel() for p in methods.build(run, steps=1, steps_per_epoch=1, pos_weight=1.0).parameters())
+    assert direct.checkpoint - direct.weights == pytest.approx(2 * 4 * parameters, rel=1e-3)  # AdamW's two moments
+
+
 def test_a_processor_measures_steps_that_take_seconds(monkeypatch):
     monkeypatch.setattr(trainers, "device", lambda: "cpu")
     monkeypatch.setattr(
@@ -67,7 +92,7 @@ def test_the_predicted_time_is_the_measured_one_within_a_factor_of_two(store, mo
     """Of one training on one thread; the probe is repeated where others took the processor meanwhile."""
     monkeypatch.setenv("DEVICE", "cpu")
     run = study.run("smoke", "simclr", "resnet18", 0.45, 42)
-    run = replace(run, settings=run.settings | {"epochs": 8})
+    run = replace(run, settings=run.settings | {"epochs": 6})
     datasets.prepare(run.data)
     rows = len(datasets.resample(datasets.tables(run.data, "train")[0], run.share, run.data["seed"]))
     counted = estimate.work(run, rows, run.data["val"])
