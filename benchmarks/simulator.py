@@ -64,7 +64,9 @@ def main() -> int:
     found["met"] = np.where(
         found["relation"] == "<", found["measured"] < found["bound"], found["measured"] > found["bound"]
     )
-    found.to_csv(paths.ROOT / "benchmarks" / "results" / "simulator.csv", index=False)
+    written = paths.ROOT / "benchmarks" / "results" / "simulator.csv"
+    written.parent.mkdir(exist_ok=True)
+    found.to_csv(written, index=False)
     print(found.to_string(index=False))
     return 0 if found["met"].all() else 1
 

@@ -132,13 +132,13 @@ def train(todo: list[Run], again: bool = False) -> int:
     found = gpus()
     workers = jobs(found)
     check_all_shares(todo, workers)
-    for data in {str(r.data): r.data for r in todo}.values():
-        datasets.prepare(data, workers)
     pool = Pool(workers, found, again)
     try:
+        for data in {str(r.data): r.data for r in todo}.values():
+            datasets.prepare(data, max(workers, cores()))  # one GPU trains one run, and every core can decode
         failed = pool.train(todo)
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from the last finished epochs.")
+        print("\nstopped; the same command goes on from the last finished block of images or epoch.")
         return 130
     for run_id, why in failed.items():
         log = paths.RUNS / todo[0].profile / f"{run_id}.error.txt"
