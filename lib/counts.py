@@ -24,8 +24,8 @@ class Counts(Table):
     rows: tuple[str, str] = ("Class", "Code")
     widths: tuple[float, float] = (2.9, 0.8)
 
-    def lines(self, title: str, strong: str = "{}", point: bool = False, paper: str = "") -> list[list[str]]:
-        """The block as text, totals first."""
+    def lines(self, title: str, *_, **__) -> list[list[str]]:
+        """The block as text, totals first; counts have no best, no paper's value and no mark."""
         totals = [[name, "", *map("{:,}".format, values)] for name, values in self.bounds[title].items()]
         return totals + [[*index, *map("{:,}".format, row)] for index, row in self.blocks[title].iterrows()]
 

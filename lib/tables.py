@@ -58,7 +58,7 @@ class Table:
 
     def marks(self, title: str, row: int) -> list[str]:
         """The marks of a row's cells, "" where the run is healthy."""
-        return [MARKS[verdict] for verdict in self.health[title].iloc[row]] if title in self.health else []
+        return [MARKS[verdict] for verdict in self.health[title].iloc[row]] if title in self.health else [""]
 
     def compared(self, title: str) -> np.ndarray:
         """(rows,) True where the block, or a block beside it, knows the paper's value: drawn as a second line."""
@@ -163,12 +163,13 @@ def _write_block(ax, table: Table, title: str, top: int, left: float, step: floa
             _rule(ax, y, start, right, 0.3 if row == 0 or group in APART else 0.1)
         if names:
             ax.text(0.02, y + 0.5, line[0] if group is None or group != previous else "", va="center", size=size)
-            ax.text(names, y + 0.5, line[1], va="center", size=size)
+            once = table.marks(title, row)[0] if table.beside and row >= 0 else ""  # a row of these is one run
+            ax.text(names, y + 0.5, f"{line[1]}{once}", va="center", size=size)
         for j, text in enumerate(line[2:]):
             bold = row >= 0 and bool(table.best[title].iat[row, j])
             ax.text(left + step * (j + 1) - 0.05, y + 0.5, text, ha="right", va="center", size=size,
                     weight="bold" if bold else "normal")  # fmt: skip
-            if row >= 0:
+            if row >= 0 and not table.beside and title in table.health:
                 ax.text(left + step * (j + 1) - 0.05, y + 0.45, table.marks(title, row)[j], va="center", size=size - 1)
         y, previous = y + 1, group
         if row >= 0 and compared[row]:

@@ -85,6 +85,8 @@ def test_marks_follow_the_values_in_text_and_in_the_drawing():
     ill = int(measured()["health"].eq("collapsed").sum())
     assert found.markdown().count("†") == found.latex().count("†") == ill
     assert [t.get_text() for t in found.draw().axes[0].texts].count("†") == ill
+    names = [t.get_text() for t in table(beside=True).draw().axes[0].texts if "†" in t.get_text()]
+    assert names == ["1 %†", "45 %†"]  # side by side, once a row, which is one run
 
 
 def test_the_caption_counts_each_verdict():
