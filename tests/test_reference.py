@@ -61,8 +61,8 @@ def compared(f1, auroc, identical=False):
 
 
 def test_a_reference_equals_itself(nothing_here, monkeypatch):
-    monkeypatch.setattr(runs, "state", lambda run: ("complete", ""))
-    monkeypatch.setattr(runs, "folder", lambda run: paths.REFERENCE / run.profile / run.id)
+    monkeypatch.setattr(rundir, "state", lambda run: ("complete", ""))
+    monkeypatch.setattr(rundir, "folder", lambda run: paths.REFERENCE / run.profile / run.id)
     monkeypatch.setattr(study, "grid", lambda profile, _grid=study.grid: _grid(profile)[::20])
     text, within = reference.told(reference.compare())
     assert within
