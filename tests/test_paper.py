@@ -28,7 +28,7 @@ def fill(tmp_path, monkeypatch):
 def reduced() -> pd.DataFrame:
     """Two methods by two train shares at the natural validation share, as lib.report.over_seeds gives them."""
     rows = [(m, "resnet18", share, np.nan, "f1", 0.5) for m in ("supervised", "byol") for share in SHARES]
-    return pd.DataFrame(rows, columns=[*report.KEYS, "value"]).assign(low=0.4, high=0.6)
+    return pd.DataFrame(rows, columns=[*report.KEYS, "value"]).assign(low=0.4, high=0.6, health="healthy")
 
 
 def test_no_number_of_the_paper_is_committed():
