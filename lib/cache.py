@@ -16,12 +16,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from lib.crew import Bad, Progress, together
+from lib.crew import Bad, Progress, each, together
 from lib.images import DataError
 
 BLOCK = 512  # images between two notes: a kill loses seconds of work
@@ -49,7 +50,7 @@ class Task:
         """Read and write these images; returns those that could not be read. What it has written is on disk."""
         try:
             with open(self.partial, "r+b") as file:
-                bad = self._write(file, rows, places)
+                bad = each(rows, places, partial(self._write, file))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -59,26 +60,31 @@ class Task:
             ) from None
         return bad
 
-    def _write(self, file: BinaryIO, rows: Sequence[int], places: Sequence[Any]) -> list[Bad]:
-        bad = []
-        for row, place in zip(rows, places, strict=True):
-            try:
-                if isinstance(place, DataError):
-                    raise place
-                pixels = self.read(place)
-            except DataError as error:
-                bad.append((row, getattr(error, "kind", "unusable"), str(error)))
-                continue
-            if pixels.shape != (self.side, self.side, 3) or pixels.dtype != np.uint8:
-                raise TypeError(f"expected uint8 ({self.side}, {self.side}, 3), read {pixels.dtype} {pixels.shape}")
-            file.seek(self.start + row * self.row)
-            file.write(pixels.tobytes())
-        return bad
+    def _write(self, file: BinaryIO, row: int, place: Any) -> None:
+        pixels = self.read(place)
+        if pixels.shape != (self.side, self.side, 3) or pixels.dtype != np.uint8:
+            raise TypeError(f"expected uint8 ({self.side}, {self.side}, 3), read {pixels.dtype} {pixels.shape}")
+        file.seek(self.start + row * self.row)
+        file.write(pixels.tobytes())
 
 
 def beside(path: Path, what: str) -> Path:
     """The cache's companion files: "partial", "blocks", "bad.txt"."""
     return path.with_name(f"{path.name}.{what}")
+
+
+def left(path: Path, size: int) -> int:
+    """Bytes of a cache of `size` that are not on the disk yet: a partial file has holes where images are missing."""
+    if path.exists():
+        return 0
+    with suppress(FileNotFoundError):
+        return max(0, size - 512 * beside(path, "partial").stat().st_blocks)  # POSIX counts blocks of 512
+    return size
+
+
+def disk(folder: Path) -> Path:
+    """Where `folder` lies or will lie: itself, or its nearest parent that exists."""
+    return next(p for p in (folder, *folder.parents) if p.exists())
 
 
 def fill(path: Path, names: Sequence[str], side: int, find: Callable[[str], Any], read: Callable[[Any], np.ndarray],

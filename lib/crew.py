@@ -54,6 +54,19 @@ def together(do: Do, work: Iterator[Block], workers: int) -> Iterator[tuple[int,
             process.join()
 
 
+def each(rows: list[Any], places: list[Any], do: Callable[[Any, Any], None]) -> list[Bad]:
+    """`do(row, place)` for every image; returns those that it, or the place itself, refused with a DataError."""
+    bad = []
+    for row, place in zip(rows, places, strict=True):
+        try:
+            if isinstance(place, DataError):
+                raise place
+            do(row, place)
+        except DataError as error:
+            bad.append((row, getattr(error, "kind", "unusable"), str(error)))
+    return bad
+
+
 def _give(ours: Connection, work: Iterator[Block]) -> bool:
     """Send the next block, if there is one."""
     with suppress(BrokenPipeError):  # a dead process is found when it is asked for its answer

@@ -13,11 +13,10 @@ import shutil
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from lib import datasets, paths, rates
+from lib import cache, datasets, paths, rates
 from lib.pool import duration
 from lib.study import Run
 
@@ -113,43 +112,34 @@ def make(todo: list[Run], workers: int, gpus: list[str]) -> Estimate:
     Raises DataError where a train share cannot be reached, ValueError where the probe dies.
     """
     tables = _tables(todo)
-    pairs = [tuple(tables[_rows(run.data), split] for split in datasets.TABLES) for run in todo]
+    pairs = [tuple(tables[same_rows(run.data), split] for split in datasets.TABLES) for run in todo]
     drawn: dict[tuple, int] = {}  # rows of a training table at a share
     for run, (training, _) in zip(todo, pairs, strict=True):
-        key = _rows(run.data), run.share
+        key = same_rows(run.data), run.share
         drawn[key] = drawn.get(key) or len(datasets.resample(training, run.share, run.data["seed"]))
-    rows = [drawn[_rows(run.data), run.share] for run in todo]
+    rows = [drawn[same_rows(run.data), run.share] for run in todo]
     caches = {}
     for run in todo:
         for split in datasets.TABLES:
-            images = tables[_rows(run.data), split]
+            images = tables[same_rows(run.data), split]
             caches[datasets.cached(run.data, split, images)] = len(images) * run.data["cache"] ** 2 * 3
-    place = next(p for p in (paths.DATA, *paths.DATA.parents) if p.exists())
+    free = shutil.disk_usage(cache.disk(paths.DATA)).free
     return Estimate(
         todo=todo, work=[work(run, n, len(val)) for run, n, (_, val) in zip(todo, rows, pairs, strict=True)],
         rates=rates.of(todo, rows, workers, gpus), workers=workers, gpus=gpus, machine=rates.machine(gpus),
-        caches=sum(_unwritten(path, size) for path, size in caches.items()), free=shutil.disk_usage(place).free,
+        caches=sum(cache.left(path, size) for path, size in caches.items()), free=free,
     )  # fmt: skip
 
 
-def _rows(data: dict) -> str:
+def same_rows(data: dict) -> str:
     """What decides the rows of a table: all but the side of the cached pixels."""
     return json.dumps({k: v for k, v in data.items() if k != "cache"}, sort_keys=True)
 
 
 def _tables(todo: list[Run]) -> dict[tuple[str, str], pd.DataFrame]:
     """Each table that these runs read, once, by its rows and split."""
-    wanted = {(_rows(run.data), split): (run.data, split) for run in todo for split in datasets.TABLES}
+    wanted = {(same_rows(run.data), split): (run.data, split) for run in todo for split in datasets.TABLES}
     return {key: datasets.tables(*asked)[0] for key, asked in wanted.items()}
-
-
-def _unwritten(path: Path, size: int) -> int:
-    """Bytes of a pixel cache that are not on the disk yet: a filling one is a file with holes."""
-    if path.exists():
-        return 0
-    with suppress(FileNotFoundError):
-        return max(0, size - 512 * path.with_name(f"{path.name}.partial").stat().st_blocks)
-    return size
 
 
 # What is said, and asked

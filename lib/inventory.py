@@ -154,7 +154,7 @@ def _images(data: dict[str, Any], tables: Tables) -> list[str]:
     asked = {split: (datasets.images(data, split), list(table["Filename"])) for split, table in tables.items()}
     groups = {datasets.TABLES[split]: Presence(*pair) for split, pair in asked.items()}
     if data["source"] == "own":  # both splits in one folder
-        names = [name for _, some in asked.values() for name in some]
+        names = [name for _, named in asked.values() for name in named]
         groups = {datasets.labels_csv().name: Presence(datasets.images(data, "train"), names)}
     rows: list[list[Any]] = [["", "in the table", "found", "absent"]]
     for name, there in groups.items():
@@ -187,14 +187,6 @@ def _caches(profile: str, tables: Tables) -> dict[Path, tuple[str, int, int, dic
     return found
 
 
-def _left(path: Path, size: int) -> int:
-    """Bytes of the cache that are still to be written; a partial file has holes where images are missing."""
-    if path.exists():
-        return 0
-    partial = cache.beside(path, "partial")
-    return max(0, size - partial.stat().st_blocks * 512) if partial.exists() else size  # POSIX counts blocks of 512
-
-
 def _disk(profile: str, tables: Tables) -> list[str]:
     """Say what the pixel caches take and what is free; returns what does not fit."""
     if len(tables) < len(datasets.TABLES):
@@ -202,11 +194,12 @@ def _disk(profile: str, tables: Tables) -> list[str]:
     rows, left = [["", "rows", "px", "GB", "GB to write", "for"]], Counter()
     for path, (split, n, side, parts) in _caches(profile, tables).items():
         size = n * side * side * 3
-        left[next(iter(parts))] += _left(path, size)
-        told = f"{_left(path, size) / 1e9:.1f}"
-        rows.append([split, n, side, f"{size / 1e9:.1f}", told, ", ".join(PARTS[part] for part in parts)])
+        missing = cache.left(path, size)
+        left[next(iter(parts))] += missing
+        read_by = ", ".join(PARTS[part] for part in parts)
+        rows.append([split, n, side, f"{size / 1e9:.1f}", f"{missing / 1e9:.1f}", read_by])
     _show("Pixel caches, each written once", rows)
-    place = next(p for p in (paths.DATA, *paths.DATA.parents) if p.exists())
+    place = cache.disk(paths.DATA)
     free, total = shutil.disk_usage(place).free, sum(left.values())
     print(f"  {total / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free in {place}.")
     if left["grid"] <= cache.FULL * free < total:

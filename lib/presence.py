@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import cache, crew, images
-from lib.images import DataError, ImageError, Images
+from lib.images import DataError, Images
 
 NAMED = 3  # names that stand for many
 
@@ -91,15 +91,7 @@ class Presence:
 
 def unusable(rows: Sequence[Any], places: Sequence[Any]) -> list[crew.Bad]:
     """The images at these places that cannot be decoded; in any process."""
-    bad = []
-    for row, place in zip(rows, places, strict=True):
-        try:
-            if isinstance(place, DataError):
-                raise place
-            images.decode(place)
-        except ImageError as error:
-            bad.append((row, error.kind, str(error)))
-    return bad
+    return crew.each(rows, places, lambda _, place: images.decode(place))
 
 
 def scan(asked: Sequence[tuple[Images, Sequence[str]]], jobs: int, listing: Path) -> list[str]:

@@ -8,8 +8,6 @@ single runs of so few steps, and the comparison is of their distribution.
 """
 
 import json
-import platform
-import re
 import shutil
 import sys
 from contextlib import suppress
@@ -17,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib import datasets, notebooks, paths, report, rundir, runs, study, workers
+from lib import datasets, notebooks, paths, rates, report, rundir, runs, study, workers
 from lib.study import CLASSES
 
 PROFILE = "mini"  # the one profile whose results are committed
@@ -100,20 +98,13 @@ def _provenance(among: list[study.Run]) -> dict:
     """The machine, and how long the runs took on it, one thread each."""
     records = {run: runs.load(run).record for run in among}
     first = next(iter(records.values()))
-    model = re.search(r"model name\s*: (.*)", _read("/proc/cpuinfo"))
     minutes = {part: sum(r["total_seconds"] for run, r in records.items() if run.study == part) / 60
                for part in sorted({run.study for run in among})}  # fmt: skip
     return {
-        "processor": model[1].strip() if model else platform.processor() or platform.machine(),
+        "processor": rates.machine([]),
         "cores": workers.cores(), "precision": first["precision"], "versions": first["versions"],
         "runs": len(records), "core_minutes": {part: round(value, 1) for part, value in minutes.items()},
     }  # fmt: skip
-
-
-def _read(path: str) -> str:
-    with suppress(OSError):
-        return Path(path).read_text()
-    return ""
 
 
 def compare() -> pd.DataFrame:

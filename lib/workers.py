@@ -120,10 +120,13 @@ def check_shares(data: dict, todo: list[Run]) -> None:
 
 
 def check_all_shares(todo: list[Run], workers: int) -> None:
-    """`check_shares` of all data that `todo` reads, before the hours that decoding them may take."""
-    for data in {str(r.data): r.data for r in todo}.values():
-        datasets.simulated(data, workers)
-        check_shares(data, [r for r in todo if r.data == data])
+    """`check_shares` of all rows that `todo` reads, before the hours that decoding them may take."""
+    groups: dict[str, list[Run]] = {}
+    for r in todo:
+        groups.setdefault(estimate.same_rows(r.data), []).append(r)
+    for among in groups.values():
+        datasets.simulated(among[0].data, workers)
+        check_shares(among[0].data, among)
 
 
 def train(todo: list[Run], again: bool = False) -> int:

@@ -13,7 +13,7 @@ from PIL import Image
 from test_datasets import arrange, spoil, table
 from test_images import lock, png
 
-from lib import datasets, inventory, paths, presence, simulate, study
+from lib import cache, datasets, inventory, paths, presence, simulate, study
 from lib.study import CLASSES
 
 N = 48  # images in each table
@@ -280,7 +280,7 @@ def test_what_is_cached_need_not_be_written(real, capsys):
     lines = [line.split() for line in checked(capsys)[1].splitlines() if line.split()[:2] == ["train", "24"]]
     assert lines == [["train", "24", "256", "0.0", "0.0", "the", "grid"]]
     tables, _ = inventory._read(study.profile("paper")["data"])
-    left = inventory._left(next(iter(inventory._caches("paper", tables))), 24 * 256 * 256 * 3)
+    left = cache.left(next(iter(inventory._caches("paper", tables))), 24 * 256 * 256 * 3)
     assert left == 0
 
 
