@@ -11,11 +11,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib import patheffects
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from lib.report import APART, DOUBLE, PALETTE, STYLE, label
+from lib.report import APART, DOUBLE, PALETTE, STYLE, ink, label
 from lib.report import share as percent
 
 # One row of panels each; a second metric is drawn thin and dashed in the same panel.
@@ -31,9 +32,9 @@ MARKED, OTHER = "#E3001B", "#00D5FF"  # boxes on grey and brown pipes: the class
 
 
 CROSSES = {  # over the points of unhealthy runs
-    "no better than random": {"marker": ".", "s": 3, "color": "black", "linewidths": 0, "zorder": 3},
-    "collapsed": {"marker": "x", "s": 9, "color": "black", "linewidths": 0.6, "zorder": 3},
-    "diverged": {"marker": "+", "s": 12, "color": "black", "linewidths": 0.6, "zorder": 3},
+    "no better than random": {"marker": ".", "s": 3, "linewidths": 0, "zorder": 3},
+    "collapsed": {"marker": "x", "s": 9, "linewidths": 0.6, "zorder": 3},
+    "diverged": {"marker": "+", "s": 12, "linewidths": 0.6, "zorder": 3},
 }
 
 
@@ -117,12 +118,12 @@ def _line(ax, found: pd.DataFrame, colour, marker: str, dashed: bool) -> None:
 
 
 def _crosses(ax, found: pd.DataFrame) -> None:
-    """The last value of every collapsed or diverged run, crossed out."""
+    """The last value of every collapsed or diverged run, crossed out beyond its marker."""
     last = found[found["epoch"] == found.groupby("run")["epoch"].transform("max")]
     for verdict in ("collapsed", "diverged"):
         dead = last[last["health"] == verdict]
         if len(dead):
-            ax.scatter(dead["epoch"], dead["value"], **CROSSES[verdict])
+            ax.scatter(dead["epoch"], dead["value"], color="black", **CROSSES[verdict] | {"s": 22})
 
 
 def scatter(points: pd.DataFrame, correlations: dict[str, tuple[float, float, float]], *, ylabel: str,
@@ -146,9 +147,10 @@ def scatter(points: pd.DataFrame, correlations: dict[str, tuple[float, float, fl
                 look = {"facecolors": "none", "edgecolors": colour, "linewidths": 0.8} if apart else {
                     "facecolors": colour, "edgecolors": "white", "linewidths": 0.4}  # fmt: skip
                 ax.scatter(own["rescaled"], own["f1"], s=own["train_share"].map(areas), **look)
+                over = "black" if apart else ink(to_rgb(colour))
                 for verdict, ill in own.groupby("health"):
                     if verdict in CROSSES:
-                        ax.scatter(ill["rescaled"], ill["f1"], **CROSSES[verdict])
+                        ax.scatter(ill["rescaled"], ill["f1"], color=over, **CROSSES[verdict])
                 if paper is not None:
                     theirs = paper[(paper["backbone"] == backbone) & (paper["method"] == method)]
                     diamonds(ax, theirs["rankme"], theirs["f1"], colour)

@@ -191,3 +191,10 @@ def test_unhealthy_runs_are_crossed_out_and_stay():
     curves = found().assign(health=lambda f: np.where(f["train_share"] == 0.01, "collapsed", "healthy"))
     crosses = figures.curves(curves).axes[-1].collections
     np.testing.assert_allclose(crosses[0].get_offsets(), [[3, 3.1]])  # its last epoch
+
+
+@pytest.mark.parametrize(("method", "expected"), [("supervised", "white"), ("byol", "white"), ("random", "black")])
+def test_a_cross_stands_out_on_its_point(method, expected):
+    fig = figures.scatter(points((method,)).assign(health="collapsed"), {}, ylabel="F1")
+    crosses = fig.axes[0].collections[-1]
+    np.testing.assert_allclose(crosses.get_edgecolors()[0], mpl.colors.to_rgba(expected))
