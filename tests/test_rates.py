@@ -89,7 +89,8 @@ def test_a_processor_measures_steps_that_take_seconds(monkeypatch):
 
 
 def test_the_predicted_time_is_the_measured_one_within_a_factor_of_two(store, monkeypatch):
-    """Of one training on one thread; the probe is repeated where others took the processor meanwhile."""
+    """Of one training on one thread. The first of three warms the worker (libraries load), the quicker of the others
+    counts, and the probe is taken before and after: others may take the processor meanwhile."""
     monkeypatch.setenv("DEVICE", "cpu")
     run = study.run("smoke", "simclr", "resnet18", 0.45, 42)
     run = replace(run, settings=run.settings | {"epochs": 6})
@@ -97,13 +98,13 @@ def test_the_predicted_time_is_the_measured_one_within_a_factor_of_two(store, mo
     rows = len(datasets.resample(datasets.tables(run.data, "train")[0], run.share, run.data["seed"]))
     counted = estimate.work(run, rows, run.data["val"])
     probed = [rates._measure({"": (rows, run)}, 1, [])[""]]
-    assert pool.Pool(1, []).train([run]) == {}
-    folder = rundir.folder(run)
-    taken = json.loads((folder / "run.json").read_text())["total_seconds"]
-    if not 0.5 < taken / counted.seconds(probed[0]) < 2:
-        probed.append(rates._measure({"": (rows, run)}, 1, [])[""])
+    three = [replace(run, seed=seed) for seed in (40, 41, 42)]
+    assert pool.Pool(1, []).train(three) == {}
+    taken = min(json.loads((rundir.folder(r) / "run.json").read_text())["total_seconds"] for r in three[1:])
+    probed.append(rates._measure({"": (rows, run)}, 1, [])[""])
     predicted = [counted.seconds(p) for p in probed]
     assert min(predicted) / 2 < taken < 2 * max(predicted), (predicted, taken)  # seconds; usually within a quarter
+    folder = rundir.folder(run)
     scores = (folder / "scores.parquet").stat().st_size
     assert scores < 2 * counted.scores * estimate.SCORE
     assert probed[0]["weights"] == pytest.approx((folder / "checkpoint.pt").stat().st_size, rel=0.05)
