@@ -67,9 +67,12 @@ class Decoder(nn.Module):
         width, patch = settings["decoder_width"], settings["patch"]
         self.embed = nn.Linear(features, width)
         self.blocks = MaskedVisionTransformerDecoderTIMM(
-            (px // patch) ** 2, width, settings["decoder_depth"], settings["decoder_heads"]
+            (px // patch) ** 2, width, settings["decoder_depth"], settings["decoder_heads"], norm_layer=nn.LayerNorm
         )
         self.predict = nn.Linear(width, 3 * patch**2)
+        for layer in (self.embed, self.predict):  # as lightly's blocks start
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, tokens: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         """`tokens` (n, kept, features) of the positions `keep` (n, kept), the cls token first at position 0."""

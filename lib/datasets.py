@@ -62,9 +62,11 @@ def stratified_fraction(table: pd.DataFrame, fraction: float, seed: int) -> pd.D
         return table
     from sklearn.model_selection import train_test_split  # slow to import, and only a real table's fraction needs it
 
-    pattern = patterns(table)
-    values, counts = np.unique(pattern, return_counts=True)
-    often = np.isin(pattern, values[counts > 1])
+    labels = annotations.class_labels(table)
+    labels = table[["Defect"]].to_numpy() if labels is None else labels
+    # scikit-learn draws pattern by pattern, in the order of the labels read from left to right, as they come here
+    _, pattern, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
+    often = counts[pattern] > 1
     kept, _ = train_test_split(table[often], train_size=fraction, stratify=pattern[often], random_state=seed)
     return kept.sort_index()
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.model_selection import train_test_split
 
 from lib import annotations, datasets, images
 from lib.datasets import DataError
@@ -84,6 +85,19 @@ def test_the_fraction_is_stratified_and_drops_patterns_seen_once():
     for pattern, n in counts.items():
         assert abs(n - before[pattern] / 2) <= 1
     assert datasets.stratified_fraction(whole, 1, 42) is whole
+
+
+def test_the_fraction_holds_the_rows_that_the_released_code_draws():
+    """That code gives scikit-learn the 17 columns themselves, whose patterns it orders as strings."""
+    rng = np.random.default_rng(0)
+    whole = pd.DataFrame((rng.random((3000, 17)) < 0.12).astype(int), columns=list(CLASSES))
+    whole["Defect"] = whole.max(axis=1)
+    often = whole.groupby(list(CLASSES))["Defect"].transform("size") > 1
+    assert 50 < len(whole[often].drop_duplicates()) < often.sum() < 3000
+    theirs, _ = train_test_split(
+        whole[often], train_size=0.5, random_state=42, stratify=whole.loc[often, list(CLASSES)]
+    )  # fmt: skip
+    assert datasets.stratified_fraction(whole, 0.5, 42).index.tolist() == sorted(theirs.index)
 
 
 # Tables
