@@ -12,7 +12,7 @@ LOCKED := .venv/.locked-$(shell cat requirements.txt pyproject.toml | cksum | cu
 ENV := $(if $(PYTHON),,$(LOCKED))
 
 .DEFAULT_GOAL := help
-.PHONY: help replicate test $(ARTEFACTS) run estimate archive explain data data-check notebook lab redraw report predict reference compare simulator mutations lint lock clean
+.PHONY: help replicate test $(ARTEFACTS) run estimate archive explain data data-check notebook lab redraw report predict reference compare simulator benchmark mutations lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[^\t#].*:.*## / { sub(/\$$\(ARTEFACTS\)/, "$(ARTEFACTS)", $$1); printf "  %-36s %s\n", $$1, $$2 }' Makefile
@@ -75,6 +75,9 @@ compare: $(ENV)  ## hold the mini runs made here against the committed reference
 
 simulator: $(ENV)  ## measure the criteria on which the simulated frames were frozen
 	$(PY) -m benchmarks.simulator
+
+benchmark: $(ENV)  ## how fast this is beside what one would use instead: PART=input, steps, grid, evaluation or redraw
+	$(PY) -m benchmarks.speed $(PART)
 
 mutations: $(ENV)  ## break facts of the protocol one by one, in a copy, and see a test fail each time
 	$(PY) -m benchmarks.mutations

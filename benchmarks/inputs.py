@@ -1,0 +1,187 @@
+"""(a) Input: two-view samples a second, from PNG files by Pillow and torchvision against ours from cached pixels."""
+
+import os
+import time
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from benchmarks import measure
+from lib import cache, datasets, images, paths, simulate, study, trainers, views, workers
+from lib.study import Run
+
+SIZE = 576, 720  # height, width of a frame of Sewer-ML
+FRAMES = 128  # drawn at that size; read again and again
+SEED = 42
+BATCH = 64  # images a batch of ours at both sizes
+ROUNDS, TURN = 5, 1.5  # seconds a competitor measures in a round, roughly
+PROFILES = {"mini": "96 px", "paper": "720 x 576"}  # profile -> what its images are read from here
+
+
+class Frames(Dataset):
+    """Image files read by Pillow as RGB and transformed: (views, label)."""
+
+    def __init__(self, files: list[Path], labels: np.ndarray, transform):
+        self.files, self.labels, self.transform = files, labels, transform
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, i: int):
+        with Image.open(self.files[i]) as image:
+            return self.transform(image.convert("RGB")), self.labels[i]
+
+
+class Views:
+    """As many draws of a transform as the method has views."""
+
+    def __init__(self, transform, many: int):
+        self.transform, self.many = transform, many
+
+    def __call__(self, image) -> list[torch.Tensor]:
+        return [self.transform(image) for _ in range(self.many)]
+
+
+def conventional(run: Run) -> Views:
+    """The run's augmentation as torchvision does it, one image at a time."""
+    j = run.jitter
+    bicubic = transforms.InterpolationMode.BICUBIC
+    one = transforms.Compose([
+        transforms.RandomResizedCrop(run.px, (run.crop, 1), interpolation=bicubic, antialias=True),
+        transforms.ColorJitter(j, j, j, j / 2),
+        transforms.RandomHorizontalFlip(run.settings["flip"]),
+        transforms.ToTensor(),
+        transforms.Normalize(views.MEAN, views.STD),
+    ])  # fmt: skip
+    return Views(one, run.settings["views_per_image"])
+
+
+def _draw(job: tuple[Path, int]) -> None:
+    file, index = job
+    cv2.setNumThreads(1)
+    frame, _ = simulate.draw(SEED, "train", index, SIZE)
+    cv2.imwrite(str(file), frame[..., ::-1], simulate.PNG)
+
+
+def full_size(count: int = FRAMES) -> list[Path]:
+    """PNG files of `count` simulated frames at Sewer-ML's size, drawn once and kept under build/."""
+    folder = paths.BUILD / "benchmark" / f"frames-v{simulate.VERSION}-{count}"
+    names = [simulate.filename("train", i) for i in range(count)]
+    if not folder.exists():
+        beside = folder.with_name(f"{folder.name}.{os.getpid()}")
+        beside.mkdir(parents=True)
+        with get_context("spawn").Pool(workers.cores()) as pool:
+            pool.map(_draw, [(beside / name, i) for i, name in enumerate(names)], chunksize=4)
+        beside.rename(folder)
+    return [folder / name for name in names]
+
+
+def files(profile: str, split: str = "train") -> list[Path]:
+    """The image files behind a profile's cached pixels: mini's own, or full-size frames in the place of Sewer-ML's."""
+    data = study.profile(profile)["data"]
+    if data["source"] != "simulated":
+        return full_size()
+    datasets.prepare(data, workers.cores())
+    table, _ = datasets.tables(data, split)
+    found = datasets.images(data, split)
+    return [found.find(name).path for name in table["Filename"]]
+
+
+def fill(path: Path, read: list[Path], side: int) -> float:
+    """Fill a cache file from these images, by one process; returns seconds an image."""
+    began = time.perf_counter()
+    names = [file.name for file in read]
+    places = {file.name: images.Place(file) for file in read}
+    cache.fill(path, names, side, places.__getitem__, partial(_pixels, side=side))
+    return (time.perf_counter() - began) / len(read)
+
+
+def _pixels(place: images.Place, side: int) -> np.ndarray:
+    return datasets.square(images.decode(place), side)
+
+
+def split_of(profile: str, folder: Path) -> datasets.Split:
+    """Table and mapped pixels to train from; those of full-size frames are cached in `folder` first."""
+    data = study.profile(profile)["data"]
+    if data["source"] == "simulated":
+        return datasets.load(data, "train")
+    path = folder / f"{profile}.npy"
+    if not path.exists():
+        fill(path, full_size(), data["cache"])
+    table = simulate.labels(SEED, "train", FRAMES)
+    return datasets.Split(table, np.load(path, mmap_mode="r"), True)
+
+
+def by_loader(read: list[Path], run: Run, processes: int, batch: int, batches: int) -> float:
+    """Seconds a sample that a DataLoader's processes take while nothing is done with the batches.
+
+    The clock starts when each process has delivered one batch: they have started, and all are at work.
+    """
+    many = (batches + processes) * batch
+    chosen = [read[i % len(read)] for i in range(many)]
+    loader = DataLoader(Frames(chosen, np.zeros(many, np.float32), conventional(run)), batch, num_workers=processes)
+    found = iter(loader)
+    for _ in range(processes):
+        next(found)
+    began = time.perf_counter()
+    left = sum(1 for _ in found)
+    return (time.perf_counter() - began) / (left * batch)
+
+
+def by_batches(split: datasets.Split, run: Run, device: str, batches: int) -> float:
+    """Seconds a sample of lib.trainers.Batches, the first batch not counted."""
+    run = replace(run, settings=run.settings | {"batch": BATCH})
+    rows = np.resize(np.arange(len(split.table)), (batches + 1) * BATCH)
+    made = iter(trainers.Batches(run, split, rows, torch.device(device)))
+    return measure.paced(lambda: next(made), batches) / BATCH
+
+
+def competitors(profile: str, source: str, read: list[Path], split: datasets.Split, turn: float) -> dict:
+    """Name -> one turn, seconds a sample: ours on each device, and the loader with one process and with one a core."""
+    run = study.run(profile, "simclr", "resnet18", 0.45, SEED)
+    small = 64 if source == PROFILES["mini"] else 16  # images a loader's batch: full-size ones take long
+    devices = dict.fromkeys(["cpu", trainers.device()])
+    found = {}
+    for device in devices:
+        paces = by_batches(split, run, device, 1) * BATCH
+        many = measure.often_enough(paces, turn, least=1)
+        found["ours" if device == "cpu" else f"ours on {device}"] = partial(by_batches, split, run, device, many)
+    for processes in dict.fromkeys([1, workers.cores()]):
+        pace = by_loader(read, run, processes, small, 2) * small
+        many = measure.often_enough(pace, turn, least=2 * processes)
+        name = f"Pillow, {processes} process" + "es" * (processes > 1)
+        found[name] = partial(by_loader, read, run, processes, small, many)
+    return found
+
+
+def main(rounds: int = ROUNDS, turn: float = TURN) -> pd.DataFrame:
+    """Measure, and write benchmarks/results/input.csv."""
+    found = []
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for profile, source in [("mini", PROFILES["mini"]), ("mini", PROFILES["paper"]), ("paper", PROFILES["paper"])]:
+            read = files("paper") if source == PROFILES["paper"] else files(profile)
+            settings = study.profile(profile)
+            split = split_of(profile, folder)
+            taken = measure.alternate(competitors(profile, source, read, split, turn), rounds)
+            rows = measure.compare(taken, "ours", "two-view samples/s", lambda seconds: 1 / seconds)
+            side = settings["data"]["cache"]
+            fills = [fill(folder / f"{profile}-{source}-{i}.npy", read[:FRAMES], side) for i in range(rounds)]
+            filled = measure.compare({"cache, once": np.array(fills)}, "cache, once", "ms an image", lambda s: 1e3 * s)
+            rows = pd.concat([rows, filled.drop(columns=["speed_q1", "speed", "speed_q3"])])
+            rows.insert(0, "px", settings["views"]["px"])
+            rows.insert(1, "files", source)
+            rows["device"] = ["cuda" if "cuda" in name else "cpu" for name in rows["measured"]]
+            rows["precision"] = "32-true"
+            found.append(rows)
+    return measure.write("input", pd.concat(found, ignore_index=True))
