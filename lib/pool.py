@@ -1,22 +1,20 @@
 """A pool of long-lived processes that train runs from one queue, longest first, under one bar.
 
-The parent process never imports torch. A dead worker is replaced and its run tried once more.
+The parent process never imports torch. A dead worker is replaced and its run tried once more. With DEVICES above 1 a
+worker is that many processes, the ranks of one run at a time (`lib.devices`).
 """
 
-import multiprocessing
 import os
 import sys
 import time
-import traceback
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from multiprocessing.connection import wait
 
 from tqdm import tqdm
 
-from lib import rundir
+from lib.slots import Slot
 from lib.study import Run
 
 # Network passes per image and view of one training step, forward and backward = 1; momentum networks only go forward.
@@ -36,73 +34,14 @@ def cost(run: Run) -> float:
     return (images * run.settings["epochs"] * PASSES[run.method] + scoring) * (run.px / 64) ** 2
 
 
-def _worker(connection, gpu: str | None) -> None:
-    """Train the runs that arrive; answer ("progress" | "done" | "busy" | "refused" | "failed", value)."""
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    from lib import trainers  # torch: only here, after the environment is set
-
-    while (order := connection.recv()) is not None:
-        run, again = order
-        held = rundir.try_lock(run)
-        if held is None:
-            connection.send(("busy", None))
-            continue
-        partial = rundir.folder(run).with_name(f"{run.id}.partial")
-        told = ["resumed" if (partial / "checkpoint.ckpt").exists() else "progress"]  # of the first step that is done
-
-        def progress(fraction: float, row: dict, told: list[str] = told) -> None:
-            connection.send((told[0], fraction))
-            told[0] = "progress"
-
-        try:
-            if again or rundir.state(run)[0] != "complete":
-                trainers.train(run, progress)
-            connection.send(("done", None))
-        except (BrokenPipeError, KeyboardInterrupt):
-            return
-        except (ValueError, OSError) as error:  # the data, or the disk: a sentence, and no use in trying again
-            connection.send(("refused", f"{type(error).__name__}: {error}"))
-        except Exception as error:
-            connection.send(("failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
-        finally:
-            held.release()
-
-
-@dataclass
-class _Slot:
-    """One worker process and the run it has in hand."""
-
-    gpu: str | None
-    run: Run | None = None
-    fraction: float = 0.0
-    before: float = 0.0  # part of `fraction` that an earlier process had done
-
-    @cached_property
-    def _parts(self):
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_worker, args=(theirs, self.gpu), daemon=True)
-        process.start()
-        theirs.close()
-        return ours, process
-
-    @property
-    def connection(self):
-        return self._parts[0]
-
-    @property
-    def process(self):
-        return self._parts[1]
-
-    def give(self, run: Run, again: bool) -> None:
-        self.run, self.fraction, self.before = run, 0.0, 0.0
-        with suppress(BrokenPipeError):
-            self.connection.send((run, again))
-
-    def replace(self) -> None:
-        self.process.join()
-        del self._parts
+def devices(gpus: list[str]) -> int:
+    """Devices that share one run: DEVICES, else 1. Raises ValueError where it is no whole number, or above the GPUs."""
+    asked = os.environ.get("DEVICES") or "1"
+    if not (asked.isdigit() and int(asked)):
+        raise ValueError(f"DEVICES={asked}: how many devices share one run, a whole number of 1 or more.")
+    if gpus and int(asked) > len(gpus):
+        raise ValueError(f"DEVICES={asked}, but there are {len(gpus)} GPUs here: ask for no more, or set DEVICE=cpu.")
+    return int(asked)
 
 
 def duration(seconds: float) -> str:
@@ -154,6 +93,7 @@ class Pool:
     jobs: int
     gpus: list[str]
     again: bool = False  # train complete runs, too
+    devices: int = 1  # that share a run
     failed: dict[str, str] = field(default_factory=dict)
     retried: set[str] = field(default_factory=set)
 
@@ -161,31 +101,48 @@ class Pool:
         """Run id -> what went wrong, for those that failed."""
         queue = deque(sorted(todo, key=cost, reverse=True))
         bar = Bar(todo)
-        slots = [_Slot(self.gpus[i % len(self.gpus)] if self.gpus else None) for i in range(min(self.jobs, len(todo)))]
+        firsts = range(0, len(self.gpus) - self.devices + 1, self.devices)  # GPUs left over are too few for a run
+        groups = [",".join(self.gpus[i : i + self.devices]) for i in firsts] or [None]
+        slots = [Slot(groups[i % len(groups)], self.devices) for i in range(min(self.jobs, len(todo)))]
+        try:
+            self._serve(slots, queue, bar)
+        except BaseException:
+            for slot in slots:
+                slot.end()
+            raise
+        bar.close()
+        for connection in (c for slot in slots for c in slot.connections):
+            with suppress(BrokenPipeError):
+                connection.send(None)
+        return self.failed
+
+    def _serve(self, slots: list[Slot], queue: deque, bar: Bar) -> None:
+        """Until the queue is empty and every slot idle."""
         for slot in slots:
             slot.give(queue.popleft(), self.again)
         while busy := [s for s in slots if s.run is not None]:
-            ready = wait([s.connection for s in busy], timeout=1.0)
+            ready = wait([c for s in busy for c in s.connections], timeout=1.0)
             for slot in busy:
-                if slot.connection in ready:
-                    self._answer(slot, queue, bar)
+                told = [c for c in reversed(slot.connections) if c in ready]  # ranks above 0 only tell of failures
+                if told:
+                    self._answer(slot, told[0], queue, bar)
             bar.show()
             for slot in slots:
                 if slot.run is None and queue:
                     slot.give(queue.popleft(), self.again)
-        bar.close()
-        for slot in slots:
-            with suppress(BrokenPipeError):
-                slot.connection.send(None)
-        return self.failed
 
-    def _answer(self, slot: _Slot, queue: deque, bar: Bar) -> None:
+    def _answer(self, slot: Slot, connection, queue: deque, bar: Bar) -> None:
         run = slot.run
         try:
-            kind, value = slot.connection.recv()
+            kind, value = connection.recv()
         except (EOFError, ConnectionResetError):
-            slot.replace()
             kind, value = "failed", "its worker died (out of memory, or killed)"
+            slot.end()
+        if kind in ("refused", "failed") and slot.ranks > 1:
+            slot.end()
+        if kind == "call":
+            slot.call(value)
+            return
         if kind == "resumed":
             slot.before = value
             bar.before += value * cost(run)

@@ -17,7 +17,7 @@ from lib import datasets, methods, paths
 from lib.study import Run
 
 # Modules that decide what a run holds; a change of their syntax trees (docstrings aside) makes runs stale.
-SHARED = ("methods/base", "trainers", "datasets", "views", "backbones", "optimisers", "monitors", "probes")
+SHARED = ("methods/base", "trainers", "devices", "datasets", "views", "backbones", "optimisers", "monitors", "probes")
 
 
 def folder(run: Run) -> Path:

@@ -22,7 +22,7 @@ import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
-from lib import datasets, methods, monitors, probes, rundir, views
+from lib import datasets, devices, methods, monitors, probes, rundir, views
 from lib.study import Run
 
 SHUFFLE = 1002  # the "view" whose random numbers order the images of an epoch
@@ -30,7 +30,7 @@ FIXED = 1024  # validation images behind the per-epoch metrics and RankMe (proto
 KEPT = ("torch", "torchvision", "timm", "lightly", "pytorch-lightning", "numpy", "scikit-learn")
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", module="pytorch_lightning")  # advice on workers and loggers that we do without
+warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")  # advice that we do without
 
 Progress = Callable[[float, dict], None]  # fraction of the run done, latest row of its history
 
@@ -68,22 +68,26 @@ class Order:
 
 
 class Batches:
-    """Batches of augmented views, made on the training device: ([views], labels, image ids)."""
+    """Batches of augmented views, made on the training device: ([views], labels, image ids).
 
-    def __init__(self, run: Run, split: datasets.Split, rows: np.ndarray, device: torch.device):
-        self.run, self.split, self.device = run, split, device
+    Several ranks cut each batch, the same as on one device, into shards that differ by at most one image.
+    """
+
+    def __init__(self, run: Run, split: datasets.Split, rows: np.ndarray, device: torch.device, place=devices.ALONE):
+        self.run, self.split, self.device, self.place = run, split, device, place
         self.sampler = Order(rows, run.seed)
         self.batch = min(run.settings["batch"], len(rows))
 
     def __len__(self) -> int:
-        """Batches an epoch; the last may be smaller, but a single image cannot be batch-normalised."""
+        """Batches an epoch; the last may be smaller, but a single image cannot be batch-normalised, and each rank
+        needs one."""
         whole, rest = divmod(len(self.sampler.rows), self.batch)
-        return whole + (rest > 1)
+        return whole + (rest >= max(2, self.place.ranks))
 
     def __iter__(self):
         run, order = self.run, np.fromiter(self.sampler, np.int64)
         for start in range(0, len(self) * self.batch, self.batch):  # slicing shortens the last
-            rows = order[start : start + self.batch]
+            rows = np.array_split(order[start : start + self.batch], self.place.ranks)[self.place.rank]
             pixels = torch.from_numpy(self.split.pixels[rows]).to(self.device)
             made = [
                 views.augment(pixels, rows, px=run.px, crop=run.crop, jitter=run.jitter, flip=run.settings["flip"],
@@ -107,15 +111,17 @@ class EpochEnd(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, method) -> None:
         epoch, every = trainer.current_epoch + 1, self.run.settings["validate_every"]
         if epoch % every == 0 or epoch == trainer.max_epochs:
-            with trainer.precision_plugin.forward_context():
-                method.history[-1] |= self.validate(method)
+            if trainer.is_global_zero:
+                with trainer.precision_plugin.forward_context():
+                    method.history[-1] |= self.validate(method)
             method.train()
         now, before = time.time(), method.history[-2]["seconds"] if len(method.history) > 1 else 0.0
         method.history[-1]["seconds"] = before + now - self.since  # of training, across interruptions
         self.since = now
         beside = self.path.with_suffix(".writing")
-        trainer.save_checkpoint(beside)
-        beside.replace(self.path)
+        trainer.save_checkpoint(beside)  # every rank waits here until it is written
+        if trainer.is_global_zero:
+            beside.replace(self.path)
 
     def validate(self, method) -> dict:
         """F1 and loss of the online probe, and RankMe, on the fixed clean validation images."""
@@ -147,31 +153,38 @@ def train(run: Run, progress: Progress | None = None, store: Path | None = None)
 
     `store` is where run directories lie, the profile's own unless given. The caller holds the run's lock
     (`lib.rundir.lock`). Raises DataError for data that are not what they should be.
+
+    Every rank of a run on several devices (`lib.devices`) calls this. Rank 0 alone writes and scores; the others return
+    when the training is done.
     """
     final = store / run.id if store else rundir.folder(run)
     partial = final.with_name(final.name + ".partial")
-    began = time.time()
-    chosen = _begin(run, partial)
+    checkpoint = partial / "checkpoint.ckpt"
+    began, place = time.time(), devices.place()
+    devices.join(device())
+    chosen, resume = devices.agree(lambda: (_begin(run, partial), checkpoint.exists()))
     training, validation = datasets.load(run.data, "train"), datasets.load(run.data, "val")
     subset = datasets.resample(training.table, run.share, run.data["seed"])
     rows = subset.index.to_numpy()
     defects = int(subset["Defect"].sum())
     counts = {"normal": len(rows) - defects, "defect": defects}
 
-    batches = Batches(run, training, rows, torch.device(device()))
+    batches = Batches(run, training, rows, torch.device(device()), place)
     steps = len(batches) * run.settings["epochs"]
     torch.manual_seed(run.seed)
     pos_weight = counts["normal"] / max(counts["defect"], 1)
     method = methods.build(run, steps=steps, steps_per_epoch=len(batches), pos_weight=pos_weight)
     method = method.to(memory_format=torch.channels_last)
-    checkpoint = partial / "checkpoint.ckpt"
     trainer = Trainer(
-        max_epochs=run.settings["epochs"], accelerator="gpu" if device() == "cuda" else "cpu", devices=1,
-        precision=chosen, logger=False, enable_progress_bar=False, enable_model_summary=False,
+        max_epochs=run.settings["epochs"], accelerator="gpu" if device() == "cuda" else "cpu", precision=chosen,
+        logger=False, enable_progress_bar=False, enable_model_summary=False, **devices.options(place.ranks),
         num_sanity_val_steps=0, default_root_dir=partial,
         callbacks=[EpochEnd(run, validation, checkpoint), *([Report(progress, steps)] if progress else [])],
     )  # fmt: skip
-    trainer.fit(method, batches, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=False)
+    trainer.fit(method, batches, ckpt_path=checkpoint if resume else None, weights_only=False)
+    devices.leave()
+    if place.rank > 0:
+        return final
 
     method.to(device())
     scores, probe, rankme = _score(run, method, trainer, training, rows, validation)
@@ -181,7 +194,8 @@ def train(run: Run, progress: Progress | None = None, store: Path | None = None)
     weights = {"method": method.state_dict(), "converged": vars(probe)} if run.study == "grid" else {}
     torch.save(weights, partial / "checkpoint.pt")
     record = _record(run, chosen, counts, history, rankme, min(FIXED, len(validation.table)))
-    record |= {"probe_strength": probe.strength, "total_seconds": round(time.time() - began, 1)}
+    record |= {"devices": place.ranks, "probe_strength": probe.strength}
+    record["total_seconds"] = round(time.time() - began, 1)
     (partial / "run.json").write_text(json.dumps(record, indent=1))
     _replace(partial, final)
     for name in (checkpoint.name, "begun.json"):  # last: a kill before the rename must find what to go on from

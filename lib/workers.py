@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lib import datasets, estimate, paths, rundir, runs, study
-from lib.pool import Pool, cost
+from lib.pool import Pool, cost, devices
 from lib.study import Run
 
 
@@ -48,11 +48,11 @@ def gpus() -> list[str]:
 
 
 def jobs(found: list[str]) -> int:
-    """Runs to train at once: JOBS, else one per GPU in `found`, else one per core."""
-    asked = os.environ.get("JOBS", "")
+    """Runs to train at once: JOBS, else one per DEVICES of the GPUs in `found`, else of the cores."""
+    asked, shared = os.environ.get("JOBS", ""), devices(found)
     if asked and not (asked.isdigit() and int(asked)):
         raise ValueError(f"JOBS={asked}: how many runs to train at once, a whole number of 1 or more.")
-    return int(asked or len(found) or cores())
+    return int(asked or max(1, (len(found) or cores()) // shared))
 
 
 def chosen() -> dict[str, list | None]:
@@ -135,7 +135,7 @@ def train(todo: list[Run], again: bool = False) -> int:
     found = gpus()
     workers = jobs(found)
     check_all_shares(todo, workers)
-    pool = Pool(workers, found, again)
+    pool = Pool(workers, found, again, devices(found))
     try:
         for data in {str(r.data): r.data for r in todo}.values():
             datasets.prepare(data, max(workers, cores()))  # one GPU trains one run, and every core can decode

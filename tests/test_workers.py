@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from lib import paths, pool, rundir, runs, study, workers
+from lib import paths, pool, rundir, runs, slots, study, workers
 
 TODO = [study.run("smoke", "random", "resnet18", share, 1) for share in (0.01, 0.02, 0.05, 0.15, 0.45)]
 
@@ -21,7 +22,7 @@ def command(*arguments, **environment):
     )  # fmt: skip
 
 
-def flaky(connection, gpu):
+def flaky(connection, gpu, rank, ranks):
     """A worker that is killed the first time it sees one run, and always refuses or fails two others."""
     while (order := connection.recv()) is not None:
         run, _ = order
@@ -39,7 +40,7 @@ def flaky(connection, gpu):
 
 
 def test_a_dead_worker_is_replaced_and_failures_do_not_stop_the_others(workspace, monkeypatch, capsys):
-    monkeypatch.setattr(pool, "_worker", flaky)
+    monkeypatch.setattr(slots, "_worker", flaky)
     two = pool.Pool(jobs=2, gpus=[])
     failed = two.train(TODO)
     assert set(failed) == {TODO[2].id, TODO[3].id}
@@ -89,10 +90,10 @@ def test_what_an_earlier_process_had_done_says_nothing_about_the_pace(monkeypatc
     def answered(*replies):
         bar = pool.Bar(TODO[:1])
         bar.started -= 100
-        crew, slot = pool.Pool(1, []), pool._Slot(None, TODO[0])
-        slot._parts = (type("", (), {"recv": iter(replies).__next__})(), None)
+        crew, slot = pool.Pool(1, []), slots.Slot(None, run=TODO[0])
+        connection = SimpleNamespace(recv=iter(replies).__next__)
         for _ in replies:
-            crew._answer(slot, [], bar)
+            crew._answer(slot, connection, [], bar)
         return bar.left(), round(bar.done / bar.total, 6)
 
     assert answered(("progress", 0.6), ("progress", 0.7)) == ("1 min left", 0.7)  # 0.3 of it at 0.7 in 100 s

@@ -24,7 +24,7 @@ class BarlowTwins(Method):
         self.barlow = BarlowTwinsLoss(lambda_param=s["redundancy"])
 
     def loss(self, views, images) -> Step:
-        h1, h2 = (self.backbone(x) for x in views)
+        h1, h2 = (self.gather(self.backbone(x)) for x in views)
         z1, z2 = self.projector(h1), self.projector(h2)
         with self.full_precision():
             loss = self.settings["scale"] * self.barlow(z1.float(), z2.float())

@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import nn
 
-from lib import backbones, monitors, optimisers
+from lib import backbones, devices, monitors, optimisers
 
 RANKME_BATCHES = 16  # training batches an epoch whose RankMe is taken: an SVD each
 
 
 @dataclass
 class Step:
-    """What a method makes of one batch: its loss, and per view the features (n, d) and embeddings (n, e).
+    """What a method makes of one whole batch: its loss, and per view the features (n, d) and embeddings (n, e).
 
     `trivial` is the loss on this batch of a network whose output ignores its input; None where that is no one number.
     """
@@ -31,16 +31,18 @@ class Method(LightningModule):
 
     `steps` is the number of optimiser steps of the whole training, `steps_per_epoch` of one epoch, `pos_weight`
     n_neg / n_pos of the training subset. A batch is (views, labels, images): per view (n, 3, px, px), (n,) 0/1,
-    (n,) ids of the images.
+    (n,) ids of the images. Where several devices share a batch, each passes its shard through the backbone, whose
+    batch normalisation sees all of it, and `gather` makes the whole batch of what a loss mixes: features, errors.
     """
 
     probe_reaches_backbone = False
+    gather = staticmethod(devices.gather)
 
     def __init__(self, run, *, steps: int, steps_per_epoch: int, pos_weight: float):
         super().__init__()
         self.run, self.settings = run, run.settings
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
-        self.backbone = self.make_backbone()
+        self.backbone = devices.synchronised(self.make_backbone())
         self.probe = nn.Linear(self.backbone.features, 1)
         self.register_buffer("pos_weight", torch.tensor(float(pos_weight)))
         self.history: list[dict] = []
@@ -69,7 +71,7 @@ class Method(LightningModule):
 
     def training_step(self, batch, batch_index: int) -> torch.Tensor:
         views, labels, images = batch
-        step = self.loss(views, images)
+        step, labels = self.loss(views, images), self.gather(labels)
         features = torch.cat(step.features)
         logits = self.probe(features if self.probe_reaches_backbone else features.detach())[:, 0].float()
         targets = labels.repeat(len(step.features))

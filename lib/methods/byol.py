@@ -38,10 +38,10 @@ class BYOL(Method):
         return [(self.backbone, self.momentum_backbone), (self.projector, self.momentum_projector)]
 
     def loss(self, views, images) -> Step:
-        h1, h2 = (self.backbone(x) for x in views)
+        h1, h2 = (self.gather(self.backbone(x)) for x in views)
         z1, z2 = self.projector(h1), self.projector(h2)
         p1, p2 = self.predictor(z1), self.predictor(z2)
         with torch.no_grad():
-            t1, t2 = (self.momentum_projector(self.momentum_backbone(x)) for x in views)
+            t1, t2 = (self.momentum_projector(self.gather(self.momentum_backbone(x))) for x in views)
         loss = (byol_loss(p1.float(), t2.float()) + byol_loss(p2.float(), t1.float())) / 2
         return Step(loss, [h1, h2], [z1, z2])

@@ -66,10 +66,10 @@ class DINO(Method):
         return start + (end - start) * epoch / (epochs - 1)
 
     def loss(self, views, images) -> Step:
-        h = [self.backbone(x) for x in views]
+        h = [self.gather(self.backbone(x)) for x in views]
         student = [self.head(x) for x in h]
         with torch.no_grad():
-            teacher = [self.momentum_head(self.momentum_backbone(x)).float() for x in views]
+            teacher = [self.momentum_head(self.gather(self.momentum_backbone(x))).float() for x in views]
         loss = dino_loss(
             [s.float() for s in student], teacher, self.centre,
             self.settings["student_temperature"], self.teacher_temperature(self.current_epoch),

@@ -42,7 +42,9 @@ class MAE(Method):
         self.decoder = backbones.Decoder(self.settings, run.px, self.backbone.features)
 
     def make_backbone(self) -> nn.Module:
-        return backbones.MaskedEncoder(self.settings, self.run.px)
+        encoder = backbones.MaskedEncoder(self.settings, self.run.px)
+        encoder.mask_token.requires_grad_(False)  # only the decoder's is used, and devices wait for every gradient
+        return encoder
 
     def mask(self, images, device) -> tuple[torch.Tensor, torch.Tensor]:
         """Kept and masked positions for the image ids `images` (n,), a tensor or an array, in this epoch."""
@@ -58,10 +60,11 @@ class MAE(Method):
         prediction = self.decoder(self.backbone.encode(x, idx_keep=keep), keep)
         target = normalise_patches(patchify(x, self.settings["patch"]))
         error = (prediction.float() - target).square().mean(-1)
-        grey = target.square().mean(-1).gather(1, masked - 1).mean()  # the loss of predicting every patch's own mean
+        grey = target.square().mean(-1)  # the error of predicting every patch's own mean
+        loss, trivial = (self.gather(e.gather(1, masked - 1)).mean() for e in (error, grey))
         with torch.no_grad():
-            features = self.backbone(x)
-        return Step(error.gather(1, masked - 1).mean(), [features], trivial=grey)
+            features = self.gather(self.backbone(x))
+        return Step(loss, [features], trivial=trivial)
 
 
 class ReleasedMAE(MAE):
@@ -79,7 +82,7 @@ class ReleasedMAE(MAE):
     def loss(self, views, images) -> Step:
         (x,) = views
         with torch.no_grad():
-            features = self.masked_features(x, images)
+            features = self.gather(self.masked_features(x, images))
         return Step(features.new_zeros(()), [features])
 
     def masked_features(self, x: torch.Tensor, images) -> torch.Tensor:

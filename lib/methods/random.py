@@ -16,5 +16,5 @@ class Random(Method):
 
     def loss(self, views, images) -> Step:
         (x,) = views
-        h = self.backbone(x)
+        h = self.gather(self.backbone(x))
         return Step(h.new_zeros(()), [h])

@@ -20,7 +20,7 @@ class SimCLR(Method):
         self.nt_xent = NTXentLoss(temperature=s["temperature"])
 
     def loss(self, views, images) -> Step:
-        h1, h2 = (self.backbone(x) for x in views)
+        h1, h2 = (self.gather(self.backbone(x)) for x in views)
         z1, z2 = self.projector(h1), self.projector(h2)
         with self.full_precision():
             loss = self.nt_xent(z1.float(), z2.float())

@@ -12,6 +12,6 @@ class Supervised(Method):
 
     def loss(self, views, images) -> Step:
         (x,) = views
-        h = self.backbone(x)
+        h = self.gather(self.backbone(x))
         trivial = 2 * math.log(2) * self.pos_weight / (1 + self.pos_weight)  # one logit for all, the best of which is 0
         return Step(h.new_zeros(()), [h], trivial=trivial)
