@@ -1,12 +1,18 @@
 """Augmented and evaluation views, made in batches on the training device from cached uint8 pixels.
 
 Every random number is a function of (seed, epoch, image, view): not of history, batch, worker or device count.
-A resized crop is linear in the pixels and separable, so a batch of them is two batched matrix products; their
-matrices hold Pillow's antialiased kernels, and a flip reverses the rows of one.
+A resized crop is linear in the pixels and separable, so a batch of them is two batched products with banded matrices;
+their bands hold Pillow's antialiased kernels, and a flip reverses the rows of one. All is float32, under autocast too.
 """
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.functional import embedding_bag
 
 MEAN = (0.523, 0.453, 0.345)  # Sewer-ML's channel statistics in the released code
 STD = (0.210, 0.199, 0.154)
@@ -14,6 +20,8 @@ GREY = (0.2989, 0.587, 0.114)  # torchvision's luma weights
 RATIO = (3 / 4, 4 / 3)  # torchvision's default aspect ratios of a crop
 ATTEMPTS = 10  # torchvision's tries before it falls back to the whole image
 EVALUATION = 2**31  # the "epoch" of views made for evaluation, out of reach of training
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # the operations of a jitter's order
+CHUNK = 600_000  # source pixels worked on at once on a CPU: what is made of them stays in its cache
 
 _DRAWS = 4 * ATTEMPTS + 9  # uniforms per view: area, aspect, top, left per try; flip, 4 factors, 4 for the order
 
@@ -55,26 +63,43 @@ def _cubic(x: torch.Tensor) -> torch.Tensor:
     x = x.abs()
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
 
 
 def _triangle(x: torch.Tensor) -> torch.Tensor:
     return (1 - x.abs()).clamp_min(0)
 
 
-def resize_matrix(start: torch.Tensor, length: torch.Tensor, side: int, px: int, kernel=_cubic) -> torch.Tensor:
+SUPPORT = {_cubic: 2, _triangle: 1}  # a kernel is 0 from here on
+
+
+class Bands(NamedTuple):
+    """A batch of matrices (n, px, side) by the entries of each row that may differ from 0, side by side."""
+
+    index: torch.Tensor  # (n, px, taps) int32 columns
+    weight: torch.Tensor  # (n, px, taps)
+
+    def of(self, part: slice) -> "Bands":
+        return Bands(self.index[part], self.weight[part])
+
+
+def resize_matrix(start: torch.Tensor, length: torch.Tensor, side: int, px: int, kernel=_cubic) -> Bands:
     """(n, px, side) matrices that resize `length` pixels from `start` (n,) of a line of `side` pixels to `px`.
 
     Antialiased as Pillow does it: the kernel widens with the reduction and uses only pixels inside the crop.
     """
     start, length = start.float()[:, None, None], length.float()[:, None, None]
+    support = SUPPORT[kernel]
+    taps = torch.arange(math.ceil(2 * support * max(1, side / px)), device=start.device)
     scale = length / px
     reach = scale.clamp_min(1)
-    source = torch.arange(side, device=start.device)[None, None, :] + 0.5
     centre = start + (torch.arange(px, device=start.device)[None, :, None] + 0.5) * scale
-    weights = kernel((source - centre) / reach)
-    weights = weights * ((source > start) & (source < start + length))
-    return weights / weights.sum(-1, keepdim=True)
+    source = (centre - support * reach + 0.5).floor() + taps  # the first pixel whose middle the kernel reaches, and on
+    index = source.clamp(0, side - 1).int()
+    source = source + 0.5
+    weight = kernel((source - centre) / reach)
+    weight = weight * ((source > start) & (source < start + length))
+    return Bands(index, weight / weight.sum(-1, keepdim=True))
 
 
 def augment(pixels: torch.Tensor, images: np.ndarray, *, px: int, crop: float, jitter: float, flip: float,
@@ -82,90 +107,132 @@ def augment(pixels: torch.Tensor, images: np.ndarray, *, px: int, crop: float, j
     """(n, 3, px, px) normalised training views of uint8 `pixels` (n, side, side, 3), image ids `images` (n,).
 
     RandomResizedCrop(scale=(crop, 1), bicubic), horizontal flip, ColorJitter(jitter, jitter, jitter, jitter / 2).
-    crop 1 resizes the whole image; jitter 0 leaves colours alone.
+    crop 1 resizes the whole image, bilinearly, as the released code does for Table 2; jitter 0 leaves colours alone.
     """
     side, device = pixels.shape[1], pixels.device
     u = uniforms(seed, epoch, images, view, _DRAWS)
     tries, flips, factors, order = np.split(u, [4 * ATTEMPTS, 4 * ATTEMPTS + 1, 4 * ATTEMPTS + 5], axis=1)
+    order = np.argsort(order, axis=1)
     if crop < 1:
-        boxes = crops(tries.reshape(-1, ATTEMPTS, 4), side, crop)
+        boxes, kernel = crops(tries.reshape(-1, ATTEMPTS, 4), side, crop), _cubic
     else:
-        boxes = np.tile((0, 0, side, side), (len(images), 1))
+        boxes, kernel = np.tile((0, 0, side, side), (len(images), 1)), _triangle
     top, left, height, width = torch.as_tensor(boxes, device=device).unbind(1)
-    rows = resize_matrix(top, height, side, px)
-    columns = resize_matrix(left, width, side, px)
+    rows, columns = resize_matrix(top, height, side, px, kernel), resize_matrix(left, width, side, px, kernel)
     mirrored = torch.as_tensor(flips < flip, device=device)[:, :, None]
-    columns = torch.where(mirrored, columns.flip(1), columns)
-    x = _resize(pixels, rows, columns)
-    if jitter > 0:
-        x = colour_jitter(x, factors, np.argsort(order, axis=1), jitter)
-    return normalise(x)
+    columns = Bands(*(torch.where(mirrored, part.flip(1), part) for part in columns))
+    views = _empty(pixels, px)
+    for part in _chunks(pixels):
+        x = _resize(pixels[part], rows.of(part), columns.of(part))
+        if jitter > 0:
+            x = colour_jitter(x.mT, factors[part], order[part], jitter).mT  # as it lies in memory
+        normalise(x, out=views[part])
+    return views
 
 
 def evaluation(pixels: torch.Tensor, px: int, flipped: bool = False) -> torch.Tensor:
     """(n, 3, px, px) normalised: the whole image resized (bilinear, antialiased), mirrored where asked."""
     side = pixels.shape[1]
     whole = torch.tensor([side], device=pixels.device)
-    matrix = resize_matrix(torch.zeros_like(whole), whole, side, px, _triangle)
-    return normalise(_resize(pixels, matrix, matrix.flip(1) if flipped else matrix))
+    rows = resize_matrix(torch.zeros_like(whole), whole, side, px, _triangle)
+    columns = Bands(*(part.flip(1) for part in rows)) if flipped else rows
+    views = _empty(pixels, px)
+    for part in _chunks(pixels):
+        normalise(_resize(pixels[part], rows, columns), out=views[part])
+    return views
 
 
-def _resize(pixels: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """(n, 3, px, px) in [0, 1]: `rows` x image x `columns` transposed, for uint8 `pixels` (n, side, side, 3)."""
+def _empty(pixels: torch.Tensor, px: int) -> torch.Tensor:
+    shape = (len(pixels), 3, px, px)
+    return torch.empty(shape, device=pixels.device, memory_format=torch.channels_last)
+
+
+def _chunks(pixels: torch.Tensor) -> Iterator[slice]:
+    """Equal parts of a batch (n, side, side, 3): a few images on a CPU, all on a GPU, where fewer kernels count."""
     n, side = pixels.shape[:2]
-    px = rows.shape[1]
-    x = torch.bmm((rows / 255).expand(n, -1, -1), pixels.reshape(n, side, side * 3).float())
-    x = x.view(n, px, side, 3).permute(0, 3, 1, 2).reshape(n, 3 * px, side)
-    return torch.bmm(x, columns.expand(n, -1, -1).transpose(1, 2)).view(n, 3, px, px).clamp_(0, 1)
+    count = math.ceil(n * side**2 / CHUNK) if pixels.device.type == "cpu" else 1
+    edges = [n * i // min(count, n) for i in range(min(count, n) + 1)]
+    return (slice(*ends) for ends in pairwise(edges))
 
 
-def normalise(x: torch.Tensor) -> torch.Tensor:
-    """Subtract Sewer-ML's channel means and divide by its deviations; channels last in memory."""
-    mean = x.new_tensor(MEAN)[:, None, None]
-    std = x.new_tensor(STD)[:, None, None]
-    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+def _resize(pixels: torch.Tensor, rows: Bands, columns: Bands) -> torch.Tensor:
+    """(n, 3, px, px) in [0, 1]: `rows` x image x `columns` transposed, for uint8 `pixels` (n, side, side, 3).
+
+    It adds lines of the image, then lines of its transpose, contiguous both; the views are transposed in memory.
+    """
+    n, side, px, device = len(pixels), pixels.shape[1], rows.index.shape[1], pixels.device
+    image = torch.arange(n, dtype=torch.int32, device=device)[:, None, None, None] * side
+    channel = torch.arange(3, dtype=torch.int32, device=device)[:, None, None]
+    lines = pixels.reshape(n * side, side * 3).float()
+    x = _add(lines, rows.index[:, None] + image, (rows.weight / 255)[:, None].expand(n, -1, -1, -1))
+    lines = x.view(n, px, side * 3).transpose(1, 2).reshape(n * side * 3, px)
+    index = (columns.index[:, None] + image) * 3 + channel
+    x = _add(lines, index, columns.weight[:, None].expand(n, 3, -1, -1))
+    return x.view(n, 3, px, px).transpose(2, 3).clamp_(0, 1)
+
+
+def _add(lines: torch.Tensor, index: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """(m, width): sums of `lines` (k, width) chosen by `index` and times `weight`, both (..., taps), m rows in all."""
+    taps = index.shape[-1]
+    return embedding_bag(index.reshape(-1, taps), lines, per_sample_weights=weight.reshape(-1, taps), mode="sum")
+
+
+def normalise(x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    """Subtract Sewer-ML's channel means and divide by its deviations; channels last in memory, in `out` where given."""
+    out = torch.empty_like(x, memory_format=torch.channels_last) if out is None else out
+    for channel, normal, mean, std in zip(x.unbind(1), out.unbind(1), MEAN, STD, strict=True):
+        normal.copy_((channel - mean).div_(std))  # by channel: an inner loop over three would be slow
+    return out
 
 
 def colour_jitter(x: torch.Tensor, u: np.ndarray, order: np.ndarray, strength: float) -> torch.Tensor:
-    """torchvision's ColorJitter on a batch in [0, 1], each image with its own factors and its own order.
+    """torchvision's ColorJitter on a batch in [0, 1], in place, each image with its own factors and its own order.
 
     `u` (n, 4) uniforms for brightness, contrast, saturation, hue; `order` (n, 4) a permutation of these per image.
+    Hue has its turn among the other three, which are one operation with different weights.
     """
     low = max(0.0, 1 - strength)
-    factors = torch.as_tensor(low + (1 + strength - low) * u[:, :3], dtype=x.dtype, device=x.device)
-    hue = torch.as_tensor((2 * u[:, 3] - 1) * strength / 2, dtype=x.dtype, device=x.device)
+    factors, hue = low + (1 + strength - low) * u[:, :3], (2 * u[:, 3:] - 1) * strength / 2
+    others, turns = order[order != HUE].reshape(-1, 3), np.argmax(order == HUE, axis=1)
+    factor = np.take_along_axis(factors, others, axis=1)
+    grey, mean = (1 - factor) * (others == SATURATION), (1 - factor) * (others == CONTRAST)
+    values = torch.as_tensor(np.hstack([factor, grey, mean, hue]), dtype=x.dtype, device=x.device)
+    factor, grey, mean, hue = values.split((3, 3, 3, 1), dim=1)
     for turn in range(4):
-        for operation in range(4):
-            chosen = torch.as_tensor(np.flatnonzero(order[:, turn] == operation), device=x.device)
-            if not len(chosen):
-                continue
-            part = x[chosen]
-            if operation == 3:
-                part = shift_hue(part, hue[chosen])
-            else:
-                part = _blend(part, operation, factors[chosen, operation])
-            x[chosen] = part
+        chosen = torch.as_tensor(np.flatnonzero(turns == turn), device=x.device)
+        if len(chosen):
+            x.index_copy_(0, chosen, shift_hue(x.index_select(0, chosen), hue.index_select(0, chosen)[:, 0]))
+        if turn < 3:
+            _blend(x, factor[:, turn], grey[:, turn], mean[:, turn])
     return x
 
 
-def _blend(x: torch.Tensor, operation: int, factor: torch.Tensor) -> torch.Tensor:
-    """Brightness (0), contrast (1) or saturation (2): move away from black, the mean grey, or the grey image."""
-    factor = factor[:, None, None, None]
-    if operation == 0:
-        return (x * factor).clamp_(0, 1)
-    grey = (x * x.new_tensor(GREY)[:, None, None]).sum(1, keepdim=True)
-    if operation == 1:
-        grey = grey.mean((2, 3), keepdim=True)
-    return (grey + factor * (x - grey)).clamp_(0, 1)
+def _blend(x: torch.Tensor, factor: torch.Tensor, grey: torch.Tensor, mean: torch.Tensor) -> None:
+    """x <- factor x + grey (the grey image) + mean (its mean), weights (n,), in place.
+
+    Brightness, contrast and saturation move away from black, the mean grey, or the grey image.
+    """
+    r, g, b = x.unbind(1)
+    added = (r * GREY[0]).add_(g, alpha=GREY[1]).add_(b, alpha=GREY[2])
+    constant = added.mean((1, 2)) * mean
+    added.mul_(grey[:, None, None]).add_(constant[:, None, None])
+    torch.addcmul(added[:, None], x, factor[:, None, None, None], out=x).clamp_(0, 1)
 
 
 def shift_hue(x: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """RGB (n, 3, h, w) in [0, 1] with hue moved by `shift` (n,) turns, through HSV."""
+    """RGB (n, 3, h, w) in [0, 1] with hue moved by `shift` (n,) turns, through HSV.
+
+    With hue h in [-3, 3], red at 0, green at 2 and blue at -2, a channel at p is value - chroma clamp(d - 1, 0, 1),
+    d the distance from h to p around the circle. Times chroma, no division is left: chroma |h| is linear in r, g, b,
+    value and the least of them, and h has the sign of g - b. So nothing jumps where two channels are equal.
+    """
     r, g, b = x.unbind(1)
-    value = x.amax(1)
-    chroma = value - x.amin(1)
-    safe = torch.where(chroma == 0, torch.ones_like(chroma), chroma)
-    hue = torch.where(value == r, (g - b) / safe, torch.where(value == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
-    hue = hue + 6 * shift[:, None, None]
-    channels = [torch.remainder(hue + n, 6) for n in (5.0, 3.0, 1.0)]
-    return torch.stack([value - chroma * torch.minimum(k, 4 - k).clamp_(0, 1) for k in channels], 1)
+    value = torch.maximum(torch.maximum(r, g), b)
+    least = torch.minimum(torch.minimum(r, g), b)
+    chroma = value - least
+    away = (g + b).sub_(r).add_(value).sub_(least, alpha=2)  # chroma |h|
+    signed = torch.copysign(chroma, g - b)
+    turn = torch.remainder(6 * shift[:, None] - torch.arange(0, 6, 2, device=x.device) + 3, 6) - 3  # |h| + it: within 6
+    distance = torch.addcmul(away[:, None], signed[:, None], turn[:, :, None, None]).abs_()
+    distance.sub_((3 * chroma)[:, None]).abs_()  # 3 - d, times chroma
+    return torch.clamp(distance.add_((2 * least - value)[:, None]), least[:, None], value[:, None])

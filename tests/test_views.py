@@ -1,9 +1,13 @@
 """Views: equal to torchvision's on equal parameters; randomness a function of (seed, epoch, image, view)."""
 
+import colorsys
+import itertools
+
 import numpy as np
 import pytest
 import torch
 import torchvision.transforms.v2.functional as F
+from PIL import Image
 
 from lib import views
 
@@ -54,6 +58,37 @@ def test_resized_crop_equals_torchs_antialiased_interpolation(pixels, mode, kern
         torch.testing.assert_close(mine, theirs[0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("kernel", [views._cubic, views._triangle])
+@pytest.mark.parametrize("side, px", [(96, 64), (48, 64), (50, 17), (31, 31)])
+def test_bands_hold_every_entry_of_the_matrices(side, px, kernel):
+    start = torch.arange(0, 20, 3)
+    length = side - start - torch.arange(len(start)) % 4
+    bands = views.resize_matrix(start, length, side, px, kernel)
+    ours = torch.zeros(len(start), px, side).scatter_add_(2, bands.index.long(), bands.weight)
+    scale = (length / px).double()[:, None, None]
+    centre = start[:, None, None] + (torch.arange(px)[:, None] + 0.5) * scale
+    whole = kernel((torch.arange(side) + 0.5 - centre) / scale.clamp_min(1))
+    column = torch.arange(side)[None, None]
+    whole = whole * ((column >= start[:, None, None]) & (column < (start + length)[:, None, None]))
+    torch.testing.assert_close(ours, (whole / whole.sum(2, keepdim=True)).float(), rtol=0, atol=1e-5)
+    assert bands.index.shape[2] < side / 2  # what the bands are for
+
+
+@pytest.mark.parametrize("chunk", [1, 3 * SIDE**2, 5 * SIDE**2 + 1])
+def test_the_size_of_chunks_changes_nothing(pixels, monkeypatch, chunk):
+    whole, evaluated = augment(pixels), views.evaluation(pixels, PX)
+    monkeypatch.setattr(views, "CHUNK", chunk)
+    torch.testing.assert_close(augment(pixels), whole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(views.evaluation(pixels, PX), evaluated, rtol=0, atol=1e-5)
+
+
+def test_views_keep_their_precision_under_autocast(pixels):
+    with torch.autocast("cpu", torch.bfloat16):
+        views_there, evaluated = augment(pixels), views.evaluation(pixels, PX)
+    assert views_there.dtype == evaluated.dtype == torch.float32
+    assert torch.equal(views_there, augment(pixels)) and torch.equal(evaluated, views.evaluation(pixels, PX))
+
+
 def test_crops_have_the_distribution_asked_for():
     boxes = views.crops(views.uniforms(1, 0, np.arange(5000), 0, 40).reshape(-1, 10, 4), 256, 0.4)
     top, left, height, width = boxes.T
@@ -77,16 +112,31 @@ def test_colour_jitter_equals_torchvisions_operations_in_the_same_order():
         torch.testing.assert_close(mine, image, rtol=0, atol=2e-5)
 
 
+def test_hue_is_that_of_hsv_where_channels_are_equal_too():
+    levels = (0.0, 0.1, 0.5, 1.0)
+    colours = torch.tensor(list(itertools.product(levels, repeat=3)))
+    shifts = torch.tensor([-0.5, -0.4, -1 / 3, -1 / 6, -0.05, 0.0, 0.05, 1 / 6, 0.25, 1 / 3, 0.5])
+    ours = views.shift_hue(colours.T[None, :, :, None].repeat(len(shifts), 1, 1, 1), shifts)
+    for shift, shifted in zip(shifts.tolist(), ours[..., 0], strict=True):
+        hsv = [colorsys.rgb_to_hsv(*colour) for colour in colours.tolist()]
+        expected = torch.tensor([colorsys.hsv_to_rgb((h + shift) % 1, s, v) for h, s, v in hsv])
+        torch.testing.assert_close(shifted.T, expected, rtol=0, atol=1e-6)
+
+
 def test_grey_pixels_keep_their_grey_under_any_hue():
     grey = torch.rand(4, 1, 8, 8).expand(-1, 3, -1, -1)
     torch.testing.assert_close(views.shift_hue(grey, torch.tensor([0.1, -0.3, 0.5, 0.0])), grey)
 
 
-def test_no_crop_no_jitter_no_flip_is_a_plain_resize(pixels):
-    theirs = F.resize(pixels.permute(0, 3, 1, 2).float() / 255, [PX, PX], F.InterpolationMode.BICUBIC, antialias=True)
-    torch.testing.assert_close(
-        augment(pixels, crop=1.0, jitter=0.0, flip=0.0), views.normalise(theirs.clamp(0, 1)), rtol=0, atol=1e-4
-    )
+@pytest.mark.parametrize("px", [20, PX, 64])
+def test_no_crop_no_jitter_no_flip_is_a_plain_bilinear_resize(pixels, px):
+    theirs = F.resize(pixels.permute(0, 3, 1, 2).float() / 255, [px, px], F.InterpolationMode.BILINEAR, antialias=True)
+    plain = augment(pixels, px=px, crop=1.0, jitter=0.0, flip=0.0)
+    torch.testing.assert_close(plain, views.normalise(theirs), rtol=0, atol=1e-4)
+    levels = 255 * (plain * torch.tensor(views.STD)[:, None, None] + torch.tensor(views.MEAN)[:, None, None])
+    for image, ours in zip(pixels.numpy(), levels.permute(0, 2, 3, 1).numpy(), strict=True):
+        pillows = np.asarray(Image.fromarray(image).resize((px, px), Image.Resampling.BILINEAR), np.float32)
+        assert np.abs(ours - pillows).max() < 1.01  # Pillow rounds to whole levels after each of two passes
 
 
 def test_flips_mirror_half_of_the_images(pixels):
