@@ -31,6 +31,7 @@ def main(asked: list[str]) -> int:
         for part in parts:
             module, arguments = PARTS[part]
             importlib.import_module(f"benchmarks.{module}").main(*arguments)
+        importlib.import_module("benchmarks.chart").draw()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

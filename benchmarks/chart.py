@@ -1,0 +1,101 @@
+"""speed.png: what the tables of benchmarks/results hold, in three panels."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from benchmarks import measure
+from lib import report, study
+
+OURS, MODEL, OTHER = "#0072B2", "#000000", "#E69F00"
+
+
+def read(name: str) -> pd.DataFrame | None:
+    file = measure.RESULTS / f"{name}.csv"
+    return pd.read_csv(file) if file.exists() else None
+
+
+def _whiskers(frame: pd.DataFrame, middle: str) -> np.ndarray:
+    low, high = f"{middle}_q1" if middle == "speed" else "q1", f"{middle}_q3" if middle == "speed" else "q3"
+    return np.abs(np.stack([frame[middle] - frame[low], frame[high] - frame[middle]]))
+
+
+def inputs(ax, found: pd.DataFrame) -> None:
+    """Samples a second, a bar per pipeline, grouped by size of view and of file."""
+    found = found[found["unit"] == "two-view samples/s"].reset_index(drop=True)
+    groups = found.groupby(["px", "files"], sort=False).ngroup()
+    y = np.arange(len(found)) + 0.8 * groups
+    colours = [OURS if name.startswith("ours") else OTHER for name in found["measured"]]
+    ax.barh(y, found["median"], color=colours, xerr=_whiskers(found, "median"), error_kw={"elinewidth": 0.5})
+    for at, row in zip(y, found.itertuples(), strict=True):
+        ax.annotate(f" {row.median:,.0f}", (row.q3, at), va="center", fontsize=report.NOTE)
+    labels = [f"{row.measured}, {row.px} px from {row.files}" for row in found.itertuples()]
+    ax.set(yticks=y, yticklabels=labels, xscale="log", xlabel="two-view samples a second", title="(a) input")
+    ax.set_xlim(right=4 * found["median"].max())
+    ax.invert_yaxis()
+
+
+def steps(ax, found: pd.DataFrame) -> None:
+    """Our speed by system, over the model alone and over lightly."""
+    systems = found[["method", "backbone"]].drop_duplicates().reset_index(drop=True)
+    at = {(row.method, row.backbone): i for i, row in enumerate(systems.itertuples())}
+    marks = {"model alone": ("o", MODEL), "lightly": ("s", OTHER), "lightly, 32-true": ("D", OURS)}
+    for name, (mark, colour) in marks.items():
+        part = found[found["measured"] == name]
+        y = [at[row.method, row.backbone] for row in part.itertuples()]
+        if len(part):
+            ax.errorbar(part["speed"], y, xerr=_whiskers(part, "speed"), fmt=mark, color=colour, markersize=3,
+                        elinewidth=0.5, label=f"over {name}")  # fmt: skip
+    for bar, colour in ((0.85, MODEL), (1.0, OTHER)):
+        ax.axvline(bar, color=colour, linewidth=0.5, linestyle="--")
+    labels = [f"{study.NAMES[row.method]}, {study.NAMES[row.backbone]}" for row in systems.itertuples()]
+    ax.set(yticks=range(len(labels)), yticklabels=labels, title="(b) training step, ours end to end",
+           xlabel="speed of ours (dashed: bars)")  # fmt: skip
+    ax.invert_yaxis()
+    ax.legend(frameon=False, loc="lower right")
+
+
+def shares(grid: pd.DataFrame | None, redraw: pd.DataFrame | None) -> dict[str, tuple[float, str]]:
+    """Of what is allowed, how much was taken, and in words."""
+    taken = {}
+    for row in () if grid is None else grid.itertuples():
+        taken[f"grid, {row.measured}"] = row.ratio / row.bar, f"{row.ratio:.2f} of {row.bar:g} x ideal"
+        if row.peak_gb == row.peak_gb:  # nan: not known of stored runs
+            taken["memory of a process"] = row.peak_gb / row.peak_bar, f"{row.peak_gb:.1f} of {row.peak_bar:g} GB"
+    for row in () if redraw is None else redraw.itertuples():
+        taken[row.measured] = row.median / row.bar, f"{row.median:.1f} of {row.bar:g} s"
+    return taken
+
+
+def limits(ax, taken: dict[str, tuple[float, str]]) -> None:
+    y, values = np.arange(len(taken)), [value for value, _ in taken.values()]
+    ax.barh(y, values, color=OURS)
+    for at, (value, told) in zip(y, taken.values(), strict=True):
+        ax.annotate(f" {told}", (value, at), va="center", fontsize=report.NOTE)
+    ax.axvline(1, color=MODEL, linewidth=0.5, linestyle="--")
+    ax.set(yticks=y, yticklabels=list(taken), xlabel="share of what is allowed", title="(c, e) grid and figure")
+    ax.set_xlim(0, 1.5 * max(1.0, *values))
+    ax.invert_yaxis()
+
+
+def draw() -> Path:
+    """Draw the tables that are there to benchmarks/results/speed.png."""
+    panels = [
+        (plot, found) for plot, name in ((inputs, "input"), (steps, "steps")) if (found := read(name)) is not None
+    ]
+    if taken := shares(read("grid"), read("redraw")):
+        panels.append((limits, taken))
+    with plt.rc_context(report.STYLE):
+        fig, axes = plt.subplots(len(panels), squeeze=False, figsize=(report.DOUBLE * 0.7, 2.2 * len(panels)),
+                                 layout="constrained")  # fmt: skip
+        for ax, (plot, found) in zip(axes[:, 0], panels, strict=True):
+            plot(ax, found)
+        where = measure.machine()
+        fig.text(0.5, -0.02, f"{where['machine']}, {where['cores']} cores, {where['threads']} thread a process, "
+                 f"torch {where['torch']}; median and quartiles", ha="center", fontsize=report.NOTE)  # fmt: skip
+        file = measure.RESULTS / "speed.png"
+        fig.savefig(file, dpi=200, bbox_inches="tight")
+        plt.close(fig)
+    return file

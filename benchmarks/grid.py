@@ -1,0 +1,120 @@
+"""(c) The grid: wall time of the pool that trains it against the ideal, its model-only work divided by cores.
+
+python -m benchmarks.grid FILE      train the slice in WORKSPACE, and write its wall time and memory to FILE
+"""
+
+import json
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from lib import datasets, estimate, paths, rundir, study, workers
+from lib.study import Run
+
+PROFILE, SHARE, SEED = "mini", 0.01, 42  # the share with the fewest images, where all else weighs most
+TURN = 1.5  # seconds a rate is measured, before the slice and again after it
+BAR, MEMORY = 1.25, 4.0  # times the ideal; GB a process
+
+
+def part() -> list[Run]:
+    """Every system of Table 1 at one share of defects."""
+    return [run for run in study.runs("table1", PROFILE, seeds=[SEED]) if run.share == SHARE]
+
+
+def processes() -> int:
+    """Cores, or GPUs, that the ideal divides the work by."""
+    return len(workers.gpus()) or workers.cores()
+
+
+def _rate(run: Run) -> tuple[float, float]:
+    """Seconds an image through the model alone: one of training, one scored."""
+    from benchmarks import measure, steps  # torch: only in the processes that measure
+
+    system = steps.System(run, datasets.load(run.data, "train"))
+    many = measure.often_enough(system.alone(1), TURN)
+    return system.alone(many) / run.settings["batch"], system.forward(2)
+
+
+def rates(todo: list[Run]) -> list[tuple[float, float]]:
+    """`_rate` of each run, as many at once as will train: the ideal meets the same busy memory and caches."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes(), context) as pool:
+        return list(pool.map(_rate, todo))
+
+
+def ideal(todo: list[Run], found: dict[tuple[str, str], tuple[float, float]]) -> float:
+    """Seconds of the runs' model-only work, divided by cores: optimiser steps and images scored, nothing else."""
+    training, _ = datasets.tables(todo[0].data, "train")
+    validation, _ = datasets.tables(todo[0].data, "val")
+    seconds = 0.0
+    for run in todo:
+        rows = len(datasets.resample(training, run.share, run.data["seed"]))
+        work = estimate.work(run, rows, len(validation))
+        step, scored = found[run.method, run.backbone]
+        seconds += work.training * step + (work.clean + work.augmented) * scored
+    return seconds / processes()
+
+
+def trained(todo: list[Run]) -> dict[str, float]:
+    """Train the slice in an empty workspace that shares this one's data; its wall time and its processes' memory."""
+    datasets.prepare(todo[0].data, workers.cores())
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "data").symlink_to(paths.DATA)
+        told = Path(folder) / "told.json"
+        subprocess.run(
+            [sys.executable, "-m", "benchmarks.grid", str(told)], cwd=paths.ROOT, check=True,
+            env=os.environ | {"WORKSPACE": folder, "PROFILE": PROFILE},
+        )  # fmt: skip
+        return json.loads(told.read_text())
+
+
+def _train(file: Path) -> int:
+    began = time.perf_counter()
+    status = workers.train(part())
+    wall = time.perf_counter() - began
+    for process in multiprocessing.active_children():
+        process.join()
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+    file.write_text(json.dumps({"wall": wall, "peak": peak}))
+    return status
+
+
+def row(measured: str, todo: list[Run], wall: float, least: float) -> dict:
+    return {
+        "measured": measured, "runs": len(todo), "processes": processes(), "wall_s": wall, "ideal_s": least,
+        "ratio": wall / least, "bar": BAR,
+    }  # fmt: skip
+
+
+def main() -> pd.DataFrame:
+    """Measure, and write benchmarks/results/grid.csv."""
+    todo = part()
+    print(f"grid: {len(todo)} trainings by {processes()} processes", flush=True)
+    datasets.prepare(todo[0].data, workers.cores())
+    before = rates(todo)
+    told = trained(todo)
+    means = [tuple((a + b) / 2 for a, b in zip(*both, strict=True)) for both in zip(before, rates(todo), strict=True)]
+    found = {(run.method, run.backbone): rate for run, rate in zip(todo, means, strict=True)}
+    rows = [row(f"slice, {SHARE:.0%} defects", todo, told["wall"], ideal(todo, found))]
+    rows[0] |= {"peak_gb": told["peak"], "peak_bar": MEMORY}
+    stored = [run for run in study.grid(PROFILE, seeds=[SEED]) if rundir.state(run)[0] == "complete"]
+    if stored:
+        seconds = sum(rundir.record(rundir.folder(run))["total_seconds"] for run in stored)
+        rows.append(row("stored runs of the grid", stored, seconds / processes(), ideal(stored, found)))
+
+    from benchmarks import measure
+
+    return measure.write("grid", pd.DataFrame(rows))
+
+
+if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+    sys.exit(_train(Path(sys.argv[1])))

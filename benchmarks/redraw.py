@@ -1,0 +1,53 @@
+"""(e) Time from the command to the figure, runs present: the committed reference's, and those made here."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+
+from benchmarks import measure
+from lib import paths, rundir, study
+
+ARTEFACT, PROFILE = "fig2", "mini"
+ROUNDS = 3
+BAR = 15.0  # seconds
+
+
+def made(targets: list[str], shared: list[Path]) -> float:
+    """Seconds of `make` with these targets in an empty workspace, which has nothing rendered, and links to `shared`.
+
+    Raises ValueError with the last line of what failed.
+    """
+    with TemporaryDirectory() as folder:
+        for path in shared:
+            (Path(folder) / path.name).symlink_to(path)
+        command = ["make", *targets, f"PYTHON={sys.executable}", f"PROFILE={PROFILE}", f"WORKSPACE={folder}"]
+        kept = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "PROTOCOL", "WORKSPACE")}
+        began = time.perf_counter()
+        done = subprocess.run(
+            command, cwd=paths.ROOT, capture_output=True, text=True, env=kept | {"WORKSPACE": folder}, check=False
+        )
+        seconds = time.perf_counter() - began
+        if done.returncode or not list((Path(folder) / "figures" / PROFILE).glob(f"{ARTEFACT}.png")):
+            said = [line for line in (done.stderr + done.stdout).splitlines() if "error:" in line] or ["no figure"]
+            raise ValueError(f"make {' '.join(targets)}: {said[0].removeprefix('error: ')}")
+        return seconds
+
+
+def main() -> pd.DataFrame:
+    """Measure, and write benchmarks/results/redraw.csv: what cannot be drawn for lack of runs is left out, and said."""
+    here = all(rundir.state(run)[0] == "complete" for run in study.runs(ARTEFACT, PROFILE))
+    ways = {f"make redraw ARTEFACT={ARTEFACT}": (["redraw", f"ARTEFACT={ARTEFACT}"], [])}
+    if here:
+        ways[f"make {ARTEFACT}"] = ([ARTEFACT], [paths.DATA, paths.RUNS])
+    else:
+        print(f"redraw: make {ARTEFACT} is left out, its runs are not complete here (make explain says why)")
+    taken = measure.alternate({name: lambda way=way: made(*way) for name, way in ways.items()}, ROUNDS)
+    found = measure.compare(taken, next(iter(ways)), "s", np.asarray)
+    found["bar"] = BAR
+    return measure.write("redraw", found.drop(columns=["speed_q1", "speed", "speed_q3"]))
