@@ -17,23 +17,34 @@ def read(name: str) -> pd.DataFrame | None:
     return pd.read_csv(file) if file.exists() else None
 
 
+def on(found: pd.DataFrame) -> str:
+    return f", {found['device'].iloc[0]}"
+
+
 def _whiskers(frame: pd.DataFrame, middle: str) -> np.ndarray:
     low, high = f"{middle}_q1" if middle == "speed" else "q1", f"{middle}_q3" if middle == "speed" else "q3"
     return np.abs(np.stack([frame[middle] - frame[low], frame[high] - frame[middle]]))
 
 
 def inputs(ax, found: pd.DataFrame) -> None:
-    """Samples a second, a bar per pipeline, grouped by size of view and of file."""
+    """Samples a second of each pipeline, grouped by size of view and of file."""
     found = found[found["unit"] == "two-view samples/s"].reset_index(drop=True)
     groups = found.groupby(["px", "files"], sort=False).ngroup()
     y = np.arange(len(found)) + 0.8 * groups
     colours = [OURS if name.startswith("ours") else OTHER for name in found["measured"]]
-    ax.barh(y, found["median"], color=colours, xerr=_whiskers(found, "median"), error_kw={"elinewidth": 0.5})
+    ax.errorbar(found["median"], y, xerr=_whiskers(found, "median"), fmt="none", ecolor=colours, elinewidth=1)
+    ax.scatter(found["median"], y, 12, color=colours)
     for at, row in zip(y, found.itertuples(), strict=True):
-        ax.annotate(f" {row.median:,.0f}", (row.q3, at), va="center", fontsize=report.NOTE)
+        ax.annotate(f"  {row.median:,.0f}", (row.q3, at), va="center", fontsize=report.NOTE)
     labels = [f"{row.measured}, {row.px} px from {row.files}" for row in found.itertuples()]
-    ax.set(yticks=y, yticklabels=labels, xscale="log", xlabel="two-view samples a second", title="(a) input")
-    ax.set_xlim(right=4 * found["median"].max())
+    ax.set(
+        yticks=y,
+        yticklabels=labels,
+        xscale="log",
+        xlabel="two-view samples a second",
+        title=f"(a) input, {found['device'][0]}",
+    )
+    ax.set_xlim(found["median"].min() / 2, 3 * found["median"].max())
     ax.invert_yaxis()
 
 
@@ -51,8 +62,8 @@ def steps(ax, found: pd.DataFrame) -> None:
     for bar, colour in ((0.85, MODEL), (1.0, OTHER)):
         ax.axvline(bar, color=colour, linewidth=0.5, linestyle="--")
     labels = [f"{study.NAMES[row.method]}, {study.NAMES[row.backbone]}" for row in systems.itertuples()]
-    ax.set(yticks=range(len(labels)), yticklabels=labels, title="(b) training step, ours end to end",
-           xlabel="speed of ours (dashed: bars)")  # fmt: skip
+    ax.set(yticks=range(len(labels)), yticklabels=labels, title=f"(b) training step, {found['px'].iloc[0]} px{on(found)}",
+           xlabel="speed of ours end to end (dashed: bars)")  # fmt: skip
     ax.invert_yaxis()
     ax.legend(frameon=False, loc="lower right")
 
@@ -61,9 +72,12 @@ def shares(grid: pd.DataFrame | None, redraw: pd.DataFrame | None) -> dict[str, 
     """Of what is allowed, how much was taken, and in words."""
     taken = {}
     for row in () if grid is None else grid.itertuples():
-        taken[f"grid, {row.measured}"] = row.ratio / row.bar, f"{row.ratio:.2f} of {row.bar:g} x ideal"
+        taken[f"grid, {row.measured}, {row.device}"] = row.ratio / row.bar, f"{row.ratio:.2f} of {row.bar:g} x ideal"
         if row.peak_gb == row.peak_gb:  # nan: not known of stored runs
-            taken["memory of a process"] = row.peak_gb / row.peak_bar, f"{row.peak_gb:.1f} of {row.peak_bar:g} GB"
+            taken[f"memory of a process, {row.device}"] = (
+                row.peak_gb / row.peak_bar,
+                f"{row.peak_gb:.1f} of {row.peak_bar:g} GB",
+            )
     for row in () if redraw is None else redraw.itertuples():
         taken[row.measured] = row.median / row.bar, f"{row.median:.1f} of {row.bar:g} s"
     return taken
@@ -81,18 +95,20 @@ def limits(ax, taken: dict[str, tuple[float, str]]) -> None:
 
 
 def draw() -> Path:
-    """Draw the tables that are there to benchmarks/results/speed.png."""
-    panels = [
-        (plot, found) for plot, name in ((inputs, "input"), (steps, "steps")) if (found := read(name)) is not None
-    ]
-    if taken := shares(read("grid"), read("redraw")):
+    """Draw the tables that are there to benchmarks/results/speed.png; at least one of (a), (b), (c) and (e) is."""
+    plots = {"input": inputs, "steps": steps, "input-cuda": inputs, "steps-cuda": steps, "steps-224-cuda": steps}
+    tables = {name: found for name in plots if (found := read(name)) is not None}
+    panels = [(plots[name], found) for name, found in tables.items()]
+    redraw, grids = read("redraw"), [read("grid"), read("grid-cuda")]
+    taken = {told: share for grid in grids for told, share in shares(grid, redraw).items()}
+    if taken:
         panels.append((limits, taken))
+    where = next(table for table in (*tables.values(), *grids, redraw) if table is not None).iloc[0]
     with plt.rc_context(report.STYLE):
         fig, axes = plt.subplots(len(panels), squeeze=False, figsize=(report.DOUBLE * 0.7, 2.2 * len(panels)),
                                  layout="constrained")  # fmt: skip
         for ax, (plot, found) in zip(axes[:, 0], panels, strict=True):
             plot(ax, found)
-        where = measure.machine()
         fig.text(0.5, -0.02, f"{where['machine']}, {where['cores']} cores, {where['threads']} thread a process, "
                  f"torch {where['torch']}; median and quartiles", ha="center", fontsize=report.NOTE)  # fmt: skip
         file = measure.RESULTS / "speed.png"

@@ -24,11 +24,6 @@ TURN = 1.5  # seconds a rate is measured, before the slice and again after it
 BAR, MEMORY = 1.25, 4.0  # times the ideal; GB a process
 
 
-def part() -> list[Run]:
-    """Every system of Table 1 at one share of defects."""
-    return [run for run in study.runs("table1", PROFILE, seeds=[SEED]) if run.share == SHARE]
-
-
 def processes() -> int:
     """Cores, or GPUs, that the ideal divides the work by."""
     return len(workers.gpus()) or workers.cores()
@@ -64,21 +59,24 @@ def ideal(todo: list[Run], found: dict[tuple[str, str], tuple[float, float]]) ->
 
 
 def trained(todo: list[Run]) -> dict[str, float]:
-    """Train the slice in an empty workspace that shares this one's data; its wall time and its processes' memory."""
+    """Train the slice in an empty workspace that shares this one's data: its `wall` time in seconds, and `peak`, the
+    memory of the largest process in GB. Raises ValueError where a training fails."""
     datasets.prepare(todo[0].data, workers.cores())
     with TemporaryDirectory() as folder:
         (Path(folder) / "data").symlink_to(paths.DATA)
         told = Path(folder) / "told.json"
-        subprocess.run(
-            [sys.executable, "-m", "benchmarks.grid", str(told)], cwd=paths.ROOT, check=True,
-            env=os.environ | {"WORKSPACE": folder, "PROFILE": PROFILE},
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.grid", str(told), *(run.id for run in todo)], cwd=paths.ROOT,
+            env=os.environ | {"WORKSPACE": folder, "PROFILE": todo[0].profile}, check=False,
         )  # fmt: skip
+        if done.returncode:
+            raise ValueError("the grid's slice was not trained; what failed is said above: mend it, then run it again.")
         return json.loads(told.read_text())
 
 
-def _train(file: Path) -> int:
+def _train(file: Path, todo: list[Run]) -> int:
     began = time.perf_counter()
-    status = workers.train(part())
+    status = workers.train(todo)
     wall = time.perf_counter() - began
     for process in multiprocessing.active_children():
         process.join()
@@ -94,21 +92,21 @@ def row(measured: str, todo: list[Run], wall: float, least: float) -> dict:
     }  # fmt: skip
 
 
-def main() -> pd.DataFrame:
-    """Measure, and write benchmarks/results/grid.csv."""
-    todo = part()
+def main(profile: str = PROFILE, share: float = SHARE, methods: list[str] | None = None) -> pd.DataFrame:
+    """Measure every system of Table 1 at one share of defects, and write benchmarks/results/grid.csv."""
+    todo = [run for run in study.runs("table1", profile, methods=methods, seeds=[SEED]) if run.share == share]
     print(f"grid: {len(todo)} trainings by {processes()} processes", flush=True)
     datasets.prepare(todo[0].data, workers.cores())
     before = rates(todo)
     told = trained(todo)
     means = [tuple((a + b) / 2 for a, b in zip(*both, strict=True)) for both in zip(before, rates(todo), strict=True)]
     found = {(run.method, run.backbone): rate for run, rate in zip(todo, means, strict=True)}
-    rows = [row(f"slice, {SHARE:.0%} defects", todo, told["wall"], ideal(todo, found))]
+    rows = [row(f"slice, {share:.0%} defects", todo, told["wall"], ideal(todo, found))]
     rows[0] |= {"peak_gb": told["peak"], "peak_bar": MEMORY}
-    stored = [run for run in study.grid(PROFILE, seeds=[SEED]) if rundir.state(run)[0] == "complete"]
-    if stored:
-        seconds = sum(rundir.record(rundir.folder(run))["total_seconds"] for run in stored)
-        rows.append(row("stored runs of the grid", stored, seconds / processes(), ideal(stored, found)))
+    every = study.grid(profile, methods=methods, seeds=[SEED])
+    if all(rundir.state(run)[0] == "complete" for run in every):
+        seconds = sum(rundir.record(rundir.folder(run))["total_seconds"] for run in every)
+        rows.append(row("whole grid, as stored", every, seconds / processes(), ideal(every, found)))
 
     from benchmarks import measure
 
@@ -117,4 +115,5 @@ def main() -> pd.DataFrame:
 
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
-    sys.exit(_train(Path(sys.argv[1])))
+    file, *names = sys.argv[1:]
+    sys.exit(_train(Path(file), [study.parse(os.environ["PROFILE"], name) for name in names]))

@@ -25,7 +25,7 @@ FRAMES = 128  # drawn at that size; read again and again
 SEED = 42
 BATCH = 64  # images a batch of ours at both sizes
 ROUNDS, TURN = 5, 1.5  # seconds a competitor measures in a round, roughly
-PROFILES = {"mini": "96 px", "paper": "720 x 576"}  # profile -> what its images are read from here
+SOURCES = {"mini": "96 px", "paper": "720 x 576"}  # profile -> the size of its files here
 
 
 class Frames(Dataset):
@@ -138,30 +138,32 @@ def by_loader(read: list[Path], run: Run, processes: int, batch: int, batches: i
     return (time.perf_counter() - began) / (left * batch)
 
 
-def by_batches(split: datasets.Split, run: Run, device: str, batches: int) -> float:
-    """Seconds a sample of lib.trainers.Batches, the first batch not counted."""
+def by_batches(split: datasets.Split, run: Run, batches: int) -> float:
+    """Seconds a sample of lib.trainers.Batches on the training device, the first batch not counted."""
     run = replace(run, settings=run.settings | {"batch": BATCH})
     rows = np.resize(np.arange(len(split.table)), (batches + 1) * BATCH)
-    made = iter(trainers.Batches(run, split, rows, torch.device(device)))
+    made = iter(trainers.Batches(run, split, rows, torch.device(trainers.device())))
     return measure.paced(lambda: next(made), batches) / BATCH
 
 
-def competitors(profile: str, source: str, read: list[Path], split: datasets.Split, turn: float) -> dict:
-    """Name -> one turn, seconds a sample: ours on each device, and the loader with one process and with one a core."""
-    run = study.run(profile, "simclr", "resnet18", 0.45, SEED)
-    small = 64 if source == PROFILES["mini"] else 16  # images a loader's batch: full-size ones take long
-    devices = dict.fromkeys(["cpu", trainers.device()])
-    found = {}
-    for device in devices:
-        paces = by_batches(split, run, device, 1) * BATCH
-        many = measure.often_enough(paces, turn, least=1)
-        found["ours" if device == "cpu" else f"ours on {device}"] = partial(by_batches, split, run, device, many)
+def competitors(run: Run, source: str, read: list[Path], split: datasets.Split, turn: float) -> dict:
+    """Name -> one turn, seconds a sample: ours, and the loader with one process and with one a core."""
+    many = measure.often_enough(by_batches(split, run, 1) * BATCH, turn, least=1)
+    found = {"ours": partial(by_batches, split, run, many)}
+    batch = BATCH if source == SOURCES["mini"] else 16  # images a loader's batch: full-size ones take long
     for processes in dict.fromkeys([1, workers.cores()]):
-        pace = by_loader(read, run, processes, small, 2) * small
+        pace = by_loader(read, run, processes, batch, 2) * batch
         many = measure.often_enough(pace, turn, least=2 * processes)
         name = f"Pillow, {processes} process" + "es" * (processes > 1)
-        found[name] = partial(by_loader, read, run, processes, small, many)
+        found[name] = partial(by_loader, read, run, processes, batch, many)
     return found
+
+
+def filled(read: list[Path], side: int, folder: Path, times: int) -> pd.DataFrame:
+    """The one-off cost of the cache as a row: ms an image, decoded, resized and written by one process."""
+    seconds = np.array([fill(folder / f"{time.monotonic_ns()}.npy", read[:FRAMES], side) for _ in range(times)])
+    rows = measure.compare({"cache, once": seconds}, "cache, once", "ms an image", lambda s: 1e3 * s)
+    return rows.drop(columns=["speed_q1", "speed", "speed_q3"])
 
 
 def main(rounds: int = ROUNDS, turn: float = TURN) -> pd.DataFrame:
@@ -169,19 +171,13 @@ def main(rounds: int = ROUNDS, turn: float = TURN) -> pd.DataFrame:
     found = []
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for profile, source in [("mini", PROFILES["mini"]), ("mini", PROFILES["paper"]), ("paper", PROFILES["paper"])]:
-            read = files("paper") if source == PROFILES["paper"] else files(profile)
-            settings = study.profile(profile)
-            split = split_of(profile, folder)
-            taken = measure.alternate(competitors(profile, source, read, split, turn), rounds)
+        for profile, source in [("mini", SOURCES["mini"]), ("mini", SOURCES["paper"]), ("paper", SOURCES["paper"])]:
+            read = full_size() if source == SOURCES["paper"] else files(profile)
+            run, split = study.run(profile, "simclr", "resnet18", 0.45, SEED), split_of(profile, folder)
+            taken = measure.alternate(competitors(run, source, read, split, turn), rounds)
             rows = measure.compare(taken, "ours", "two-view samples/s", lambda seconds: 1 / seconds)
-            side = settings["data"]["cache"]
-            fills = [fill(folder / f"{profile}-{source}-{i}.npy", read[:FRAMES], side) for i in range(rounds)]
-            filled = measure.compare({"cache, once": np.array(fills)}, "cache, once", "ms an image", lambda s: 1e3 * s)
-            rows = pd.concat([rows, filled.drop(columns=["speed_q1", "speed", "speed_q3"])])
-            rows.insert(0, "px", settings["views"]["px"])
+            rows = pd.concat([rows, filled(read, run.data["cache"], folder, rounds)])
+            rows.insert(0, "px", run.px)
             rows.insert(1, "files", source)
-            rows["device"] = ["cuda" if "cuda" in name else "cpu" for name in rows["measured"]]
-            rows["precision"] = "32-true"
-            found.append(rows)
+            found.append(rows.assign(precision="32-true"))
     return measure.write("input", pd.concat(found, ignore_index=True))

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ RESULTS = paths.ROOT / "benchmarks" / "results"
 
 def synchronise() -> None:
     """Wait for the kernels of a GPU, so that a clock read next includes them."""
-    if torch.cuda.is_available():
+    if trainers.device() == "cuda":
         torch.cuda.synchronize()
 
 
@@ -76,20 +75,17 @@ def machine() -> dict[str, object]:
 
 
 def write(name: str, found: pd.DataFrame) -> pd.DataFrame:
-    """Write the table, the machine in every row, to benchmarks/results/<name>.csv, print it and return it."""
-    for column, value in machine().items():
-        if column not in found:  # a part that measures several devices says which
-            found[column] = value
-    file = RESULTS / f"{name}.csv"
+    """Write the table, the machine in every row, to benchmarks/results/<name>.csv, print it and return it.
+
+    What a GPU measured goes to <name>-cuda.csv.
+    """
+    found = found.assign(**machine())
+    file = RESULTS / f"{name}{'-cuda' * (trainers.device() == 'cuda')}.csv"
     file.parent.mkdir(exist_ok=True)
     found.to_csv(file, index=False, float_format="%.5g")
     shown = found.drop(columns=[c for c in ("machine", "torch", "threads", "cores") if c in found])
-    print(f"\n{name}: {shown_path(file)}\n{shown.to_string(index=False, float_format='{:.3g}'.format)}", flush=True)
+    print(f"\n{file.name}\n{shown.to_string(index=False, float_format='{:.3g}'.format)}", flush=True)
     return found
-
-
-def shown_path(file: Path) -> str:
-    return str(file.relative_to(paths.ROOT)) if file.is_relative_to(paths.ROOT) else str(file)
 
 
 class Arithmetic:

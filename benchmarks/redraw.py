@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import measure
-from lib import paths, rundir, study
+from lib import paths, rundir, runs, study
 
 ARTEFACT, PROFILE = "fig2", "mini"
 ROUNDS = 3
@@ -39,15 +40,28 @@ def made(targets: list[str], shared: list[Path]) -> float:
         return seconds
 
 
-def main() -> pd.DataFrame:
-    """Measure, and write benchmarks/results/redraw.csv: what cannot be drawn for lack of runs is left out, and said."""
-    here = all(rundir.state(run)[0] == "complete" for run in study.runs(ARTEFACT, PROFILE))
-    ways = {f"make redraw ARTEFACT={ARTEFACT}": (["redraw", f"ARTEFACT={ARTEFACT}"], [])}
-    if here:
-        ways[f"make {ARTEFACT}"] = ([ARTEFACT], [paths.DATA, paths.RUNS])
+def ways() -> dict[str, tuple[list[str], list[Path]]]:
+    """Command -> its targets and the folders it reads; those whose runs are not there are left out, and said."""
+    found = {f"make redraw ARTEFACT={ARTEFACT}": (["redraw", f"ARTEFACT={ARTEFACT}"], [])}
+    wanted = study.runs(ARTEFACT, PROFILE)
+    if any(runs.reference(run) is None for run in wanted):
+        found.clear()
+        print("redraw: the committed reference is of other code (make reference renews it), its figure is left out")
+    if all(rundir.state(run)[0] == "complete" for run in wanted):
+        found[f"make {ARTEFACT}"] = ([ARTEFACT], [paths.DATA, paths.RUNS])
     else:
-        print(f"redraw: make {ARTEFACT} is left out, its runs are not complete here (make explain says why)")
-    taken = measure.alternate({name: lambda way=way: made(*way) for name, way in ways.items()}, ROUNDS)
-    found = measure.compare(taken, next(iter(ways)), "s", np.asarray)
-    found["bar"] = BAR
-    return measure.write("redraw", found.drop(columns=["speed_q1", "speed", "speed_q3"]))
+        print(
+            f"redraw: runs of {ARTEFACT} are not complete here (make explain says which), make {ARTEFACT} is left out"
+        )
+    return found
+
+
+def main() -> pd.DataFrame | None:
+    """Measure, and write benchmarks/results/redraw.csv."""
+    found = ways()
+    if not found:
+        return None
+    taken = measure.alternate({name: partial(made, *way) for name, way in found.items()}, ROUNDS)
+    rows = measure.compare(taken, next(iter(taken)), "s", np.asarray)
+    rows["bar"] = BAR
+    return measure.write("redraw", rows.drop(columns=["speed_q1", "speed", "speed_q3"]))

@@ -5,6 +5,7 @@ the documentation's examples of small images, and DINO's local crops, so that th
 """
 
 import copy
+import warnings
 
 import torch
 import torch.nn.functional as F
@@ -130,7 +131,9 @@ class Training:
     def __init__(self, run: Run, files: list, labels, precision: str, processes: int = 0):
         s, self.device = run.settings, trainers.device()
         backbone = backbones.build(run.backbone, s, run.px)
-        self.module = MODULES[run.method](run, backbone).to(self.device).train()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # DINO's head uses torch's old weight norm
+            self.module = MODULES[run.method](run, backbone).to(self.device).train()
         build = LARS if s["optimiser"] == "lars" else torch.optim.AdamW
         self.optimiser = build(measure.parameters(self.module), lr=1e-3)
         self.arithmetic = measure.Arithmetic(precision)

@@ -1,17 +1,18 @@
 """How fast the suite is, beside what one would use instead and beside the least that its work can take.
 
-    python -m benchmarks.speed [input] [steps] [grid] [evaluation] [redraw]     (default: all of them)
-    python -m benchmarks.speed steps-224                                        steps at the paper's size
+    python -m benchmarks.speed [input] [steps] [grid] [evaluation] [redraw]     (default: all)
+    python -m benchmarks.speed steps-224         steps at the paper's size, a minute a system
 
 Each part writes benchmarks/results/<part>.csv; speed.png beside them is drawn from those that are there. Parts are
-measured on one thread, "per core", competitors in turn. Knows no torch before the threads are set.
+measured on one thread, "per core", competitors in turn; where a GPU is, on the processor and then on it, with the
+paper's size. Knows no torch before the threads are set.
 """
 
 import importlib
 import os
 import sys
 
-from lib import study
+from lib import study, workers
 
 PARTS = {  # part -> module, arguments of its main
     "input": ("inputs", ()),
@@ -21,16 +22,26 @@ PARTS = {  # part -> module, arguments of its main
     "evaluation": ("evaluation", ()),
     "redraw": ("redraw", ()),
 }
-EVERY = ("input", "steps", "grid", "evaluation", "redraw")
+ONCE = ("evaluation", "redraw")  # on the first device alone
+
+
+def devices() -> list[str]:
+    """The processor always, a GPU where one is; only what DEVICE names where it is set."""
+    asked = os.environ.get("DEVICE")
+    return [asked] if asked else ["cpu", *(["cuda"] if workers.gpus() else [])]
 
 
 def main(asked: list[str]) -> int:
     try:
-        parts = [study.nearest(part, PARTS, "part of the benchmark") for part in asked] or EVERY
+        named = [study.nearest(part, PARTS, "part of the benchmark") for part in asked]
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # before torch
-        for part in parts:
-            module, arguments = PARTS[part]
-            importlib.import_module(f"benchmarks.{module}").main(*arguments)
+        for i, device in enumerate(devices()):
+            os.environ["DEVICE"] = device
+            for part in named or [p for p in PARTS if p != "steps-224" or device == "cuda"]:
+                if part in ONCE and i:
+                    continue
+                module, arguments = PARTS[part]
+                importlib.import_module(f"benchmarks.{module}").main(*arguments)
         importlib.import_module("benchmarks.chart").draw()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

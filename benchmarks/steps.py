@@ -122,9 +122,7 @@ def competitors(system: System, files: list[Path], labels: np.ndarray, turn: flo
         processes = 0 if system.device == "cpu" else workers.cores()
         for precision in dict.fromkeys([system.precision, "32-true"]):
             name = "lightly" if precision == system.precision else "lightly, 32-true"
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # lightly's use of torch's old weight norm
-                rival = reference.Training(run, files, labels, precision, processes)
+            rival = reference.Training(run, files, labels, precision, processes)
             found[name] = partial(measure.paced, rival.step, many, WARM[system.device])
     return found
 
