@@ -155,7 +155,8 @@ def synchronised(network: nn.Module) -> nn.Module:
     """
     for name, norm in list(network.named_modules()) if dist.is_initialized() else ():
         if isinstance(norm, _BatchNorm):
-            twin = SyncBatchNorm(norm.num_features, norm.eps, norm.momentum)
+            like = {"device": norm.weight.device, "dtype": norm.weight.dtype}
+            twin = SyncBatchNorm(norm.num_features, norm.eps, norm.momentum, **like)
             twin.weight, twin.bias = norm.weight, norm.bias
             twin.load_state_dict(norm.state_dict())
             network.set_submodule(name, twin)

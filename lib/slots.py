@@ -56,9 +56,7 @@ def _train(connection, train: Callable, ranks: int, run: Run, again: bool) -> No
     if not again and rundir.state(run)[0] == "complete":
         return
     if ranks > 1:  # a port of its own for each run: no rank can meet what is left of the last one
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            os.environ["MASTER_PORT"] = str(free.getsockname()[1])
+        os.environ["MASTER_PORT"] = str(free_port())
         connection.send(("call", os.environ["MASTER_PORT"]))
     partial = rundir.folder(run).with_name(f"{run.id}.partial")
     told = ["resumed" if (partial / "checkpoint.ckpt").exists() else "progress"]  # of the first step that is done
@@ -68,6 +66,13 @@ def _train(connection, train: Callable, ranks: int, run: Run, again: bool) -> No
         told[0] = "progress"
 
     train(run, progress)
+
+
+def free_port() -> int:
+    """A port of this host that nothing listens on."""
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return asked.getsockname()[1]
 
 
 def _follow(connection, train: Callable, ranks: int) -> None:
