@@ -24,7 +24,7 @@ FIXED = 1024  # validation images at the end of an epoch: lib.trainers.FIXED
 SCORE = 4.5  # bytes of scores.parquet a row: 2.6 to 3.2 in mini; the names of 390,000 images take 2 bytes more
 BASE = 0.6e9  # bytes of memory of a process with torch, and its batch of pixels
 ENVIRONMENT = ("PROFILE", "PROTOCOL", "SEEDS", "METHODS", "JOBS", "DEVICE", "SEWERML_ROOT", "LABELS", "IMAGES",
-               "FORCE", "WORKSPACE", "PYTHON")  # fmt: skip
+               "FORCE", "WORKSPACE", "PYTHON", "CLUSTER", "PARTITION", "TIME")  # fmt: skip
 
 
 @dataclass(frozen=True)

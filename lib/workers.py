@@ -1,4 +1,4 @@
-"""Train what is missing, in a pool of long-lived processes with one thread each; say what is there and what is not.
+"""Train what is missing, in a pool of long-lived processes with one thread each, or on a cluster; say what is there.
 
     python -m lib.workers run [ARTEFACT ...]     train the missing and stale runs of these artefacts (default: all)
     python -m lib.workers run --id RUN           one run
@@ -7,7 +7,8 @@
     python -m lib.workers data                   draw or check the images and fill the pixel cache
 
 What reads Sewer-ML takes GPU-days: `run` prints the estimate of it first and asks, unless YES=1.
-PROFILE, METHODS, SEEDS, JOBS, DEVICE, FORCE and YES come from the environment. The parent process never imports torch.
+PROFILE, METHODS, SEEDS, JOBS, DEVICE, FORCE and YES come from the environment, and what `lib.cluster` reads under
+CLUSTER=slurm. The parent process never imports torch.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from lib import datasets, estimate, paths, rundir, runs, study
+from lib import cluster, datasets, estimate, paths, rundir, runs, study
 from lib.pool import Pool, cost, devices
 from lib.study import Run
 
@@ -132,14 +133,15 @@ def check_all_shares(todo: list[Run], workers: int) -> None:
 def train(todo: list[Run], again: bool = False) -> int:
     """Train `todo`, complete runs only with `again`; returns the exit status."""
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # inherited by the workers, before torch
-    found = gpus()
-    workers = jobs(found)
+    elsewhere, found = cluster.asked(), gpus()
+    workers = cores() if elsewhere else jobs(found)
     check_all_shares(todo, workers)
-    pool = Pool(workers, found, again, devices(found))
     try:
         for data in {str(r.data): r.data for r in todo}.values():
             datasets.prepare(data, max(workers, cores()))  # one GPU trains one run, and every core can decode
-        failed = pool.train(todo)
+        if elsewhere:
+            return cluster.train(todo, again)
+        failed = Pool(workers, found, again, devices(found)).train(todo)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from the last finished block of images or epoch.")
         return 130
@@ -181,21 +183,28 @@ def estimated(todo: list[Run]) -> estimate.Estimate:
     return made
 
 
+def at_once(todo: list[Run], profile: str) -> str:
+    """How many of these runs this machine trains at a time, and, where the pace is known, for how long."""
+    workers, rate = jobs(gpus()), pace(study.grid(profile))
+    needed = f", about {sum(map(cost, todo)) * rate / workers / 60:.0f} min" if rate else ""
+    return f"{workers} at a time{needed}"
+
+
 def run(names: list[str], profile: str, run_id: str | None) -> int:
     """Train what is missing for these artefacts, or one run; Sewer-ML only once its cost was seen and agreed to."""
     todo, among, again = todo_of(names, profile, run_id)
     if not todo:
         return 0
-    workers, rate = jobs(gpus()), pace(study.grid(profile))
-    time_needed = f", about {sum(map(cost, todo)) * rate / workers / 60:.0f} min" if rate else ""
+    how = cluster.plan(len(todo)) if cluster.asked() else at_once(todo, profile)
     real = [r for r in todo if r.data["source"] == "sewer-ml"]
     if real:
-        check_all_shares(real, workers)
+        check_all_shares(real, cores())
         check_validation(real)
-        estimate.check_disk(estimated(real))
+        if not cluster.asked():  # this machine's rates say nothing about those of the cluster's nodes
+            estimate.check_disk(estimated(real))
         if not estimate.agreed(len(todo), f"run ID={run_id}" if run_id else " ".join(names) or "replicate"):
             return 2
-    print(f"profile {profile}: {len(todo)} of {among} runs to train, {workers} at a time{time_needed}.", flush=True)
+    print(f"profile {profile}: {len(todo)} of {among} runs to train, {how}.", flush=True)
     return train(todo, again)
 
 

@@ -1,0 +1,236 @@
+"""Runs on a cluster: what is asked of SLURM, and, on a real one of one node, what becomes of runs that are stopped."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from math import inf
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lib import cluster, datasets, job, paths, rundir, study
+
+ABSENT = [name for name in ("slurmctld", "slurmd", "munged", "sbatch") if not shutil.which(name)]
+needs_slurm = pytest.mark.skipif(
+    bool(ABSENT) or os.geteuid() != 0, reason=f"SLURM needs root, and lacks {', '.join(ABSENT) or 'nothing else'} here"
+)
+SCRIPT = paths.ROOT / "tests" / "slurm.sh"
+PARTITIONS = "cpu*|4:00:00|(null)\nlong|3-00:00:00|(null)\ngpu|infinite|gpu:h100:4\ngpu|infinite|(null)\n"
+
+
+def longer(method: str, seed: int, epochs: int) -> study.Run:
+    """A run of the profile `smoke` that takes seconds."""
+    run = study.run("smoke", method, "resnet18", 0.45, seed)
+    return replace(run, settings={**run.settings, "epochs": epochs})
+
+
+def partial(run) -> Path:
+    return rundir.folder(run).with_name(f"{run.id}.partial")
+
+
+def until(condition, process=None, seconds=60.0):
+    """Wait for `condition()` to be true, while `process` runs."""
+    end = time.time() + seconds
+    while not condition():
+        assert time.time() < end and (process is None or process.poll() is None), "waited in vain"
+        time.sleep(0.05)
+
+
+# What is asked of SLURM
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """SLURM's commands, answered without it; every variable unset."""
+    for name in ("PARTITION", "TIME", "JOBS", "DEVICES", "DEVICE", "CLUSTER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(cluster, "slurm", lambda *command: PARTITIONS)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("environment, expected", [
+    ({}, {"partition": "cpu", "time": 240, "array_parallelism": 7}),
+    ({"PARTITION": "long", "TIME": "4000", "JOBS": "3"}, {"partition": "long", "time": 4000, "array_parallelism": 3}),
+    ({"PARTITION": "gpu"}, {"partition": "gpu", "time": 240, "gpus_per_node": 1}),
+    ({"PARTITION": "gpu", "DEVICES": "4"}, {"gpus_per_node": 4, "ntasks_per_node": 4, "cpus_per_task": 1}),
+    ({"PARTITION": "long,gpu"}, {"partition": "long,gpu", "gpus_per_node": 1}),
+])  # fmt: skip
+def test_variables_become_options(answers, environment, expected):
+    for name, value in environment.items():
+        answers.setenv(name, value)
+    assert expected.items() <= cluster.options(7).items()
+
+
+def test_no_gpu_is_asked_for_where_there_is_none_or_the_processor_is_wanted(answers):
+    assert "gpus_per_node" not in cluster.options(1)
+    answers.setenv("PARTITION", "gpu")
+    answers.setenv("DEVICE", "cpu")
+    assert "gpus_per_node" not in cluster.options(1)
+
+
+@pytest.mark.parametrize("environment, expected", [
+    ({"PARTITION": "gpus"}, "set PARTITION to one of cpu, gpu, long"),
+    ({"PARTITION": "gpu,fast"}, "no such partition"),
+    ({"TIME": "241"}, "a job may take 240 minutes in cpu"),
+    ({"TIME": "1h"}, "TIME=1h"),
+    ({"JOBS": "0"}, "JOBS=0"),
+    ({"DEVICES": "two"}, "DEVICES=two"),
+])  # fmt: skip
+def test_wrong_options_get_one_sentence(answers, environment, expected):
+    for name, value in environment.items():
+        answers.setenv(name, value)
+    with pytest.raises(ValueError, match=expected) as raised:
+        cluster.options(7)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_without_a_default_partition_one_is_asked_for(answers):
+    answers.setattr(cluster, "slurm", lambda *command: PARTITIONS.replace("*", ""))
+    with pytest.raises(ValueError, match="no default partition; set PARTITION to one of cpu"):
+        cluster.options(1)
+
+
+@pytest.mark.parametrize("limit, expected", [
+    ("infinite", inf), ("30:00", 30), ("1:00:00", 60), ("1-12:00:00", 2160), ("0:30", 0.5),
+])  # fmt: skip
+def test_limits_are_read_in_minutes(limit, expected):
+    assert cluster.minutes(limit) == expected
+
+
+@pytest.mark.parametrize("name, path, expected", [
+    ("slrum", os.environ["PATH"], "'slurm' is the one that is known"), ("slurm", "", "sbatch is not here"),
+])  # fmt: skip
+def test_other_clusters_and_machines_without_slurm_are_refused(answers, name, path, expected):
+    answers.setenv("CLUSTER", name)
+    answers.setenv("PATH", path)
+    with pytest.raises(ValueError, match=expected):
+        cluster.asked()
+
+
+def test_a_job_that_ends_without_a_word_has_failed_once_its_word_cannot_come_any_more(workspace, monkeypatch):
+    run = longer("random", 1, 1)
+    watch = cluster.Watch({run: "7"})
+    job.tell(run, 0.5)
+    assert not watch._has_ended(run, {"7": ("COMPLETED", "None")})
+    assert not watch._has_ended(run, {})
+    monkeypatch.setattr(cluster, "PATIENCE", 0.0)
+    assert not watch._has_ended(run, {"7": ("RUNNING", "None")})
+    assert watch._has_ended(run, {"7": ("OUT_OF_MEMORY", "None")})
+    assert "OUT_OF_MEMORY" in watch.failed[run]
+
+
+def test_what_a_job_had_done_before_it_was_watched_says_nothing_about_the_pace(workspace):
+    run = longer("random", 1, 1)
+    watch = cluster.Watch({run: "7"})
+    watch.bar.started -= 100
+    shown = []
+    for fraction in (0.6, 0.7):
+        job.tell(run, fraction)
+        watch._has_ended(run, {"7": ("RUNNING", "None")})
+        shown.append((watch.bar.left(), round(watch.bar.done / watch.bar.total, 6)))
+    assert shown == [("measuring the pace", 0.6), ("5 min left", 0.7)]  # 0.3 of it at 0.1 in 100 s
+
+
+# On a real one
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    """A SLURM of one node, reached by the environment, and a workspace that its jobs share."""
+    folder = tmp_path_factory.mktemp("slurm")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [n for n in os.environ if n.startswith(("SLURM_", "SBATCH_", "SUBMITIT_"))]:
+            patch.delenv(name)
+        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+        patch.setenv("CLUSTER", "slurm")
+        patch.setenv("PROFILE", "smoke")
+        patch.setenv("WORKSPACE", str(folder))
+        for name in ("DATA", "RUNS"):
+            patch.setattr(paths, name, folder / name.lower())
+        subprocess.run([SCRIPT, "start", folder], check=True, timeout=60)
+        datasets.prepare(study.profile("smoke")["data"])
+        try:
+            yield folder
+        finally:
+            subprocess.run([SCRIPT, "stop", folder], check=True, timeout=60)
+
+
+def make(**environment):
+    """`python -m lib.workers run table2`, in a process of its own: four runs of one seed."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "lib.workers", "run", "table2"], cwd=paths.ROOT, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={**os.environ, "METHODS": "supervised", "SEEDS": "1", **environment},
+    )  # fmt: skip
+
+
+@needs_slurm
+def test_runs_are_submitted_once_and_what_fails_is_told(slurm):
+    runs = study.runs("table2", "smoke", methods=["supervised"], seeds=[1])
+    bad, preempted = runs[0], runs[-1]
+    partial(bad).parent.mkdir(parents=True)
+    partial(bad).touch()  # where its folder should be
+    asked = make(SBATCH_TIMELIMIT="50")
+    given = job.note(preempted, "job")
+    until(given.exists, asked)
+    limit = cluster.slurm("squeue", "--noheader", "--format=%l").split()[0]
+    until((paths.RUNS / "smoke" / ".locks" / f"{preempted.id}.lock").exists, asked)  # its job is at work
+    cluster.slurm("scancel", "--signal=USR2", given.read_text())  # as SLURM does before a limit
+    out, err = asked.communicate(timeout=120)
+    assert asked.returncode == 1
+    assert "4 of 4 runs to train, as jobs of SLURM in work, 4 at a time" in out and "4 runs are submitted" in out
+    assert "4/4 runs, 100 %" in out and f"{runs[1].id} done" in out and f"{bad.id} failed" in out
+    assert len(err.strip().splitlines()) == 1 and f"error: {bad.id}: NotADirectoryError" in err
+    named = re.search(r"details in (\S+)\)", err)[1]
+    assert "NotADirectoryError" in Path(named).read_text()
+    assert "Requeued job" in cluster.log(given.read_text()).read_text()
+    assert [rundir.state(r)[0] for r in runs] == ["missing"] + ["complete"] * 3
+    assert limit == "50:00"  # sbatch's own variables are heard
+    assert all(rundir.record(rundir.folder(r))["threads"] == 1 for r in runs[1:])
+    assert not list(rundir.folder(preempted).glob("*.json.*")) and not list(paths.RUNS.glob("smoke/*.partial/*"))
+
+    partial(bad).unlink()
+    before = {r: job.note(r, "job").read_text() for r in runs}
+    again = make(DEVICES="2")
+    out, err = again.communicate(timeout=120)
+    assert again.returncode == 0 and "1 of 4 runs to train" in out and "1 runs are submitted" in out
+    assert [r for r in runs if job.note(r, "job").read_text() != before[r]] == [bad]
+    assert rundir.record(rundir.folder(bad))["devices"] == 2
+    jobs = set(cluster.queue())
+    out, err = make().communicate(timeout=60)
+    assert "all 4 runs are complete" in out and set(cluster.queue()) == jobs
+
+
+@needs_slurm
+def test_a_run_that_was_cancelled_is_submitted_again_and_one_that_was_preempted_goes_on(slurm, tmp_path, capsys):
+    from lib import trainers
+
+    cancelled, preempted = longer("simclr", 2, 12), longer("supervised", 2, 60)
+    with rundir.lock(cancelled):
+        alone = trainers.train(cancelled, store=tmp_path)
+    jobs = cluster.submit([cancelled, preempted], again=False)
+    for run in jobs:
+        until(lambda run=run: (partial(run) / "checkpoint.ckpt").exists())
+    cluster.slurm("scancel", jobs[cancelled])
+    wrap = ["--partition=urgent", "--ntasks=2", "--wrap=true", "--output=/dev/null"]
+    cluster.slurm("sbatch", *wrap)  # takes every core
+    capsys.readouterr()
+    assert cluster.train([cancelled, preempted], again=False) == 0
+    out = capsys.readouterr().out
+    assert "1 runs have jobs already, which go on." in out and "1 runs are submitted" in out
+    assert job.note(preempted, "job").read_text() == jobs[preempted]
+    assert job.note(cancelled, "job").read_text() != jobs[cancelled]
+    assert "Restarts=1" in cluster.slurm("scontrol", "show", "job", jobs[preempted])
+    for run in jobs:
+        assert rundir.state(run) == ("complete", "")
+        history = pd.read_csv(rundir.folder(run) / "history.csv")
+        assert history["epoch"].tolist() == list(range(run.settings["epochs"]))
+    ours = rundir.folder(cancelled)
+    theirs, resumed = (pd.read_csv(f / "history.csv").drop(columns="seconds") for f in (alone, ours))
+    pd.testing.assert_frame_equal(resumed, theirs, check_exact=True)
+    theirs, resumed = (pd.read_parquet(f / "scores.parquet") for f in (alone, ours))
+    pd.testing.assert_frame_equal(resumed, theirs, check_exact=True)
