@@ -1,7 +1,7 @@
 """Several devices train as one does: collectives, batch norm, gradients of every method, whole runs.
 
-Two processes over gloo, and over NCCL where there are two GPUs, share nine images as 5 and 4, in float64: what differs is
-an error and not the order of a sum.
+Two processes over gloo, and over NCCL where there are two GPUs, share nine images as 5 and 4, in float64: what differs
+is an error and not the order of a sum.
 """
 
 import json

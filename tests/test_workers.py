@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -49,6 +50,97 @@ def test_a_dead_worker_is_replaced_and_failures_do_not_stop_the_others(workspace
     assert "5/5 runs" in capsys.readouterr().out
 
 
+def deaf(connection, gpu, rank, ranks):
+    """Two ranks that wait for each other: the second dies, is refused its data, or fails, in its first run; see `mode`.
+
+    Rank 0 is done only where the second has come.
+    """
+    mode, met = (paths.WORKSPACE / name for name in ("mode", "met"))
+    while (order := connection.recv()) is not None:
+        if rank == 0:
+            connection.send(("call", gpu))
+            while not met.exists():
+                time.sleep(0.01)
+            met.unlink()
+            connection.send(("done", None))
+        elif mode.exists() and (first := mode.read_text()):
+            mode.unlink()
+            if first == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            connection.send((first, "RankError: of one"))
+        else:
+            assert order[1] == gpu == "0,1"  # rank 0's message
+            met.touch()
+
+
+@pytest.mark.parametrize("mode, retried, failed", [
+    ("killed", {TODO[0].id}, {}), ("failed", {TODO[0].id}, {}), ("refused", set(), {TODO[0].id: "RankError: of one"}),
+])  # fmt: skip
+def test_where_one_rank_fails_all_are_replaced_and_nothing_waits(workspace, monkeypatch, mode, retried, failed):
+    (workspace / "mode").write_text(mode)
+    monkeypatch.setattr(slots, "_worker", deaf)
+    crew = pool.Pool(jobs=1, gpus=["0", "1", "2"], devices=2)  # the third GPU is one too few
+    assert crew.train([TODO[0]]) == failed and crew.retried == retried
+    assert pool.Pool(jobs=1, gpus=["0", "1"], devices=2).train(TODO[1:3]) == {}
+
+
+HANGS = """
+import signal, sys, time, types
+
+def hang(run, progress=None):
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.SIG_IGN)  # as a rank that waits for another in a collective
+    print("waits", flush=True)
+    time.sleep(60)
+
+sys.modules["lib.trainers"] = types.SimpleNamespace(train=hang)
+if __name__ == "__main__":
+    from lib import pool, study
+    pool.Pool(1, [], devices=2).train([study.run("smoke", "random", "resnet18", 0.45, 1)])
+"""
+
+
+def alive(group: int) -> bool:
+    """Whether a process of this group is left."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, 0)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_no_rank_outlives_the_pool(workspace, tmp_path, ending):
+    script = tmp_path / "hangs.py"
+    script.write_text(HANGS)
+    with subprocess.Popen(
+        [sys.executable, script], start_new_session=True, cwd=paths.ROOT, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(paths.ROOT)},
+    ) as parent:  # fmt: skip
+        assert sum("waits" in parent.stdout.readline() for _ in range(3)) == 2  # beside the bar's line
+        os.kill(parent.pid, ending)
+        assert parent.wait(20) != 0
+        until = time.time() + 10
+        while alive(parent.pid) and time.time() < until:
+            time.sleep(0.05)
+        assert not alive(parent.pid)
+
+
+@pytest.mark.parametrize("found, asked, jobs, shared", [
+    (["0", "1", "2", "3", "4"], "2", 2, 2), (["0"], "1", 1, 1), ([], "2", 3, 2), ([], "64", 1, 64), ([], "", 6, 1),
+])  # fmt: skip
+def test_devices_share_out_gpus_or_cores(found, asked, jobs, shared, monkeypatch):
+    monkeypatch.delenv("JOBS", raising=False)
+    monkeypatch.setenv("DEVICES", asked)
+    monkeypatch.setattr(workers, "cores", lambda: 6)
+    assert (workers.jobs(found), pool.devices(found)) == (jobs, shared)
+
+
+def test_more_devices_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setenv("DEVICES", "3")
+    with pytest.raises(ValueError, match="DEVICES=3, but there are 2 GPUs here"):
+        workers.jobs(["0", "1"])
+
+
 def test_two_processes_do_not_train_the_same_run(workspace):
     held = rundir.try_lock(TODO[0])
     other = f"from lib import rundir, study; print(rundir.try_lock(study.parse('smoke', '{TODO[0].id}')))"
@@ -64,6 +156,7 @@ def test_two_processes_do_not_train_the_same_run(workspace):
     (["run", "tabel1"], {}, "did you mean 'table1'"),
     (["run"], {"METHODS": "simclr,byoll"}, "did you mean 'byol'"),
     (["run"], {"SEEDS": "one"}, "seeds are whole numbers"),
+    (["run"], {"DEVICES": "0"}, "a whole number of 1 or more"),
     (["run", "--id", "simclr-resnet18"], {}, "is not a run id"),
     (["run"], {"PROFILE": "paper", "SEWERML_ROOT": ""}, "set SEWERML_ROOT to the folder with its CSVs"),
     (["run"], {"PROFILE": "paper", "SEWERML_ROOT": "/nowhere"}, "SewerML_Train.csv does not exist"),
