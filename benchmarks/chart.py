@@ -62,8 +62,8 @@ def steps(ax, found: pd.DataFrame) -> None:
     for bar, colour in ((0.85, MODEL), (1.0, OTHER)):
         ax.axvline(bar, color=colour, linewidth=0.5, linestyle="--")
     labels = [f"{study.NAMES[row.method]}, {study.NAMES[row.backbone]}" for row in systems.itertuples()]
-    ax.set(yticks=range(len(labels)), yticklabels=labels, title=f"(b) training step, {found['px'].iloc[0]} px{on(found)}",
-           xlabel="speed of ours end to end (dashed: bars)")  # fmt: skip
+    ax.set(yticks=range(len(labels)), yticklabels=labels, xlabel="speed of ours end to end (dashed: bars)")
+    ax.set_title(f"(b) training step, {found['px'].iloc[0]} px{on(found)}")
     ax.invert_yaxis()
     ax.legend(frameon=False, loc="lower right")
 

@@ -39,9 +39,12 @@ def _rate(run: Run) -> tuple[float, float]:
 
 
 def rates(todo: list[Run]) -> list[tuple[float, float]]:
-    """`_rate` of each run, as many at once as will train: the ideal meets the same busy memory and caches."""
+    """`_rate` of each run, on every core at once as when training: the ideal meets the same busy memory and caches.
+
+    On a GPU one after the other.
+    """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes(), context) as pool:
+    with ProcessPoolExecutor(1 if workers.gpus() else workers.cores(), context) as pool:
         return list(pool.map(_rate, todo))
 
 

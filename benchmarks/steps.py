@@ -110,7 +110,7 @@ class ModelAlone:
             loss = step.loss + F.binary_cross_entropy_with_logits(logits, targets, pos_weight=method.pos_weight)
         self.arithmetic.descend(loss, self.optimiser, method.on_before_optimizer_step)
         for online, momentum in method.momentum_pairs():
-            optimisers.momentum_update(online, momentum, 0.99)
+            optimisers.momentum_update(online, momentum, 0.99)  # any: it costs the same
 
 
 def competitors(system: System, files: list[Path], labels: np.ndarray, turn: float) -> dict:
@@ -130,8 +130,9 @@ def competitors(system: System, files: list[Path], labels: np.ndarray, turn: flo
 def measured(run: Run, split: datasets.Split, files: list[Path], rounds: int, turn: float) -> pd.DataFrame:
     """A row per competitor, in ms a step."""
     system = System(run, split)
-    labels = split.defect[system.rows]
-    taken = measure.alternate(competitors(system, [files[i] for i in system.rows], labels, turn), rounds)
+    shown = np.resize(system.rows, max(len(system.rows), 4 * run.settings["batch"]))  # an epoch of whole batches
+    rivals = competitors(system, [files[i] for i in shown], split.defect[shown], turn)
+    taken = measure.alternate(rivals, rounds)
     rows = measure.compare(taken, "ours", "ms a step", lambda seconds: 1e3 * seconds)
     place = {"method": run.method, "backbone": run.backbone, "px": run.px, "batch": run.settings["batch"]}
     for i, (name, value) in enumerate(place.items()):
