@@ -121,7 +121,7 @@ def ranks(request, tmp_path_factory):
         for child in children:
             child.start()
     for child in children:
-        child.join(120)
+        child.join(300)
         child.kill()
     assert [child.exitcode for child in children] == [0] * RANKS
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(RANKS)]
@@ -231,7 +231,7 @@ def folders(tmp_path_factory):
         crew, failed = pool.Pool(1, [], devices=2), []
         training = threading.Thread(target=lambda: failed.append(crew.train(RUNS)), daemon=True)
         training.start()
-        training.join(150)
+        training.join(300)
         assert failed == [{}] and crew.retried == {RUNS[0].id}  # and nothing hangs
         assert len(killed) == 1 and not any(process.is_alive() for process in killed[0])
         for run in RUNS:
