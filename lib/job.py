@@ -6,6 +6,7 @@ runs/.slurm/PROFILE/ID.json   how far it is, and how it ended
 
 import json
 import os
+import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -80,10 +81,17 @@ class Training:
         tell(self.run, 1.0, "done")
 
     def _train(self, progress: "Progress | None") -> None:
-        from lib import trainers  # torch: only now, after the environment is set
+        from pytorch_lightning.utilities.exceptions import SIGTERMException  # torch: after the environment is set
 
-        if self.again or rundir.state(self.run)[0] != "complete":
+        from lib import trainers
+
+        if not self.again and rundir.state(self.run)[0] == "complete":
+            return
+        try:
             trainers.train(self.run, progress)
+        except SIGTERMException:  # Lightning gives up at SIGTERM, the first word of preemption, but SLURM queues
+            while True:  # only those again that it had to kill itself: of who leaves before, it says FAILED
+                signal.pause()
 
 
 @dataclass

@@ -46,7 +46,7 @@ SchedulerParameters=sched_interval=1,sched_min_interval=100000,bf_interval=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores Boards=1 SocketsPerBoard=1 CoresPerSocket=$cores ThreadsPerCore=1
-PartitionName=work Nodes=$host Default=YES MaxTime=60 State=UP PriorityTier=1
+PartitionName=work Nodes=$host Default=YES MaxTime=60 State=UP PriorityTier=1 GraceTime=4
 PartitionName=urgent Nodes=$host MaxTime=60 State=UP PriorityTier=2
 CONF
 }

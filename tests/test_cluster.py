@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -33,7 +34,7 @@ def partial(run) -> Path:
     return rundir.folder(run).with_name(f"{run.id}.partial")
 
 
-def until(condition, process=None, seconds=60.0):
+def until(condition, process=None, seconds=120.0):
     """Wait for `condition()` to be true, while `process` runs."""
     end = time.time() + seconds
     while not condition():
@@ -144,7 +145,8 @@ def slurm(tmp_path_factory):
     """A SLURM of one node, reached by the environment, and a workspace that its jobs share."""
     folder = tmp_path_factory.mktemp("slurm")
     with pytest.MonkeyPatch.context() as patch:
-        for name in [n for n in os.environ if n.startswith(("SLURM_", "SBATCH_", "SUBMITIT_"))]:
+        others = ("JOBS", "TIME", "PARTITION", "DEVICE", "DEVICES", "FORCE")  # of a make around this one
+        for name in [n for n in os.environ if n in others or n.startswith(("SLURM_", "SBATCH_", "SUBMITIT_"))]:
             patch.delenv(name)
         patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
         patch.setenv("CLUSTER", "slurm")
@@ -179,11 +181,17 @@ def test_runs_are_submitted_once_and_what_fails_is_told(slurm):
     until(given.exists, asked)
     limit = cluster.slurm("squeue", "--noheader", "--format=%l").split()[0]
     until((paths.RUNS / "smoke" / ".locks" / f"{preempted.id}.lock").exists, asked)  # its job is at work
-    cluster.slurm("scancel", "--signal=USR2", given.read_text())  # as SLURM does before a limit
-    out, err = asked.communicate(timeout=120)
-    assert asked.returncode == 1
+    name = given.read_text()
+    cluster.slurm("scancel", "--signal=USR2", name)  # as SLURM does before a limit
+    asked.send_signal(signal.SIGINT)
+    out, _ = asked.communicate(timeout=120)
+    assert asked.returncode == 130 and "the jobs go on; the same command watches them again" in out
     assert "4 of 4 runs to train, as jobs of SLURM in work, 4 at a time" in out and "4 runs are submitted" in out
-    assert "4/4 runs, 100 %" in out and f"{runs[1].id} done" in out and f"{bad.id} failed" in out
+    watching = make()
+    out, err = watching.communicate(timeout=240)
+    assert watching.returncode == 1
+    assert "runs have jobs already, which go on." in out and given.read_text() == name
+    assert "runs, 100 %" in out and f"{preempted.id} done" in out and f"{bad.id} failed" in out
     assert len(err.strip().splitlines()) == 1 and f"error: {bad.id}: NotADirectoryError" in err
     named = re.search(r"details in (\S+)\)", err)[1]
     assert "NotADirectoryError" in Path(named).read_text()
@@ -196,12 +204,12 @@ def test_runs_are_submitted_once_and_what_fails_is_told(slurm):
     partial(bad).unlink()
     before = {r: job.note(r, "job").read_text() for r in runs}
     again = make(DEVICES="2")
-    out, err = again.communicate(timeout=120)
+    out, err = again.communicate(timeout=240)
     assert again.returncode == 0 and "1 of 4 runs to train" in out and "1 runs are submitted" in out
     assert [r for r in runs if job.note(r, "job").read_text() != before[r]] == [bad]
     assert rundir.record(rundir.folder(bad))["devices"] == 2
     jobs = set(cluster.queue())
-    out, err = make().communicate(timeout=60)
+    out, err = make().communicate(timeout=120)
     assert "all 4 runs are complete" in out and set(cluster.queue()) == jobs
 
 
