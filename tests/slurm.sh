@@ -66,7 +66,12 @@ start() {
 }
 
 stop() {
+  scancel --user=root --signal=KILL --full || true
   scancel --user=root || true
+  for _ in $(seq 100); do  # slurmd leaves the processes of running jobs behind
+    if [ -z "$(squeue --noheader)" ]; then break; fi
+    sleep 0.2
+  done
   for pid in "$folder/slurmd.pid" "$folder/slurmctld.pid" "$folder/munge/pid"; do
     if [ -f "$pid" ]; then kill "$(cat "$pid")" || true; fi
   done
