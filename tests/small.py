@@ -10,11 +10,11 @@ LARS = {"optimiser": "lars", "lr": 0.2, "weight_decay": 1.5e-6, "warmup_start": 
 
 
 def build(method, backbone="resnet18", *, steps=9, steps_per_epoch=3, pos_weight=2.0, seed=1, **settings):
-    """A method of the profile `smoke` in training mode, some settings changed. Equal calls give equal weights."""
+    """A method of the profile `smoke` as it is built, some settings changed. Equal calls give equal weights."""
     run = study.run("smoke", method, backbone, 0.45, seed)
     run.settings.update(settings)
     torch.manual_seed(0)
-    return methods.build(run, steps=steps, steps_per_epoch=steps_per_epoch, pos_weight=pos_weight).train()
+    return methods.build(run, steps=steps, steps_per_epoch=steps_per_epoch, pos_weight=pos_weight)
 
 
 def views(model, n=8, seed=0) -> list[torch.Tensor]:

@@ -6,6 +6,10 @@ from lib.methods.base import Method, Step
 class Random(Method):
     """Nothing but the probe trains. Batch-norm statistics stay as initialised, the stronger floor of the two."""
 
+    def __init__(self, run, **options):
+        super().__init__(run, **options)
+        self.train()  # a new module is in training mode, and Lightning leaves modes as they are
+
     def make_backbone(self):
         return super().make_backbone().requires_grad_(False)
 
