@@ -2,7 +2,7 @@
 
 PROFILE ?= mini
 JOBS ?=
-export PROFILE PROTOCOL SEEDS METHODS JOBS DEVICE SEWERML_ROOT LABELS IMAGES RUN OUT FORCE SCAN YES TRAIN VAL CLUSTER PARTITION TIME
+export PROFILE PROTOCOL SEEDS METHODS JOBS DEVICE DEVICES SEWERML_ROOT LABELS IMAGES RUN OUT FORCE SCAN YES TRAIN VAL CLUSTER PARTITION TIME
 
 ARTEFACTS := table1 table2 table3 table4 table5 fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 claims protocol walkthrough
 
@@ -18,7 +18,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[^\t#].*:.*## / { sub(/\$$\(ARTEFACTS\)/, "$(ARTEFACTS)", $$1); printf "  %-36s %s\n", $$1, $$2 }' Makefile
 	@echo; echo "  Variables: PROFILE=smoke|mini|gpu|paper|rehearsal|own|walkthrough PROTOCOL=clean|paper SEEDS=42,43 METHODS=simclr,byol"
 	@echo "             ID=run RUN=run NB=notebook ARGS=\"-p name value\" ARTEFACT=fig2 LABELS=csv IMAGES=folder OUT=csv"
-	@echo "             SEWERML_ROOT=folder JOBS=2 DEVICE=cpu FORCE=1 YES=1 WORKSPACE=folder PYTHON=python TORCH_BACKEND=cpu"
+	@echo "             SEWERML_ROOT=folder JOBS=2 DEVICE=cpu DEVICES=2 FORCE=1 YES=1 WORKSPACE=folder PYTHON=python TORCH_BACKEND=cpu"
 	@echo "             CLUSTER=slurm PARTITION=gpu TIME=240 (minutes a job) and sbatch's own, SBATCH_ACCOUNT=lab and others"
 
 replicate: $(ENV)  ## train what is missing, render every table and figure, write the report
