@@ -1,4 +1,5 @@
-"""The README's generated parts, from the committed reference: claims, results, times, artefacts, deviations.
+"""The README's generated parts: claims, results, times, artefacts, deviations, from the committed reference;
+speed, from what `make benchmark` measured.
 
 A number in the README is generated here, never typed; tests hold the README against the committed runs.
 """
@@ -16,6 +17,7 @@ from lib.reference import PROFILE, committed
 
 README = paths.ROOT / "README.md"
 DEVIATIONS = paths.ROOT / "lib" / "deviations.toml"
+BENCHMARKS = paths.ROOT / "benchmarks" / "results"
 FIELDS = ("item", "paper", "code", "here", "why", "effect")  # of a row of it, besides its group
 SHOWN = (0.01, 0.05, 0.45)  # train shares in the README's table
 
@@ -27,7 +29,8 @@ def renew() -> None:
 
 def filled(readme: str) -> str:
     """The README's text with its generated parts renewed from the committed reference."""
-    parts = {"claims": verdicts, "results": results, "times": times, "artefacts": artefacts, "deviations": deviations}
+    parts = {"claims": verdicts, "results": results, "times": times, "artefacts": artefacts, "speed": speed,
+             "deviations": deviations}  # fmt: skip
     for name, make in parts.items():
         start, end = f"<!-- {name}: generated -->", f"<!-- /{name} -->"
         around = re.split(f"{start}.*?{end}", readme, flags=re.S)
@@ -164,6 +167,54 @@ def times() -> str:
         f"precision {facts['precision']}); {other}. "
         "The first command also installs about 6 GB of packages (CUDA's among them on Linux)."
     )
+
+
+def speed() -> str:
+    """What `make benchmark` measured, on what, in Markdown."""
+    found = {name: pd.read_csv(BENCHMARKS / f"{name}.csv")
+             for name in ("input", "steps", "grid", "evaluation", "redraw")}  # fmt: skip
+    where, grid = found["steps"].iloc[0], found["grid"]
+    ratios = "; ".join(f"{row.measured}: {row.ratio:.2f}" for row in grid.itertuples())
+    stored, passed = (
+        found["evaluation"].set_index("measured")["median"][name]
+        for name in ("ours, from stored scores", "passes on every pair")
+    )
+    figures = ", ".join(f"`{row.measured}` {row.median:.1f} s" for row in found["redraw"].itertuples())
+    return "\n".join([
+        f"`make benchmark` on {where['machine']}, {where['cores']} cores, one thread a process, precision "
+        f"{where['precision']}, torch {where['torch']}: medians, competitors taking turns.", "",
+        *_inputs(found["input"]), "", *_steps(found["steps"]), "",
+        f"- (c) Wall time of the grid over its model-only work divided by cores: {ratios}. No worker took more than "
+        f"{grid['peak_gb'].max():.1f} GB of memory.",
+        f"- (d) All 25 pairs of a system's train and validation shares: {stored:.2f} s from stored scores, "
+        f"{passed:.0f} s where the images of each pair pass through its network.",
+        f"- (e) From the command to the figure, runs present: {figures}.", "",
+        "![What make benchmark measured](benchmarks/results/speed.png)",
+    ])  # fmt: skip
+
+
+def _inputs(found: pd.DataFrame) -> list[str]:
+    """A row per size of view and of file."""
+    head = "| (a) two views an image, samples/s a core | ours, cached | Pillow | times as fast |"
+    lines = [head, "| --- | ---: | ---: | ---: |"]
+    for (px, files), rows in found.groupby(["px", "files"], sort=False):
+        by = rows.set_index("measured")
+        ours, other = by.loc["ours"], by.loc["Pillow, 1 process"]
+        cells = f"{ours['median']:,.0f} | {other['median']:,.0f} | {other['speed']:.1f}"
+        lines.append(f"| {px} px, from PNGs of {files} | {cells} |")
+    return lines
+
+
+def _steps(found: pd.DataFrame) -> list[str]:
+    """A row per system."""
+    head = f"| (b) training step of `{PROFILE}` | ms | share of the model-only bound | times as fast as lightly |"
+    lines = [head, "| --- | ---: | ---: | ---: |"]
+    for (method, backbone), rows in found.groupby(["method", "backbone"], sort=False):
+        by = rows.set_index("measured")
+        lightly = f"{by['speed']['lightly']:.2f}" if "lightly" in by.index else "–"
+        cells = f"{by['median']['ours']:.0f} | {by['speed']['model alone']:.2f} | {lightly}"
+        lines.append(f"| {report.label(method)}, {report.label(backbone)} | {cells} |")
+    return lines
 
 
 if __name__ == "__main__":
