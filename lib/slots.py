@@ -4,6 +4,7 @@ The pool talks to every rank. Rank 0 locks a run, calls the others to it, tells 
 others speak only when they fail.
 """
 
+import gc
 import multiprocessing
 import os
 import socket
@@ -49,6 +50,7 @@ def _lead(connection, train: Callable, ranks: int) -> None:
             connection.send(_attempt(_train, connection, train, ranks, run, again))
         finally:
             held.release()
+            gc.collect()  # the run's network and optimiser are in cycles, and the next one's would come on top
 
 
 def _train(connection, train: Callable, ranks: int, run: Run, again: bool) -> None:
