@@ -117,12 +117,10 @@ def _weights(table: pd.DataFrame, shares, sampling: str, seed: int) -> np.ndarra
     return np.stack(rows)
 
 
-def draws(stored: Stored, *, evaluation: str, probe: str, shares, sampling: str, resamples: int,
-          ranked: bool = True) -> dict:  # fmt: skip
-    """metric -> (shares, 1 + resamples): the estimate, then its bootstrap draws over videos (images where unknown).
+def aligned(stored: Stored, evaluation: str, probe: str) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
+    """(n,) logits of the validation images, their n rows of `validation(stored)`, and (n,) the places of these.
 
-    Without `ranked`, AUROC and AP are left nan, which is ten times faster.
-    Two runs scored on the same images get the same draws, so their difference is paired.
+    An image comes once a view. Raises MissingRuns without such scores, or where they are of images not in the table.
     """
     table, _ = validation(stored)
     scores = stored.scores
@@ -134,10 +132,20 @@ def draws(stored: Stored, *, evaluation: str, probe: str, shares, sampling: str,
         raise MissingRuns(
             f"{stored.run.id} scored {(order < 0).sum()} images that the validation table lacks: FORCE=1."
         )
-    weights = _weights(table, shares, sampling, stored.run.data["seed"])[:, order]
-    labels = table.iloc[order]
+    return rows["logit"].to_numpy(), table.iloc[order], order
+
+
+def draws(stored: Stored, *, evaluation: str, probe: str, shares, sampling: str, resamples: int,
+          ranked: bool = True) -> dict:  # fmt: skip
+    """metric -> (shares, 1 + resamples): the estimate, then its bootstrap draws over videos (images where unknown).
+
+    Without `ranked`, AUROC and AP are left nan, which is ten times faster.
+    Two runs scored on the same images get the same draws, so their difference is paired.
+    """
+    logit, labels, order = aligned(stored, evaluation, probe)
+    weights = _weights(validation(stored)[0], shares, sampling, stored.run.data["seed"])[:, order]
     return metrics.bootstrap(
-        rows["logit"].to_numpy(), labels["Defect"].to_numpy(), annotations.class_labels(labels),
+        logit, labels["Defect"].to_numpy(), annotations.class_labels(labels),
         labels["Video"].to_numpy(), weights, draws=resamples, ranked=ranked,
     )  # fmt: skip
 
@@ -170,6 +178,7 @@ def health(stored: Stored) -> str:
     initialised, with the same share and seed, at 95 % (paired over videos). Ablations have no such backbone here, and
     where it was not trained, or its own verdict is asked for, that of the training stands.
     """
+    stored = Stored(stored.run, stored.path, stored.origin)  # other scores of a run (lib.frozen) share its verdict
     run, verdict = stored.run, stored.record["health"]
     if verdict != "healthy" or run.study != "grid" or run.method == "random":
         return verdict
