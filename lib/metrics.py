@@ -62,7 +62,7 @@ def always_defect_f1(share: float) -> float:
 def f2ciw_bounds(classes, weights) -> tuple[float, float]:
     """F2CIW of always saying "normal", 0, and of always saying "defect", the most any detector can reach.
 
-    classes (n, 17), or None: nan; weights (n,), or None for equal ones. The upper bound is the importance of the classes
+    classes (n, 17), or None: nan; weights (n,), or None: equal. The upper bound is the importance of the classes
     that occur with a positive weight over that of all 17: F2CIW sees no false alarm, and an absent class scores 0.
     """
     if classes is None:
@@ -85,8 +85,8 @@ def bootstrap(logit, defect, classes, groups, weights, draws: int = 1000, seed: 
     two systems scored on the same rows are paired column by column, see `paired_difference`. Weights are those of
     the full data, never recomputed in a resample, whose share of defects therefore varies as a new sample's would.
     AUROC counts a tie as half; AP is the step-wise sum of scikit-learn's `average_precision_score`, ties at once;
-    `recall_at_5` is the most that a threshold finds at 5 % false alarms. A resample without defects or normals has AUROC
-    and `recall_at_5` nan; without defects, AP 0. Without `ranked` all three, nine tenths of the time, are left nan.
+    `recall_at_5` is the most that a threshold finds at 5 % false alarms. A resample without defects or normals has it
+    and AUROC nan; without defects, AP 0. Without `ranked` these three, nine tenths of the time, are left nan.
     Raises ValueError for shapes that differ, logits that are nan, weights that are negative or not finite.
     """
     logit, weights = np.asarray(logit, float), np.asarray(weights, float)
@@ -169,8 +169,8 @@ def paired_difference(a, b, level: float = 0.95) -> tuple[np.ndarray, np.ndarray
 def spearman(x, y, draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
     """Rank correlation rho of x (n,) and y (n,), and its 95 % percentile interval over resampled pairs: rho, low, high.
 
-    Ties share the mean of their ranks (Spearman 1904). rho is nan where x or y is constant, as are such resamples, which
-    the interval leaves out. Raises ValueError for shapes that differ, fewer than two pairs, or nan.
+    Ties share the mean of their ranks (Spearman 1904). rho is nan where x or y is constant, as are such resamples; the
+    interval leaves them out. Raises ValueError for shapes that differ, fewer than two pairs, or nan.
     """
     from scipy.stats import rankdata  # slow to import
 

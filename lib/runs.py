@@ -179,7 +179,6 @@ def health(stored: Stored) -> str:
     where it was not trained, or its own verdict is asked for, that of the training stands.
     """
     stored = Stored(stored.run, stored.path, stored.origin)  # other scores of a run (lib.frozen) share its verdict
-    stored = Stored(stored.run, stored.path, stored.origin)  # other scores of a run (lib.frozen) share its verdict
     run, verdict = stored.run, stored.record["health"]
     if verdict != "healthy" or run.study != "grid" or run.method == "random":
         return verdict
