@@ -96,6 +96,9 @@ ARTEFACTS = {
     "fig10": Artefact("Validation F1 against RankMe", "rankme", {"artefact": "fig10"}),
     "claims": Artefact("The paper's claims, tested", "claims"),
     "protocol": Artefact("What the released code's protocol does to the results", "protocol"),
+    "classes": Artefact(
+        "Recall of every defect class, ResNet-18", "classes", {"backbone": "resnet18"}, backbones=("resnet18",)
+    ),
     "walkthrough": Artefact(
         "From one image to a verdict",
         "walkthrough",
