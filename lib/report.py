@@ -7,6 +7,7 @@ report.save("fig2", fig, measured, facts, caption="...", output=output)
 import os
 import textwrap
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,9 @@ PALETTE = {
     "supervised": "#000000", "byol": "#0072B2", "barlow": "#56B4E9", "simclr": "#009E73", "dino": "#E69F00",
     "mae": "#D55E00", "mae-released": "#CC79A7", "random": "#999999",
 }  # fmt: skip
-APART = ("mae-released", "random")  # rows of ours, not of the paper: set off from the others
+# Of added methods, over again where there are more: the yellow left of those eight, then Tol's muted (2021).
+PALETTE |= dict(zip(study.ADDED, cycle(("#F0E442", "#332288", "#44AA99", "#882255", "#999933")), strict=False))
+APART = (*study.ADDED, *study.UNTRAINED)  # rows of ours, not of the paper: set off from the others
 METRICS = {
     "f1": "F1", "f2ciw": "F2CIW", "f1_normal": "F1Normal", "precision": "Precision", "recall": "Recall",
     "auroc": "AUROC", "ap": "AP", "recall_at_5": "Recall at 5 % false alarms",

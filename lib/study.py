@@ -24,14 +24,21 @@ CLASS_NAMES = {
     "OP": "connection with transition profile", "OK": "connection with construction changes",
 }  # fmt: skip
 
-METHODS = ("supervised", "byol", "barlow", "simclr", "dino", "mae", "mae-released", "random")
+# The study's rows, then those that a line of [method] in paper.toml adds, name -> title; the floors come last.
+TRAINED, UNTRAINED = ("supervised", "byol", "barlow", "simclr", "dino", "mae"), ("mae-released", "random")
+ADDED = {
+    name: row.get("title", name)
+    for name, row in tomllib.loads((paths.PROFILES / "paper.toml").read_text())["method"].items()
+    if name not in TRAINED + UNTRAINED
+}
+METHODS = (*TRAINED, *ADDED, *UNTRAINED)
 BACKBONES = ("resnet18", "vit_tiny")
 VIT_ONLY = ("mae", "mae-released")
 NAMES = {
     "supervised": "Supervised", "byol": "BYOL", "barlow": "Barlow Twins", "simclr": "SimCLR", "dino": "DINO",
     "mae": "MAE", "mae-released": "MAE (as released)", "random": "Random backbone",
     "resnet18": "ResNet-18", "vit_tiny": "ViT-Tiny",
-}  # fmt: skip
+} | ADDED  # fmt: skip
 
 NATURAL = None  # the share of the table as it is, without resampling
 
@@ -144,7 +151,7 @@ class Run:
 
 
 ID = re.compile(
-    r"(?P<method>[a-z-]+?)-(?P<backbone>resnet18|vit_tiny)-d(?P<share>nat|\d\d)-s(?P<seed>\d+)"
+    r"(?P<method>[a-z0-9_-]+?)-(?P<backbone>resnet18|vit_tiny)-d(?P<share>nat|\d\d)-s(?P<seed>\d+)"
     r"(?:-px(?P<px>\d+)|-crop(?P<crop>[\d.]+)-jit(?P<jitter>[\d.]+))?"
 )
 
@@ -210,6 +217,9 @@ def run(name: str, method: str, backbone: str, share: float | None, seed: int, *
         raise ValueError(f"{method} needs the backbone vit_tiny (protocol: MAE only with ViT-Tiny), not {backbone}.")
     views = p["views"]
     settings = {**p["model"], **p["training"], **p["method"][method], "flip": views["flip"]}
+    if method in ADDED:  # its line need not say what [added] does
+        settings = p["added"] | settings
+        settings.pop("title", None)
     if study != "grid":
         settings["epochs"] = p[study]["epochs"]
     settings["warmup_epochs"] = min(settings["warmup_epochs"], settings["epochs"] // 2)  # short ablations
