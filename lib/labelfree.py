@@ -154,7 +154,8 @@ def alignment(views) -> float:
 def uniformity(features, t: float = 2.0) -> float:
     """The logarithm of the mean Gaussian potential of two images on the unit sphere (Wang and Isola 2020, t 2).
 
-    features (n, d); over all pairs of different images. Between 0, all features at one point, and -4 t, two opposite points.
+    features (n, d); over all pairs of different images. Between 0, all features at one point, and -4 t, two opposite
+    points.
     """
     unit = _unit(_features(features))
     first, second = np.triu_indices(len(unit), 1)
