@@ -70,6 +70,7 @@ class Artefact:
     backbones: tuple[str, ...] = BACKBONES
     methods: tuple[str, ...] = METHODS
     networks: tuple[str, ...] = ()  # runs of the profile `walkthrough`, whatever the profile asked for
+    frozen: bool = False  # reads what lib.frozen keeps beside the runs, too
 
 
 EVERY = ["f1", "f2ciw", "f1_normal", "precision", "recall"]
@@ -83,6 +84,10 @@ def _imbalance(name: str, title: str, backbone: str, metrics: list[str]) -> Arte
 def _monitoring(name: str, method: str) -> Artefact:
     parameters = {"artefact": name, "method": method}
     return Artefact(f"Monitoring metrics of {NAMES[method]} by epoch", "monitoring", parameters, methods=(method,))
+
+
+def _detectors(name: str, title: str, **parameters: str) -> Artefact:
+    return Artefact(f"Detectors without labels: {title}", "detectors", {"artefact": name, **parameters}, frozen=True)
 
 
 ARTEFACTS = {
@@ -106,6 +111,10 @@ ARTEFACTS = {
     "classes": Artefact(
         "Recall of every defect class, ResNet-18", "classes", {"backbone": "resnet18"}, backbones=("resnet18",)
     ),
+    "detectors": _detectors("detectors", "fitted on normals", setting="normals"),
+    "detectors-unlabelled": _detectors("detectors-unlabelled", "fitted on the whole subset", setting="unlabelled"),
+    "detectors-shares": _detectors("detectors-shares", "AUROC by train share"),
+    "detectors-gallery": _detectors("detectors-gallery", "where they err"),
     "walkthrough": Artefact(
         "From one image to a verdict",
         "walkthrough",
