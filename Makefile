@@ -4,7 +4,7 @@ PROFILE ?= mini
 JOBS ?=
 export PROFILE PROTOCOL SEEDS METHODS JOBS DEVICE SEWERML_ROOT LABELS IMAGES RUN OUT FORCE SCAN YES TRAIN VAL CLUSTER PARTITION TIME
 
-ARTEFACTS := table1 table2 table3 table4 table5 fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 claims protocol classes detectors detectors-unlabelled detectors-shares detectors-gallery walkthrough
+ARTEFACTS := table1 table2 table3 table4 table5 fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 claims protocol classes detectors detectors-unlabelled detectors-shares detectors-gallery labelfree walkthrough
 
 # PYTHON=python uses the active environment (conda); else .venv, remade when the text of the lock or of pyproject changes.
 PY := $(or $(PYTHON),.venv/bin/python)

@@ -26,10 +26,10 @@ from lib.study import Run
 
 METRICS = ("f1", "ap", "auroc")
 SCOPES = {
-    "backbone": "within backbones (mean)",  # as claim 3: widths are equal, and ranks comparable
-    "all": "over all runs",
-    "method": "within methods (mean)",
-    "system": "between systems (means over train shares)",
+    "backbone": "Within backbones",  # as claim 3: widths are equal, and ranks comparable; the mean over backbones
+    "all": "Over all runs",
+    "method": "Within methods",  # the mean over methods: only here are losses comparable
+    "system": "Between systems",  # their means over train shares
 }
 JUDGED = "backbone"  # the scope of the verdicts, chosen beforehand
 BASE = "rankme"  # what the others are held against

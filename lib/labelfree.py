@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lib import study
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -38,7 +40,7 @@ MEASURES = {
 # the power law (Stringer et al. 2019 fit from 11 on), and of 96 directions the last are those that noise decides.
 FITTED = (11, 50)
 # The loss of a supervised network reads labels; where only a probe was trained there is none.
-WITHOUT_LOSS = ("supervised", "mae-released", "random")
+WITHOUT_LOSS = ("supervised", *study.UNTRAINED)
 
 
 def measures(features, views) -> dict[str, float]:

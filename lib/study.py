@@ -115,6 +115,7 @@ ARTEFACTS = {
     "detectors-unlabelled": _detectors("detectors-unlabelled", "fitted on the whole subset", setting="unlabelled"),
     "detectors-shares": _detectors("detectors-shares", "AUROC by train share"),
     "detectors-gallery": _detectors("detectors-gallery", "where they err"),
+    "labelfree": Artefact("Which label-free measure tells a good representation", "labelfree", frozen=True),
     "walkthrough": Artefact(
         "From one image to a verdict",
         "walkthrough",

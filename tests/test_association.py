@@ -1,4 +1,4 @@
-"""Rank correlations of measures with detection, their two bootstraps, and the verdicts: each can come out either way."""
+"""Rank correlations of measures with detection, their two bootstraps, and verdicts that can come out either way."""
 
 import math
 import zlib
@@ -22,7 +22,7 @@ rng = np.random.default_rng
 
 @pytest.fixture
 def made(monkeypatch):
-    """Points of made-up runs: f1(cell, seed) with noise over images, measures name -> f(cell, seed), the rest random."""
+    """Points of made-up runs: f1(cell, seed) with noise over images; measures name -> f(cell, seed), others random."""
 
     def make(f1, measures, noise=0.01, seeds=(1,), cells=CELLS, resamples=B):
         everyone = rng(0).normal(size=resamples)  # images are shared, so a part of the noise is
