@@ -169,8 +169,8 @@ def _order(scores: Scores, metric: str, training: dict[str, int], n: int = 3) ->
     halves = halvings(scores, metric)
     said = {name: at(found[0], *metrics.interval(found), scores.shares[0]) for name, found in halves.items()}
     total = (
-        f"From {share(scores.shares[-1])} downwards, {what} (mean over methods) has halved for all defects together at "
-        f"{said.pop(ANY)} % of defects in training"
+        f"From {share(scores.shares[-1])} downwards, {what} (mean over the paper's methods) has halved for all defects "
+        f"together at {said.pop(ANY)} % of defects in training"
     )
     known = sorted((c for c in said if not np.isnan(halves[c][0])), key=lambda c: -halves[c][0])
     if len(known) < 2 * n:

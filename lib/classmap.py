@@ -13,6 +13,7 @@ from lib.report import DOUBLE, STYLE, ink
 from lib.study import CLASS_NAMES
 
 ROW = 0.135  # inches
+TITLE = 10  # points above a panel, room for the marks
 MOST = 6  # panels side by side in which two digits can be read
 COUNTS, LOST = 1.25, 5.5  # widths of a column of counts and of the last text, in columns of one of six panels
 
@@ -43,7 +44,7 @@ def draw(panels: dict[str, pd.DataFrame], counted: pd.DataFrame, lost: dict[str,
             for j, title in enumerate(shown, start=1):
                 maps.append(fig.add_subplot(cells[line, j], sharey=left))
                 image = _panel(maps[-1], panels[title], counted, limits, marks[title])
-                maps[-1].set_title(title.replace(" ", "\n", 1), pad=7)
+                maps[-1].set_title(title.replace(" ", "\n", 1), pad=TITLE)
             _text(fig.add_subplot(cells[line, len(shown) + 1], sharey=left), lost, counted.index)
         thick = 0.08
         bar = fig.colorbar(image, ax=maps, location="bottom", label=label, aspect=60, shrink=0.5,
@@ -66,7 +67,8 @@ def _bare(ax, index: pd.Index) -> None:
 
 
 def _number(n: int) -> str:
-    return str(n) if n < 10_000 else f"{n / 1000:.0f}k"
+    """At most four characters."""
+    return str(n) if n < 1000 else f"{n / 1000:.1f}k" if n < 9950 else f"{n / 1000:.0f}k"
 
 
 def _count(ax, counted: pd.DataFrame) -> None:
@@ -80,7 +82,7 @@ def _count(ax, counted: pd.DataFrame) -> None:
     ax.set_yticks(range(len(counted)), names, fontsize=5.5)
     ax.annotate("share of defects in training, %", (0, 0), xycoords="axes fraction", xytext=(-3, -2.2), ha="right",
                 va="top", textcoords="offset points", fontsize=5.5, style="italic", in_layout=False)  # fmt: skip
-    ax.set_title("Images", pad=7)
+    ax.set_title("Images", pad=TITLE)
     _bare(ax, counted.index)
 
 
@@ -114,5 +116,5 @@ def _text(ax, lost: dict[str, str], index: pd.Index) -> None:
         ax.text(0, i, lost.get(name, ""), ha="left", va="center", fontsize=5)
     ax.set_xticks([])
     ax.tick_params(labelleft=False)
-    ax.set_title("Half lost\nat, %", loc="left", pad=7)
+    ax.set_title("Half lost\nat, %", loc="left", pad=TITLE)
     _bare(ax, index)
