@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib import annotations, datasets, metrics, paths, rundir, study
+from lib import annotations, datasets, metrics, paths, rundir, seeds, study
 from lib.study import Run
 
 
@@ -155,16 +155,16 @@ def difference(
 ) -> dict:
     """Paired difference of two systems at the natural share, each the mean over its runs (seeds).
 
-    Keys estimate, low, high, p: 95 % bootstrap interval over the same resamples of videos for both.
+    Keys estimate, low, high, p: 95 % bootstrap interval over the same resamples of seeds and videos for both.
     """
     rule = study.PROTOCOLS[study.nearest(protocol, study.PROTOCOLS, "protocol")]
     resamples = study.profile(load(ours[0]).run.profile)["draws"]
     means = [
-        np.mean([
-            draws(load(run), evaluation=rule.table, probe=rule.probe, shares=[None], sampling=rule.sampling,
-                  resamples=resamples)[metric][0]
-            for run in side
-        ], axis=0)
+        seeds.mean(
+            [load(run).run.seed for run in side],
+            [draws(load(run), evaluation=rule.table, probe=rule.probe, shares=[None], sampling=rule.sampling,
+                   resamples=resamples)[metric][0] for run in side],
+        )
         for side in (ours, theirs)
     ]  # fmt: skip
     values = (float(v) for v in metrics.paired_difference(*means))
@@ -206,7 +206,8 @@ def measure(wanted: list[Run | Stored], protocol: str = "clean", reading: str = 
     """A row per run x validation share x metric, with a 95 % bootstrap interval.
 
     `reading` "table": the natural share, as Table 1; "imbalance": the five shares. Columns run, method, backbone,
-    train_share, seed, validation_share (NaN: natural), metric, value, low, high, health; px, crop, jitter of ablations.
+    train_share, seed, validation_share (NaN: natural), metric, value, low, high, health; px, crop, jitter of ablations;
+    draws, the (1 + B,) that the interval was read from, which lib.report.over_seeds takes means of.
     """
     rule = study.PROTOCOLS[study.nearest(protocol, study.PROTOCOLS, "protocol")]
     rows = []
@@ -221,7 +222,8 @@ def measure(wanted: list[Run | Stored], protocol: str = "clean", reading: str = 
         for metric, values in found.items():
             low, high = metrics.interval(values)
             rows += [
-                _row(stored, share) | {"metric": metric, "value": values[i, 0], "low": low[i], "high": high[i]}
+                _row(stored, share)
+                | {"metric": metric, "value": values[i, 0], "low": low[i], "high": high[i], "draws": values[i]}
                 for i, share in enumerate(shares)
             ]
     return pd.DataFrame(rows)

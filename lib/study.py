@@ -24,13 +24,10 @@ CLASS_NAMES = {
     "OP": "connection with transition profile", "OK": "connection with construction changes",
 }  # fmt: skip
 
-# The study's rows, then those that a line of [method] in paper.toml adds, name -> title; the floors come last.
+# The study's rows; between them those that a line of [method] in paper.toml adds, name -> title.
 TRAINED, UNTRAINED = ("supervised", "byol", "barlow", "simclr", "dino", "mae"), ("mae-released", "random")
-ADDED = {
-    name: row.get("title", name)
-    for name, row in tomllib.loads((paths.PROFILES / "paper.toml").read_text())["method"].items()
-    if name not in TRAINED + UNTRAINED
-}
+LISTED = tomllib.loads((paths.PROFILES / "paper.toml").read_text())["method"]
+ADDED = {name: row.get("title", name) for name, row in LISTED.items() if name not in TRAINED + UNTRAINED}
 METHODS = (*TRAINED, *ADDED, *UNTRAINED)
 BACKBONES = ("resnet18", "vit_tiny")
 VIT_ONLY = ("mae", "mae-released")

@@ -103,7 +103,7 @@ def epps_pulley(x):
 
 
 def lejepa(views, directions, gaussian):
-    """(1 - lambda) of the squared distance from the views' mean, lambda of `epps_pulley` along `directions` (e, slices).
+    """(1 - lambda) of the squared distance from the views' mean, lambda of `epps_pulley` along `directions` (e, k).
 
     Both are means over views; the distance also over images and dimensions, as in the authors' code.
     """
