@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lib import annotations, metrics, runs, study
+from lib import annotations, metrics, runs, seeds, study
 from lib.claims import Draws
 from lib.report import APART, share
 from lib.study import CLASSES, Run
@@ -73,8 +73,9 @@ class Scores:
     def curves(self, metric: str, name: str) -> Draws:
         """(1 + B, shares): mean over the paper's methods and seeds, which get equal weight. Raises KeyError."""
         own = [part for part in self.parts if part.stored.run.method in self.averaged]
-        by_share = [[p.found[metric, name] for p in own if p.stored.run.share == s] for s in self.shares]
-        return np.stack([np.mean(found, axis=0) for found in by_share], axis=-1)
+        by_share = [[p for p in own if p.stored.run.share == s] for s in self.shares]
+        means = [seeds.mean([p.stored.run.seed for p in ps], [p.found[metric, name] for p in ps]) for ps in by_share]
+        return np.stack(means, axis=-1)
 
     def excess(self, metric: str, name: str) -> Draws:
         """`curves` above chance: recall minus the false-alarm rate of the same detectors, AUROC minus 0.5."""
@@ -92,7 +93,8 @@ def images(table: pd.DataFrame) -> dict[str, int]:
 def measure(scores: Scores) -> pd.DataFrame:
     """A row per run, metric and class: value with its 95 % interval, and the class's images in validation.
 
-    Columns run, method, backbone, train_share, seed, health, origin, metric, class, value, low, high, validation.
+    Columns run, method, backbone, train_share, seed, health, origin, metric, class, value, low, high, draws (the
+    (1 + B,) behind them), validation.
     """
     rows = []
     for part in scores.parts:
@@ -104,7 +106,7 @@ def measure(scores: Scores) -> pd.DataFrame:
         for (metric, name), found in part.found.items():
             low, high = metrics.interval(found)
             rows.append(common | {"metric": metric, "class": name, "value": found[0], "low": low, "high": high,
-                                  "validation": scores.validation[name]})  # fmt: skip
+                                  "draws": found, "validation": scores.validation[name]})  # fmt: skip
     return pd.DataFrame(rows)
 
 
