@@ -213,7 +213,7 @@ def footer(facts: dict[str, Any], protocol: str | list[str]) -> str:
     read = "; ".join(f"{name}: {rule.probe} probe, shares by {rule.sampling}" for name, rule in rules.items())
     read = f"Protocol {read}. " if rules else ""
     several = len(facts["seeds"]) > 1
-    drawn = f"{'Seeds' if several else 'One seed,'} {', '.join(map(str, facts['seeds']))}"
+    drawn = f"{'Means over seeds' if several else 'One seed,'} {', '.join(map(str, facts['seeds']))}"
     epochs = " or ".join(str(e) for e in facts["epochs"]) + (" epoch" if facts["epochs"] == [1] else " epochs")
     images = f"n = {facts['n_validation']:,} validation images"
     if facts["bootstrap_unit"] == "videos":

@@ -132,5 +132,5 @@ def test_points_of_a_correlation_are_means_over_seeds():
 def test_the_footer_says_what_the_intervals_hold():
     one, several = (report.footer(FACTS | {"seeds": given}, "clean") for given in ([42], [0, 1, 2]))
     assert "One seed, 42." in one and "bootstrap over videos, without the spread over seeds." in one
-    assert "Seeds 0, 1, 2." in several and "bootstrap over seeds, then videos." in several
+    assert "Means over seeds 0, 1, 2." in several and "bootstrap over seeds, then videos." in several
     assert "over points." in report.footer(FACTS | {"bootstrap_unit": "points"}, "clean")
