@@ -142,7 +142,10 @@ def correlate(points: Points) -> pd.DataFrame:
     Columns scope, metric, measure, sign (the one expected), n (points), rho, low, high (of these runs), low_runs,
     high_runs (of runs like these); gain, sign times rho minus that of RankMe on the same points, with the same four
     bounds, prefixed gain_; verdict, of `VERDICTS` by gain_low_runs and gain_high_runs, "" for RankMe itself.
+    Raises lib.claims.NotRun where no run has a RankMe.
     """
+    if BASE not in points.measures:
+        raise claims.NotRun("no run has a RankMe to hold others against: every one diverged.")
     rows = []
     for scope, metric, measure in product(SCOPES, METRICS, points.measures):
         sign = MEASURES[measure].sign
@@ -199,6 +202,9 @@ def sentences(measured: pd.DataFrame, metric: str) -> list[str]:
     told = []
     for measure, row in judged(measured, metric).iterrows():
         name, what = MEASURES[measure].name, report.METRICS[metric]
+        if np.isnan(row["rho"]):
+            told.append(f"{name}: undefined, for it does not vary, or on fewer than {FEWEST} points of a group.")
+            continue
         rho = f"ρ {row['rho']:+.2f} [{row['low_runs']:+.2f}, {row['high_runs']:+.2f}], n = {row['n']}"
         if measure == BASE:
             told.append(f"{name}: {rho} with {what}.")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata, spearmanr
 
-from lib import association, claims, metrics
+from lib import association, claims, forest, metrics
 from lib.association import BASE, JUDGED, METRICS, REPEATS, SCOPES, Points
 from lib.labelfree import MEASURES
 
@@ -283,3 +283,40 @@ def test_the_claim_is_supported_by_one_measure_and_contradicted_by_all_alone(mad
 def test_verdict_of_an_interval():
     found = [association.verdict(*ends) for ends in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1), (math.nan, math.nan))]
     assert found == ["better", "worse", "inconclusive", "inconclusive"]
+
+
+def test_what_does_not_vary_is_called_undefined(made):
+    measured = association.correlate(made(quality, {"nesum": lambda cell, seed: 1.0}))
+    (told,) = [s for s in association.sentences(measured, "f1") if s.startswith("NESum")]
+    assert "undefined" in told and "nan" not in told
+
+
+def test_without_rankme_nothing_is_held_against_it(made):
+    with pytest.raises(claims.NotRun, match="no run has a RankMe"):
+        association.correlate(made(quality, {"rankme": lambda cell, seed: math.nan}))
+
+
+# The figure
+
+
+def test_the_forest_draws_every_rho_in_its_expected_direction_and_no_label_is_cut(made):
+    measured = association.correlate(made(quality, {"rankme": bad, "alignment": lambda c, s: -right(c, s)}))
+    names = {measure: of.name for measure, of in MEASURES.items()}
+    fig = forest.correlations(measured, names, SCOPES, "f1")
+    f1, _, _, gain = fig.axes
+    labels = [text.get_text() for text in f1.get_yticklabels()]
+    assert labels == [name for title in SCOPES.values() for name in (title, *names.values())]
+    place = labels.index("Alignment")  # the first heading's: within backbones
+    drawn = {ax: {line.get_ydata()[0]: line for line in ax.lines if line.get_marker() == "o"} for ax in (f1, gain)}
+    assert len(drawn[f1]) == len(SCOPES) * len(MEASURES) == len(drawn[gain]) + len(SCOPES)
+    row = association.judged(measured, "f1").loc["alignment"]
+    assert row["rho"] < -0.9 and drawn[f1][place].get_xdata()[0] == pytest.approx(-row["rho"])
+    assert drawn[gain][place].get_xdata()[0] == pytest.approx(row["gain"])
+    bars = [sorted(line.get_xdata()) for line in f1.lines if list(line.get_ydata()) == [place] * 2][-2:]
+    assert bars == [pytest.approx([-row["high_runs"], -row["low_runs"]]), pytest.approx([-row["high"], -row["low"]])]
+    filled = {y: line.get_markerfacecolor() != "white" for y, line in drawn[gain].items()}
+    decided = measured[(measured["metric"] == "f1") & measured["verdict"].isin(["better", "worse"])]
+    assert sum(filled.values()) == len(decided) and filled[place]
+    fig.draw_without_rendering()
+    box, (width, height) = fig.get_tightbbox(), fig.get_size_inches()
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
