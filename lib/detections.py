@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from lib import datasets, frozen, runs, samples, study
 from lib.figures import MARKED, steps
 from lib.frozen import Detected, Stored
-from lib.report import DOUBLE, METRICS, STYLE, label
+from lib.report import DOUBLE, MARKS, METRICS, STYLE, label
 from lib.report import share as percent
 from lib.study import Run
 
@@ -75,14 +75,20 @@ def by_share(reduced: pd.DataFrame, metric: str = "auroc", across: int = 4) -> F
             for (detector, setting), curve in own.groupby(["detector", "setting"], sort=False):
                 curve = curve.sort_values("train_share")
                 ax.plot(curve["train_share"].map(place), curve["value"], linestyle=SETTINGS[setting], **looks[detector])
+            probe = own[own["detector"] == "probe"]
+            for share, value, health in probe[["train_share", "value", "health"]].itertuples(index=False):
+                ax.annotate(
+                    MARKS[health], (place[share], value), xytext=(0, 2.5), textcoords="offset points", ha="center"
+                )
             ax.set_title(f"{label(method)}, {label(backbone)}", pad=3)
         for ax in axes.flat[systems.ngroups :]:
             ax.axis("off")
         for ax in axes.flat[max(0, systems.ngroups - across) : systems.ngroups]:
             ax.set_xticks(range(len(place)), [percent(s) for s in place])
+            ax.set_xlabel("Defects in training")
             ax.tick_params(labelbottom=True)
-        fig.supxlabel("Share of defects in training", fontsize=6.5)
-        fig.supylabel(METRICS[metric] + ", natural validation share", fontsize=6.5)
+        for ax in axes[:, 0]:
+            ax.set_ylabel(METRICS[metric])
         handles = [Line2D([], [], label=NAMES[n], **looks[n]) for n in NAMES if n in set(found["detector"])]
         handles += [Line2D([], [], color="0.3", linewidth=0.9, linestyle=SETTINGS[s], label=f"fitted on {told}")
                     for s, told in (("normals", "normals alone"), ("unlabelled", "the unlabelled subset"))]  # fmt: skip
@@ -106,13 +112,14 @@ class Strip:
 
 
 def ends(view: Detected, n: int) -> pd.DataFrame:
-    """`n` validation images of each of `ENDS`, a row each: End, Filename, score and the table's columns."""
+    """`n` validation images of each of `ENDS`, a row each: run, detector, End, score and the table's columns."""
     table, _ = runs.validation(view)
     scores = view.scores.drop_duplicates("Filename").set_index("Filename")["logit"].astype(float)
     ranked = table.assign(score=table["Filename"].map(scores)).sort_values("score", ascending=False, kind="stable")
     normals, defects = (ranked[ranked["Defect"] == kind] for kind in (0, 1))
     parts = zip(ENDS, (normals.head(n), defects.head(n), defects.tail(n)[::-1]), strict=True)
-    return pd.concat([part.assign(End=end) for end, part in parts], ignore_index=True)
+    found = pd.concat([part.assign(End=end) for end, part in parts], ignore_index=True)
+    return found.assign(run=view.run.id, detector=view.detector)
 
 
 def strips(view: Detected, chosen: pd.DataFrame) -> list[Strip]:
@@ -137,7 +144,7 @@ def strips(view: Detected, chosen: pd.DataFrame) -> list[Strip]:
 
 def _caption(row: pd.Series) -> str:
     codes = " + ".join(name for name in study.CLASSES if row.get(name, 0) == 1)
-    return f"{codes or 'Defect' * int(row['Defect'])} {row['score']:+.1f}".strip()
+    return f"{codes or ('Defect' if row['Defect'] else 'Normal')} {row['score']:+.1f}"
 
 
 def gallery(rows: list[Strip]) -> Figure:
@@ -168,14 +175,15 @@ def _draw(line, strip: Strip, mapped: bool, norm: Normalize) -> None:
         if mapped:
             h, w = image.shape[:2]
             ax.imshow(image.mean(axis=2), cmap="gray", interpolation="bicubic")
-            ax.imshow(strip.maps[i], cmap="inferno", norm=norm, alpha=0.6, extent=(-0.5, w - 0.5, h - 0.5, -0.5),
+            ax.imshow(strip.maps[i], cmap="inferno", norm=norm, alpha=0.45, extent=(-0.5, w - 0.5, h - 0.5, -0.5),
                       interpolation="nearest")  # fmt: skip
             continue
         ax.imshow(image, interpolation="bicubic")
-        ax.set_title(text, fontsize=5, loc="left", pad=1.5)
+        ax.set_title(f"\n{text}", fontsize=5, loc="left", pad=1.5)  # the strip's title has the first line
         if i == 0:
-            ax.annotate(strip.title, (0, 1), xycoords="axes fraction", xytext=(0, 9), textcoords="offset points",
-                        fontsize=6, weight="bold", annotation_clip=False)  # fmt: skip
+            title = ax.annotate(strip.title, (0, 1), xycoords="axes fraction", xytext=(0, 8.5), fontsize=6,
+                                textcoords="offset points", weight="bold", annotation_clip=False)  # fmt: skip
+            title.set_in_layout(False)  # it runs on over the next frames
         for box in found.itertuples():
             ax.add_patch(plt.Rectangle((box.x0 - 0.5, box.y0 - 0.5), box.x1 - box.x0, box.y1 - box.y0, fill=False,
                                        edgecolor=MARKED, linewidth=0.7))  # fmt: skip
