@@ -150,7 +150,7 @@ def correlate(points: Points) -> pd.DataFrame:
     for scope, metric, measure in product(SCOPES, METRICS, points.measures):
         sign = MEASURES[measure].sign
         row = {"scope": scope, "metric": metric, "measure": measure, "sign": sign}
-        row["n"] = sum(len(rows) for rows in points.groups(scope, measure))
+        row["n"] = sum(map(len, points.groups(scope, measure)))
         own = rho(points, scope, measure, metric)
         gain = sign * own - MEASURES[BASE].sign * rho(points, scope, BASE, metric, measure) if measure != BASE else None
         row |= _told("rho", "", own, len(points.measures)) | _told("gain", "gain_", gain, len(points.measures) - 1)
