@@ -4,7 +4,7 @@ PROFILE ?= mini
 JOBS ?=
 export PROFILE PROTOCOL SEEDS METHODS JOBS DEVICE DEVICES SEWERML_ROOT LABELS IMAGES RUN OUT FORCE SCAN YES TRAIN VAL CLUSTER PARTITION TIME
 
-ARTEFACTS := table1 table2 table3 table4 table5 fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 claims protocol walkthrough
+ARTEFACTS := table1 table2 table3 table4 table5 fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 claims protocol classes detectors detectors-unlabelled detectors-shares detectors-gallery labelfree walkthrough
 
 # PYTHON=python uses the active environment (conda); else .venv, remade when the text of the lock or of pyproject changes.
 PY := $(or $(PYTHON),.venv/bin/python)
@@ -23,6 +23,7 @@ help:  ## this list
 
 replicate: $(ENV)  ## train what is missing, render every table and figure, write the report
 	$(PY) -m lib.workers run
+	$(PY) -m lib.frozen
 	$(PY) -m lib.notebooks render || failed=1; $(PY) -m lib.site && test -z "$$failed"
 
 test: $(ENV)  ## every test, the smoke replication included
@@ -30,6 +31,7 @@ test: $(ENV)  ## every test, the smoke replication included
 
 $(ARTEFACTS): $(ENV)  ## that table or figure alone: its missing runs, its notebook
 	$(PY) -m lib.workers run $@
+	$(PY) -m lib.frozen $@
 	$(PY) -m lib.notebooks render $@
 
 redraw: $(ENV)  ## tables and figures without training: from runs made here, else from the committed reference

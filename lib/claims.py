@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from lib import metrics, runs, study
+from lib import metrics, runs, seeds, study
 from lib.images import DataError
 from lib.study import BACKBONES, Run
 
@@ -49,10 +49,7 @@ class Board:
         profile = study.profile(wanted[0].profile)
         self.resamples = profile["draws"] if resamples is None else resamples
         self.validation_shares = profile["validation_shares"]
-        seeds = sorted({s.run.seed for s in self.stored})
-        drawn = np.random.default_rng(0).multinomial(len(seeds), [1 / len(seeds)] * len(seeds), self.resamples)
-        drawn = np.vstack([np.ones(len(seeds)), drawn]) / len(seeds)
-        self.seed_weight = dict(zip(seeds, drawn.T, strict=True))
+        self.seed_weight = seeds.weights({s.run.seed for s in self.stored}, self.resamples)
         self._cells: dict[tuple, list[dict[str, Draws]]] = {}
 
     def system(self, method: str, backbone: str, share: float) -> list[runs.Stored]:

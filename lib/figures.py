@@ -128,10 +128,10 @@ def _crosses(ax, found: pd.DataFrame) -> None:
 
 def scatter(points: pd.DataFrame, correlations: dict[str, tuple[float, float, float]], *, ylabel: str,
             paper: pd.DataFrame | None = None) -> Figure:  # fmt: skip
-    """F1 against rescaled RankMe, a panel a backbone, a point a run: colour by method, size by train share.
+    """F1 against rescaled RankMe, a panel a backbone, a point a row: colour by method, size by train share.
 
-    `points` is lib.monitored.points; `correlations` gives a backbone's (rho, low, high), printed in its panel with the
-    number of points. Rows of this replication alone are hollow; `paper` (columns method, backbone, f1, rankme) adds
+    `points` is lib.monitored.over_seeds; `correlations` gives a backbone's (rho, low, high), printed in its panel with
+    the number of points. Rows of this replication alone are hollow; `paper` (columns method, backbone, f1, rankme) adds
     diamonds.
     """
     shares, methods = sorted(points["train_share"].unique()), points["method"].unique()

@@ -1,6 +1,7 @@
-"""A forest plot: paired differences with intervals, a row a system, a panel an effect. Knows no torch.
+"""Forest plots: paired differences, a row a system, a panel an effect; and rank correlations. Knows no torch.
 
 fig = forest.draw(measured, {"Probe": ("probe", "clean images")}, ("MAE", {"protocol clean": ("mae", "clean")}))
+fig = forest.correlations(association.correlate(points), {"lidar": "LiDAR"}, association.SCOPES, "f1")
 """
 
 import matplotlib.pyplot as plt
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MultipleLocator
 
 from lib.report import APART, DOUBLE, METRICS, STYLE, label
 
@@ -116,3 +118,54 @@ def _names(ax, rows: list[tuple[str, str, bool]]) -> None:
     for text, (method, _, heading) in zip(ax.get_yticklabels(), rows, strict=True):
         text.set_weight("bold" if heading else "normal")
         text.set_style("italic" if method in APART else "normal")
+
+
+# Correlations of measures
+
+DECIDED = {"better": "#0072B2", "worse": "#D55E00", "inconclusive": "0.45", "": "#000000"}  # ink of a gain, by verdict
+
+
+def correlations(measured: pd.DataFrame, names: dict[str, str], scopes: dict[str, str], metric: str) -> Figure:
+    """Rank correlations, a panel a metric, and last the gain over RankMe in `metric`.
+
+    `measured` is lib.association.correlate's. A row is a measure, in the order of `names`, under a heading a scope, in
+    the order of `scopes`; both give titles. Every rho is drawn in the direction expected of it, so what lies to the
+    right ranks as its paper says. Thick: the interval of these runs; thin: of runs like these. Filled: decided.
+    """
+    present = set(measured["measure"])
+    rows = [(scope, measure) for scope in scopes for measure in ("", *(m for m in names if m in present))]
+    height = {row: y for y, row in enumerate(rows)}
+    panels = {f"{METRICS[m]}: rho": (m, "rho", "") for m in measured["metric"].unique()}
+    panels[f"{METRICS[metric]}: rho over RankMe’s"] = (metric, "gain", "gain_")
+    with plt.rc_context(STYLE):
+        fig, axes = plt.subplots(1, len(panels), figsize=(DOUBLE, ROW * len(rows) + 0.75), sharey=True,
+                                 layout="constrained")  # fmt: skip
+        for ax, (title, (name, value, prefix)) in zip(axes, panels.items(), strict=True):
+            for y in (y for y, (_, measure) in enumerate(rows) if measure):
+                ax.axhline(y, color="0.93", linewidth=0.5, zorder=0)
+            for row in measured[measured["metric"] == name].to_dict("records"):
+                _correlation(ax, height[row["scope"], row["measure"]], row, value, prefix)
+            _frame(ax, len(rows))
+            ax.set(title=title, xlabel="Difference" if prefix else "As expected: right")
+            ax.xaxis.set_major_locator(MultipleLocator(1 if prefix else 0.5))
+            if not prefix:
+                ax.set_xlim(-1.05, 1.05)
+        axes[0].set_yticks(range(len(rows)), [names.get(measure, scopes[scope]) for scope, measure in rows])
+        for text, (_, measure) in zip(axes[0].get_yticklabels(), rows, strict=True):
+            text.set_weight("normal" if measure else "bold")
+        plt.close(fig)
+        return fig
+
+
+def _correlation(ax, y: float, row: dict, value: str, prefix: str) -> None:
+    """One estimate with both intervals; a gain in the ink of its verdict, a rho in black."""
+    if np.isnan(row[value]):
+        return
+    sign = 1 if prefix else row["sign"]
+    colour = DECIDED[row["verdict"]] if prefix else DECIDED[""]
+    for suffix, weight in (("_runs", 0.7), ("", 2)):
+        ends = [sign * row[f"{prefix}low{suffix}"], sign * row[f"{prefix}high{suffix}"]]
+        ax.plot(ends, [y, y], color=colour, linewidth=weight, solid_capstyle="butt")
+    decided = row[f"{prefix}low_runs"] * row[f"{prefix}high_runs"] > 0
+    ax.plot(sign * row[value], y, "o", color=colour, markersize=2.8, markeredgewidth=0.8,
+            markerfacecolor=colour if decided else "white")  # fmt: skip

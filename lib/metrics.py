@@ -15,8 +15,7 @@ CIW = dict(zip(CLASSES, (1.0000, 0.5518, 0.2896, 0.1622, 0.6419, 0.1847, 0.3559,
                          0.0901, 0.4167, 0.4167, 0.9009, 0.3829, 0.4396), strict=True))  # fmt: skip
 IMPORTANCE = np.array(list(CIW.values()))
 
-METRICS = ("f1", "f2ciw", "f1_normal", "precision", "recall", "auroc", "ap")
-
+METRICS = ("f1", "f2ciw", "f1_normal", "precision", "recall", "auroc", "ap", "recall_at_5")
 CHUNK = 2**18  # resampled rows held at once: 2 MB an array stays in cache, ten of them in any laptop
 
 
@@ -63,9 +62,8 @@ def always_defect_f1(share: float) -> float:
 def f2ciw_bounds(classes, weights) -> tuple[float, float]:
     """F2CIW of always saying "normal", 0, and of always saying "defect", the most any detector can reach.
 
-    classes (n, 17); weights (n,), or None for equal ones. The upper bound is the importance of the classes that occur
-    with a positive weight over the importance of all 17: F2CIW sees no false alarm, and an absent class scores 0. It is
-    nan where classes is None.
+    classes (n, 17), or None: nan; weights (n,), or None: equal. The upper bound is the importance of the classes
+    that occur with a positive weight over that of all 17: F2CIW sees no false alarm, and an absent class scores 0.
     """
     if classes is None:
         return 0.0, float("nan")
@@ -86,9 +84,9 @@ def bootstrap(logit, defect, classes, groups, weights, draws: int = 1000, seed: 
     replacement (Field and Welsh 2007). Equal `groups`, `seed` and `draws` draw the same resamples whatever the logits:
     two systems scored on the same rows are paired column by column, see `paired_difference`. Weights are those of
     the full data, never recomputed in a resample, whose share of defects therefore varies as a new sample's would.
-    AUROC counts a tie as half; AP is the step-wise sum of scikit-learn's `average_precision_score`, ties at once.
-    A resample without defects or without normals has AUROC nan; without defects, AP 0. Without `ranked` these two, nine
-    tenths of the time, are left nan.
+    AUROC counts a tie as half; AP is the step-wise sum of scikit-learn's `average_precision_score`, ties at once;
+    `recall_at_5` is the most that a threshold finds at 5 % false alarms. A resample without defects or normals has it
+    and AUROC nan; without defects, AP 0. Without `ranked` these three, nine tenths of the time, are left nan.
     Raises ValueError for shapes that differ, logits that are nan, weights that are negative or not finite.
     """
     logit, weights = np.asarray(logit, float), np.asarray(weights, float)
@@ -131,6 +129,7 @@ def bootstrap(logit, defect, classes, groups, weights, draws: int = 1000, seed: 
                 out[name][share, columns] = values
             if ranked:
                 out["auroc"][share, columns] = curves[d, q].auroc()
+                out["recall_at_5"][share, columns] = curves[d, q].recall(false_alarms=0.05)
                 out["ap"][share, columns] = curves[d, q].average_precision(of_normals / of_defects if of_defects else 0)
     return out
 
@@ -170,9 +169,8 @@ def paired_difference(a, b, level: float = 0.95) -> tuple[np.ndarray, np.ndarray
 def spearman(x, y, draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
     """Rank correlation rho of x (n,) and y (n,), and its 95 % percentile interval over resampled pairs: rho, low, high.
 
-    Ties share the mean of their ranks (Spearman 1904). rho is nan where x or y is constant, as are such resamples,
-    which the interval leaves out; low and high are nan where none is left.
-    Raises ValueError for shapes that differ, fewer than two pairs, or nan.
+    Ties share the mean of their ranks (Spearman 1904). rho is nan where x or y is constant, as are such resamples; the
+    interval leaves them out. Raises ValueError for shapes that differ, fewer than two pairs, or nan.
     """
     from scipy.stats import rankdata  # slow to import
 
@@ -234,6 +232,12 @@ class _Curve:
         losses = (self.gain * (self.fp + self.exceed)).sum(axis=1) / 2
         pairs = self.positives * self.negatives
         return np.divide(pairs - losses, pairs, out=np.full_like(pairs, np.nan), where=pairs > 0)
+
+    def recall(self, false_alarms: float) -> np.ndarray:
+        """Largest recall at a level that this share of the normals reach, or fewer; (draws,)."""
+        most = false_alarms * (1 + 1e-6) * self.negatives[:, None]  # float32 sums
+        hits = np.where(self.fp <= most, self.tp, 0).max(axis=1, initial=0)
+        return np.where(self.negatives > 0, hits / np.where(self.positives > 0, self.positives, np.nan), np.nan)
 
     def average_precision(self, normal_weight: float) -> np.ndarray:
         """Sum of precision times gain in recall, a normal weighing `normal_weight` defects; (draws,)."""

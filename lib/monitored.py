@@ -1,4 +1,4 @@
-"""What was watched during training, read back from stored runs: curves by epoch, a point a run. Knows no torch.
+"""What was watched during training, read back from stored runs: curves by epoch, points of a scatter. Knows no torch.
 
 curves = monitored.curves(study.runs("fig6", "mini"))
 points = monitored.points(study.runs("fig10", "mini"), "clean", "val")
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from lib import metrics, runs, study
+from lib import metrics, report, runs, study
 from lib.runs import Run, Stored
 
 CURVES = ("rankme_batch", "rankme", "feature_mean", "feature_std", "embedding_mean", "embedding_std")
@@ -50,6 +50,21 @@ def points(wanted: list[Run | Stored], protocol: str, split: str) -> pd.DataFram
         rank, most = stored.record["rankme"], bound(stored)
         rows.append(_who(stored) | {"f1": f1, "rankme": rank, "bound": most, "rescaled": rank / most})
     return pd.DataFrame(rows)
+
+
+def over_seeds(points: pd.DataFrame) -> pd.DataFrame:
+    """A row per system and train share: means of `points` over its `seeds`; health, the worst of the runs'.
+
+    Runs that differ in the seed alone are no independent points for a correlation.
+    """
+    return (
+        points.assign(health=pd.Categorical(points["health"], report.VERDICTS, ordered=True))
+        .groupby(["method", "backbone", "train_share"], sort=False, observed=True)
+        .agg(seeds=("seed", "nunique"), f1=("f1", "mean"), rankme=("rankme", "mean"), bound=("bound", "first"),
+             rescaled=("rescaled", "mean"), health=("health", "min"))
+        .reset_index()
+        .astype({"health": str})
+    )  # fmt: skip
 
 
 def width(run: Run) -> int:

@@ -31,7 +31,8 @@ def cost(run: Run) -> float:
     images = normals / (1 - (0.472 if run.share is None else run.share))
     validation = run.data["val"] or 0.125
     scoring = validation * (1.5 + run.settings["views_per_image"]) / 3 + images / 3
-    return (images * run.settings["epochs"] * PASSES[run.method] + scoring) * (run.px / 64) ** 2
+    passes = PASSES.get(run.method, float(run.settings["views_per_image"]))  # of an added method
+    return (images * run.settings["epochs"] * passes + scoring) * (run.px / 64) ** 2
 
 
 def devices(gpus: list[str]) -> int:

@@ -88,7 +88,7 @@ def scores(images: Sequence[Path], run: Run | runs.Stored, probe: str = "converg
         read = {path: _pixels(path, stored.run.data["cache"], skip) for path in images[start : start + probes.BATCH]}
         kept = {path: pixels for path, pixels in read.items() if pixels is not None}
         if kept:
-            with _precision(stored):
+            with autocast(stored):
                 view = probes.clean(stored.run.px)
                 found = probes.features(method, np.stack(list(kept.values())), np.arange(len(kept)), view)
             names += map(str, kept)
@@ -108,7 +108,7 @@ def _pixels(path: Path, side: int, skip: Callable[[DataError], None] | None) -> 
         return None
 
 
-def _precision(stored: runs.Stored):
+def autocast(stored: runs.Stored):
     """Autocast as in training, where this machine would train so, too: emulated bf16 is tens of times slower."""
     name = stored.record["precision"]
     return torch.autocast(

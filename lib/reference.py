@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib import datasets, notebooks, paths, rates, report, rundir, runs, study, workers
+from lib import datasets, frozen, notebooks, paths, rates, report, rundir, runs, study, workers
 from lib.study import CLASSES
 
 PROFILE = "mini"  # the one profile whose results are committed
@@ -47,6 +47,7 @@ def renew() -> None:
     if absent:
         command = " and ".join(f"`make {name}`" for name in ("replicate", "walkthrough"))
         raise runs.MissingRuns(f"{len(absent)} runs are missing or stale ({absent[0].id} ...): {command} make them.")
+    frozen.require(study.grid(PROFILE), "make detectors")
     _copy([run for run in every if run not in networks], paths.REFERENCE / PROFILE)
     if not kept:
         _copy(networks, paths.REFERENCE / "walkthrough")
@@ -69,7 +70,7 @@ def _copy(among: list[study.Run], target: Path) -> None:
     for run in among:
         kept = beside / run.id
         kept.mkdir(parents=True)
-        for name in FILES:
+        for name in FILES + (frozen.FILES if run.study == "grid" and run.profile == PROFILE else ()):
             shutil.copyfile(rundir.folder(run) / name, kept / name)
         if run.study != "grid":  # nothing reads an ablation's training scores, a third of its rows
             scores = pd.read_parquet(kept / "scores.parquet").query("split == 'val'")

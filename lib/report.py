@@ -7,6 +7,7 @@ report.save("fig2", fig, measured, facts, caption="...", output=output)
 import os
 import textwrap
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
-from lib import paths, study
+from lib import metrics, paths, seeds, study
 
 if TYPE_CHECKING:
     from lib.tables import Table
@@ -30,10 +31,12 @@ PALETTE = {
     "supervised": "#000000", "byol": "#0072B2", "barlow": "#56B4E9", "simclr": "#009E73", "dino": "#E69F00",
     "mae": "#D55E00", "mae-released": "#CC79A7", "random": "#999999",
 }  # fmt: skip
-APART = ("mae-released", "random")  # rows of ours, not of the paper: set off from the others
+# Of added methods, over again where there are more: the yellow left of those eight, then Tol's muted (2021).
+PALETTE |= dict(zip(study.ADDED, cycle(("#F0E442", "#332288", "#44AA99", "#882255", "#999933")), strict=False))
+APART = (*study.ADDED, *study.UNTRAINED)  # rows of ours, not of the paper: set off from the others
 METRICS = {
     "f1": "F1", "f2ciw": "F2CIW", "f1_normal": "F1Normal", "precision": "Precision", "recall": "Recall",
-    "auroc": "AUROC", "ap": "AP",
+    "auroc": "AUROC", "ap": "AP", "recall_at_5": "Recall at 5 % false alarms",
 }  # fmt: skip
 STYLE = {
     "font.family": "DejaVu Sans", "font.size": 6.5, "axes.titlesize": 7, "axes.labelsize": 6.5, "legend.fontsize": 6,
@@ -72,11 +75,12 @@ def label(part: Any) -> str:
 
 
 def over_seeds(measured: pd.DataFrame, keys: Sequence[str] = KEYS) -> pd.DataFrame:
-    """One row per combination of `keys`: value and interval bounds averaged over seeds.
+    """One row per combination of `keys`: the mean over seeds, and its 95 % interval by draws of seeds, then of videos.
 
-    The interval says how far the validation sample, not the seed, moves the value. `health`: the worst of the runs.
+    With one seed the interval is its own, and knows nothing of the spread over seeds. `health`: the worst of the runs.
+    Raises KeyError for several seeds without the column `draws` of lib.runs.measure.
     """
-    return (
+    reduced = (
         measured.assign(health=pd.Categorical(measured["health"], VERDICTS, ordered=True))
         .groupby(list(keys), sort=False, dropna=False, observed=True)
         .agg(value=("value", "mean"), low=("low", "mean"), high=("high", "mean"),
@@ -84,6 +88,11 @@ def over_seeds(measured: pd.DataFrame, keys: Sequence[str] = KEYS) -> pd.DataFra
         .reset_index()
         .astype({"health": str})
     )  # fmt: skip
+    if measured["seed"].nunique() > 1:
+        groups = measured.groupby(list(keys), sort=False, dropna=False, observed=True)
+        ends = [metrics.interval(seeds.mean(rows["seed"], rows["draws"])) for _, rows in groups]
+        reduced["low"], reduced["high"] = np.array(ends).T
+    return reduced
 
 
 def known(reduced: pd.DataFrame, metrics: list[str]) -> list[str]:
@@ -203,17 +212,20 @@ def footer(facts: dict[str, Any], protocol: str | list[str]) -> str:
     rules = {name: study.PROTOCOLS[name] for name in ([protocol] if isinstance(protocol, str) else protocol)}
     read = "; ".join(f"{name}: {rule.probe} probe, shares by {rule.sampling}" for name, rule in rules.items())
     read = f"Protocol {read}. " if rules else ""
-    seeds = ", ".join(str(s) for s in facts["seeds"])
+    several = len(facts["seeds"]) > 1
+    drawn = f"{'Means over seeds' if several else 'One seed,'} {', '.join(map(str, facts['seeds']))}"
     epochs = " or ".join(str(e) for e in facts["epochs"]) + (" epoch" if facts["epochs"] == [1] else " epochs")
     images = f"n = {facts['n_validation']:,} validation images"
     if facts["bootstrap_unit"] == "videos":
         images += f" of {facts['n_groups']:,} videos"
     if facts["bootstrap_unit"]:
-        images += f"; 95 % intervals: bootstrap over {facts['bootstrap_unit']}"
+        nested = facts["bootstrap_unit"] in ("videos", "images")  # others are the runs themselves
+        images += f"; 95 % intervals: bootstrap over {'seeds, then ' * (several and nested)}{facts['bootstrap_unit']}"
+        images += ", without the spread over seeds" * (nested and not several)
     return (
         f"Data: {facts['data']}. Profile {facts['profile']}: {facts['px']} px, backbone width x {facts['width']:g}, "
         f"{epochs}{', fixed, so small train shares get fewer steps' * (facts['train_shares'] > 1)}. "
-        f"{read}Seeds {seeds}. {images}. "
+        f"{read}{drawn}. {images}. "
         f"Runs: {facts['fresh']} fresh, {facts['reference']} from the reference."
     )
 
@@ -263,7 +275,7 @@ def save(artefact: str, content: "Figure | Table", measured: pd.DataFrame, facts
     """
     folder = Path(output) if output else paths.BUILD / facts["profile"] / "stepped"
     folder.mkdir(parents=True, exist_ok=True)
-    note, path = footer(facts, protocol), folder / artefact
+    note, path, plain = footer(facts, protocol), folder / artefact, measured.drop(columns="draws", errors="ignore")
     fig = content if isinstance(content, Figure) else content.draw()
     png = {"dpi": DPI, "metadata": {"Software": None}}
     pdf = {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}}
@@ -271,7 +283,7 @@ def save(artefact: str, content: "Figure | Table", measured: pd.DataFrame, facts
         _write_below(fig, caption, note)
         written = [_put(path.with_suffix(".png"), lambda p: fig.savefig(p, **png)),
                    _put(path.with_suffix(".pdf"), lambda p: fig.savefig(p, **pdf))]  # fmt: skip
-    written.append(_put(path.with_suffix(".csv"), lambda p: measured.to_csv(p, index=False, float_format="%.6f")))
+    written.append(_put(path.with_suffix(".csv"), lambda p: plain.to_csv(p, index=False, float_format="%.6f")))
     if not isinstance(content, Figure):
         markdown = f"{content.markdown()}\n\n{caption}\n\n*{note}*\n"
         comment = "".join(f"% {line}\n" for line in textwrap.wrap(f"{caption} {note}", 110))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib import annotations, datasets, metrics, paths, rundir, study
+from lib import annotations, datasets, metrics, paths, rundir, seeds, study
 from lib.study import Run
 
 
@@ -117,12 +117,10 @@ def _weights(table: pd.DataFrame, shares, sampling: str, seed: int) -> np.ndarra
     return np.stack(rows)
 
 
-def draws(stored: Stored, *, evaluation: str, probe: str, shares, sampling: str, resamples: int,
-          ranked: bool = True) -> dict:  # fmt: skip
-    """metric -> (shares, 1 + resamples): the estimate, then its bootstrap draws over videos (images where unknown).
+def aligned(stored: Stored, evaluation: str, probe: str) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
+    """(n,) logits of the validation images, their n rows of `validation(stored)`, and (n,) the places of these.
 
-    Without `ranked`, AUROC and AP are left nan, which is ten times faster.
-    Two runs scored on the same images get the same draws, so their difference is paired.
+    An image comes once a view. Raises MissingRuns without such scores, or where they are of images not in the table.
     """
     table, _ = validation(stored)
     scores = stored.scores
@@ -134,10 +132,20 @@ def draws(stored: Stored, *, evaluation: str, probe: str, shares, sampling: str,
         raise MissingRuns(
             f"{stored.run.id} scored {(order < 0).sum()} images that the validation table lacks: FORCE=1."
         )
-    weights = _weights(table, shares, sampling, stored.run.data["seed"])[:, order]
-    labels = table.iloc[order]
+    return rows["logit"].to_numpy(), table.iloc[order], order
+
+
+def draws(stored: Stored, *, evaluation: str, probe: str, shares, sampling: str, resamples: int,
+          ranked: bool = True) -> dict:  # fmt: skip
+    """metric -> (shares, 1 + resamples): the estimate, then its bootstrap draws over videos (images where unknown).
+
+    Without `ranked`, AUROC and AP are left nan, which is ten times faster.
+    Two runs scored on the same images get the same draws, so their difference is paired.
+    """
+    logit, labels, order = aligned(stored, evaluation, probe)
+    weights = _weights(validation(stored)[0], shares, sampling, stored.run.data["seed"])[:, order]
     return metrics.bootstrap(
-        rows["logit"].to_numpy(), labels["Defect"].to_numpy(), annotations.class_labels(labels),
+        logit, labels["Defect"].to_numpy(), annotations.class_labels(labels),
         labels["Video"].to_numpy(), weights, draws=resamples, ranked=ranked,
     )  # fmt: skip
 
@@ -147,16 +155,16 @@ def difference(
 ) -> dict:
     """Paired difference of two systems at the natural share, each the mean over its runs (seeds).
 
-    Keys estimate, low, high, p: 95 % bootstrap interval over the same resamples of videos for both.
+    Keys estimate, low, high, p: 95 % bootstrap interval over the same resamples of seeds and videos for both.
     """
     rule = study.PROTOCOLS[study.nearest(protocol, study.PROTOCOLS, "protocol")]
     resamples = study.profile(load(ours[0]).run.profile)["draws"]
     means = [
-        np.mean([
-            draws(load(run), evaluation=rule.table, probe=rule.probe, shares=[None], sampling=rule.sampling,
-                  resamples=resamples)[metric][0]
-            for run in side
-        ], axis=0)
+        seeds.mean(
+            [load(run).run.seed for run in side],
+            [draws(load(run), evaluation=rule.table, probe=rule.probe, shares=[None], sampling=rule.sampling,
+                   resamples=resamples)[metric][0] for run in side],
+        )
         for side in (ours, theirs)
     ]  # fmt: skip
     values = (float(v) for v in metrics.paired_difference(*means))
@@ -170,6 +178,7 @@ def health(stored: Stored) -> str:
     initialised, with the same share and seed, at 95 % (paired over videos). Ablations have no such backbone here, and
     where it was not trained, or its own verdict is asked for, that of the training stands.
     """
+    stored = Stored(stored.run, stored.path, stored.origin)  # other scores of a run (lib.frozen) share its verdict
     run, verdict = stored.run, stored.record["health"]
     if verdict != "healthy" or run.study != "grid" or run.method == "random":
         return verdict
@@ -197,7 +206,8 @@ def measure(wanted: list[Run | Stored], protocol: str = "clean", reading: str = 
     """A row per run x validation share x metric, with a 95 % bootstrap interval.
 
     `reading` "table": the natural share, as Table 1; "imbalance": the five shares. Columns run, method, backbone,
-    train_share, seed, validation_share (NaN: natural), metric, value, low, high, health; px, crop, jitter of ablations.
+    train_share, seed, validation_share (NaN: natural), metric, value, low, high, health; px, crop, jitter of ablations;
+    draws, the (1 + B,) that the interval was read from, which lib.report.over_seeds takes means of.
     """
     rule = study.PROTOCOLS[study.nearest(protocol, study.PROTOCOLS, "protocol")]
     rows = []
@@ -212,7 +222,8 @@ def measure(wanted: list[Run | Stored], protocol: str = "clean", reading: str = 
         for metric, values in found.items():
             low, high = metrics.interval(values)
             rows += [
-                _row(stored, share) | {"metric": metric, "value": values[i, 0], "low": low[i], "high": high[i]}
+                _row(stored, share)
+                | {"metric": metric, "value": values[i, 0], "low": low[i], "high": high[i], "draws": values[i]}
                 for i, share in enumerate(shares)
             ]
     return pd.DataFrame(rows)

@@ -58,21 +58,22 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     Raises lib.runs.MissingRuns, naming the command that makes them, if runs are missing, and ValueError for a wrong
     line in the file of the paper's numbers or tables that are not there.
     """
-    from lib import datasets, paper, rundir, runs
+    from lib import datasets, frozen, paper, rundir, runs
 
     notebook = paths.NOTEBOOKS / f"{study.ARTEFACTS[artefact].notebook}.ipynb"
     cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
     source = "\n".join("".join(c["source"]) for c in cells)
     grid = study.runs(artefact, given["profile"], methods=given["methods"] or None,
                       seeds=given["seeds"] or None)  # fmt: skip
-    runs.require(grid, command(artefact, given))
+    reads = study.ARTEFACTS[artefact].frozen
+    (frozen.require if reads else runs.require)(grid, command(artefact, given))
     profile = study.profile(given["profile"])
     return {
         "notebook": _hash(source),
         "parameters": given,
         "library": {p.relative_to(paths.ROOT).as_posix(): rundir.syntax(p) for p in sorted(modules(source))},
         "profile": _hash(profile),
-        "runs": _hash(runs.fingerprints(grid)),
+        "runs": _hash(runs.fingerprints(grid) + [frozen.fingerprint(run) for run in grid if reads]),
         "images": "" if grid else datasets.identity(profile["data"]),  # runs name theirs
         "paper": _hash(paper.values(artefact).to_csv()),
     }

@@ -24,14 +24,18 @@ CLASS_NAMES = {
     "OP": "connection with transition profile", "OK": "connection with construction changes",
 }  # fmt: skip
 
-METHODS = ("supervised", "byol", "barlow", "simclr", "dino", "mae", "mae-released", "random")
+# The study's rows; between them those that a line of [method] in paper.toml adds, name -> title.
+TRAINED, UNTRAINED = ("supervised", "byol", "barlow", "simclr", "dino", "mae"), ("mae-released", "random")
+LISTED = tomllib.loads((paths.PROFILES / "paper.toml").read_text())["method"]
+ADDED = {name: row.get("title", name) for name, row in LISTED.items() if name not in TRAINED + UNTRAINED}
+METHODS = (*TRAINED, *ADDED, *UNTRAINED)
 BACKBONES = ("resnet18", "vit_tiny")
 VIT_ONLY = ("mae", "mae-released")
 NAMES = {
     "supervised": "Supervised", "byol": "BYOL", "barlow": "Barlow Twins", "simclr": "SimCLR", "dino": "DINO",
     "mae": "MAE", "mae-released": "MAE (as released)", "random": "Random backbone",
     "resnet18": "ResNet-18", "vit_tiny": "ViT-Tiny",
-}  # fmt: skip
+} | ADDED  # fmt: skip
 
 NATURAL = None  # the share of the table as it is, without resampling
 
@@ -63,6 +67,7 @@ class Artefact:
     backbones: tuple[str, ...] = BACKBONES
     methods: tuple[str, ...] = METHODS
     networks: tuple[str, ...] = ()  # runs of the profile `walkthrough`, whatever the profile asked for
+    frozen: bool = False  # reads what lib.frozen keeps beside the runs, too
 
 
 EVERY = ["f1", "f2ciw", "f1_normal", "precision", "recall"]
@@ -76,6 +81,10 @@ def _imbalance(name: str, title: str, backbone: str, metrics: list[str]) -> Arte
 def _monitoring(name: str, method: str) -> Artefact:
     parameters = {"artefact": name, "method": method}
     return Artefact(f"Monitoring metrics of {NAMES[method]} by epoch", "monitoring", parameters, methods=(method,))
+
+
+def _detectors(name: str, title: str, **parameters: str) -> Artefact:
+    return Artefact(f"Detectors without labels: {title}", "detectors", {"artefact": name, **parameters}, frozen=True)
 
 
 ARTEFACTS = {
@@ -96,6 +105,14 @@ ARTEFACTS = {
     "fig10": Artefact("Validation F1 against RankMe", "rankme", {"artefact": "fig10"}),
     "claims": Artefact("The paper's claims, tested", "claims"),
     "protocol": Artefact("What the released code's protocol does to the results", "protocol"),
+    "classes": Artefact(
+        "Recall of every defect class, ResNet-18", "classes", {"backbone": "resnet18"}, backbones=("resnet18",)
+    ),
+    "detectors": _detectors("detectors", "fitted on normals", setting="normals"),
+    "detectors-unlabelled": _detectors("detectors-unlabelled", "fitted on the whole subset", setting="unlabelled"),
+    "detectors-shares": _detectors("detectors-shares", "AUROC by train share"),
+    "detectors-gallery": _detectors("detectors-gallery", "where they err"),
+    "labelfree": Artefact("Which label-free measure tells a good representation", "labelfree", frozen=True),
     "walkthrough": Artefact(
         "From one image to a verdict",
         "walkthrough",
@@ -141,7 +158,7 @@ class Run:
 
 
 ID = re.compile(
-    r"(?P<method>[a-z-]+?)-(?P<backbone>resnet18|vit_tiny)-d(?P<share>nat|\d\d)-s(?P<seed>\d+)"
+    r"(?P<method>[a-z0-9_-]+?)-(?P<backbone>resnet18|vit_tiny)-d(?P<share>nat|\d\d)-s(?P<seed>\d+)"
     r"(?:-px(?P<px>\d+)|-crop(?P<crop>[\d.]+)-jit(?P<jitter>[\d.]+))?"
 )
 
@@ -207,6 +224,9 @@ def run(name: str, method: str, backbone: str, share: float | None, seed: int, *
         raise ValueError(f"{method} needs the backbone vit_tiny (protocol: MAE only with ViT-Tiny), not {backbone}.")
     views = p["views"]
     settings = {**p["model"], **p["training"], **p["method"][method], "flip": views["flip"]}
+    if method in ADDED:  # its line need not say what [added] does
+        settings = p["added"] | settings
+        settings.pop("title", None)
     if study != "grid":
         settings["epochs"] = p[study]["epochs"]
     settings["warmup_epochs"] = min(settings["warmup_epochs"], settings["epochs"] // 2)  # short ablations

@@ -1,8 +1,9 @@
 """The methods' equations, one vector or one number at a time. They share no code with lib or lightly.
 
 Sources: Chen et al. 2020 (SimCLR, equation 1), Grill et al. 2020 (BYOL, equation 2), Zbontar et al. 2021 (Barlow Twins,
-equations 1 and 2), Caron et al. 2021 (DINO, algorithm 1), He et al. 2022 (MAE, sections 3 and 4). Where a paper leaves
-something open, the line says which code is followed.
+equations 1 and 2), Caron et al. 2021 (DINO, algorithm 1), He et al. 2022 (MAE, sections 3 and 4), Bardes et al. 2022
+(VICReg, equations 1 to 6), Balestriero and LeCun 2025 (LeJEPA). Where a paper leaves something open, the line says
+which code is followed.
 """
 
 import math
@@ -71,6 +72,45 @@ def barlow(a, b, redundancy, scale):
             c = a[i] @ b[j] / n
             loss = loss + ((1 - c) ** 2 if i == j else redundancy * c**2)
     return scale * loss
+
+
+def vicreg(a, b, invariance, variance, covariance):
+    """lambda s + mu (v(a) + v(b)) + nu (c(a) + c(b)).
+
+    s is a mean over dimensions, too, and mu is halved, as in the authors' code.
+    """
+    n, d = a.shape
+    loss = invariance * sum(((x - y) ** 2).sum() for x, y in zip(a, b, strict=True)) / (n * d)
+    for z in (a, b):
+        away = [z[:, j] - z[:, j].sum() / n for j in range(d)]
+        for i in range(d):
+            loss = loss + variance / 2 * relu(1 - ((away[i] @ away[i]) / (n - 1) + 1e-4).sqrt()) / d
+            loss = loss + covariance * sum(((away[i] @ away[j]) / (n - 1)) ** 2 for j in range(d) if j != i) / d
+    return loss
+
+
+def epps_pulley(x):
+    """n times the squared distance of the characteristic function of x (n,) from the standard normal's, integrated with
+    the weight exp(-t^2 / 2) over [-3, 3] by trapezoids between 33 knots: the authors' 17 on the half line, mirrored."""
+    step, total = 6 / 32, 0.0
+    for k in range(33):
+        t = -3 + k * step
+        normal = math.exp(-t * t / 2)
+        real, imaginary = sum(torch.cos(t * v) for v in x) / len(x), sum(torch.sin(t * v) for v in x) / len(x)
+        distance = (real - normal) ** 2 + imaginary**2
+        total = total + (step / 2 if k in (0, 32) else step) * normal * distance
+    return len(x) * total
+
+
+def lejepa(views, directions, gaussian):
+    """(1 - lambda) of the squared distance from the views' mean, lambda of `epps_pulley` along `directions` (e, k).
+
+    Both are means over views; the distance also over images and dimensions, as in the authors' code.
+    """
+    mean = sum(views) / len(views)
+    invariance = sum(((z - mean) ** 2).sum() / z.numel() for z in views) / len(views)
+    slices = [epps_pulley(z @ (a / (a * a).sum().sqrt())) for z in views for a in directions.T]
+    return (1 - gaussian) * invariance + gaussian * sum(slices) / len(slices)
 
 
 def dino_head(h, head):

@@ -1,8 +1,9 @@
 """Every method's loss and gradients, in float64 to 1e-5, against the naive versions written from the papers.
 
 SimCLR: Chen et al. 2020. BYOL: Grill et al. 2020. Barlow Twins: Zbontar et al. 2021. DINO: Caron et al. 2021. MAE: He
-et al. 2022. All run the whole of `loss(views)`, heads included, from the backbone's features on. Where the papers,
-lightly and the released code of Otero et al. differ, the released code is followed; `naive.py` says so at the line.
+et al. 2022. VICReg: Bardes et al. 2022. LeJEPA: Balestriero and LeCun 2025. All run the whole of `loss(views)`, heads
+included, from the backbone's features on. Where the papers, lightly and the released code of Otero et al. differ, the
+released code is followed; `naive.py` says so at the line.
 """
 
 import naive
@@ -92,11 +93,8 @@ def test_byols_loss_is_0_for_one_direction_4_for_the_opposite_and_leaves_targets
     assert byol_loss(p, -p).item() == pytest.approx(4)
 
 
-@both_backbones
-def test_barlow_twins_compares_the_cross_correlation_with_the_identity(backbone):
-    model = double("barlow", backbone, embedding=16)
-    assert (model.settings["redundancy"], model.settings["scale"]) == (0.0051, 0.024)
-    x = views(model)
+def expanded(model, x):
+    """Embeddings of each view: two layers with batch norm and ReLU, a third without."""
     *hidden, last = model.projector
     z = []
     for v in x:
@@ -104,6 +102,15 @@ def test_barlow_twins_compares_the_cross_correlation_with_the_identity(backbone)
         for first, norm, _ in (hidden[:3], hidden[3:]):
             h = naive.relu(naive.batch_norm(naive.linear(h, first), norm))
         z.append(naive.linear(h, last))
+    return z
+
+
+@both_backbones
+def test_barlow_twins_compares_the_cross_correlation_with_the_identity(backbone):
+    model = double("barlow", backbone, embedding=16)
+    assert (model.settings["redundancy"], model.settings["scale"]) == (0.0051, 0.024)
+    x = views(model)
+    z = expanded(model, x)
     agree(model, run(model, x), (naive.barlow(*z, 0.0051, 0.024), z))
 
 
@@ -112,6 +119,48 @@ def test_barlow_twins_divides_by_the_biased_deviation():
     columns = torch.tensor([[1, 1, 1], [1, 1, -1], [1, -1, 1], [1, -1, -1], [-1, 1, 1], [-1, 1, -1], [-1, -1, 1],
                             [-1, -1, -1]], dtype=torch.float64)  # fmt: skip
     assert build("barlow").barlow(columns, columns).item() < 1e-9  # 1e-5 beside the variance; else 3 / 64
+
+
+@both_backbones
+@pytest.mark.parametrize("weights", [(25.0, 25.0, 1.0), (1.0, 0.3, 7.0)])
+def test_vicreg_is_invariance_variance_and_covariance(backbone, weights):
+    names = ("invariance", "variance", "covariance")
+    model = double("vicreg", backbone, embedding=8, **dict(zip(names, weights, strict=True)))
+    x = views(model)
+    z = expanded(model, x)
+    agree(model, run(model, x), (naive.vicreg(*z, *weights), z))
+
+
+def test_vicregs_constant_embeddings_have_the_trivial_loss():
+    model = double("vicreg")
+    constant = torch.full((8, 5), 3.0, dtype=torch.float64)
+    trivial = model.loss(views(model), IMAGES).trivial
+    assert model.vicreg(constant, constant).item() == pytest.approx(trivial) == pytest.approx(24.75)
+
+
+@both_backbones
+def test_lejepa_holds_views_together_and_every_direction_to_the_normal(backbone):
+    model = double("lejepa", backbone, embedding=8, gaussian=0.3, slices=6)
+    normal = (-model.sigreg.t.square() / 2).exp()  # its tables in float64, not rounded to float32
+    model.sigreg.phi.copy_(normal)
+    model.sigreg.weights.copy_(normal * torch.tensor([3 / 16, *[3 / 8] * 15, 3 / 16]))
+    x = views(model, 5)
+    z = expanded(model, x)
+    directions = torch.randn(8, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(10**6))
+    agree(model, run(model, x), (naive.lejepa(z, directions, 0.3), z))
+
+
+def test_lejepas_directions_are_a_function_of_seed_and_step(monkeypatch):
+    def loss(seed=1, step=0):
+        model = build("lejepa", seed=seed, slices=2)
+        monkeypatch.setattr(type(model), "global_step", step)
+        before = torch.get_rng_state()
+        found = model.loss(views(model), IMAGES).loss.item()
+        assert torch.get_rng_state().equal(before)  # what else is drawn does not depend on it
+        return found
+
+    assert loss() == loss()
+    assert len({loss(), loss(seed=2), loss(step=1)}) == 3
 
 
 @both_backbones

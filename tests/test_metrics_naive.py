@@ -46,6 +46,17 @@ def average_precision(logit, defect, weights):
     return total
 
 
+def recall_at_5(logit, defect, weights):
+    """The most defects, by weight, that a threshold calls which calls at most 5 % of the normals."""
+    normals, defects = (sum(w for w, d in zip(weights, defect, strict=True) if d == kind) for kind in (False, True))
+    best = 0.0
+    for threshold in set(logit):
+        called = [(w, d) for v, w, d in zip(logit, weights, defect, strict=True) if v >= threshold]
+        if sum(w for w, d in called if not d) <= 0.05 * normals * (1 + 1e-9):
+            best = max(best, sum(w for w, d in called if d))
+    return best / defects if normals and defects else float("nan")
+
+
 def naive(logit, labels, weights=None):
     """Every metric; `labels` holds a set of class names per image, empty for a normal one."""
     weights = [1.0] * len(logit) if weights is None else list(weights)
@@ -60,6 +71,7 @@ def naive(logit, labels, weights=None):
         "f1": f1, "precision": precision, "recall": recall, "f2ciw": f2ciw / sum(PUBLISHED.values()),
         "f1_normal": f_beta([not d for d in defect], [not c for c in called], weights, 1)[0],
         "auroc": auroc(logit, defect, weights), "ap": average_precision(logit, defect, weights),
+        "recall_at_5": recall_at_5(logit, defect, weights),
     }  # fmt: skip
 
 

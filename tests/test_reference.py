@@ -31,7 +31,7 @@ def test_the_reference_was_made_by_the_code_as_it_is():
 
 def test_the_reference_is_small():
     size = sum(f.stat().st_size for f in paths.REFERENCE.rglob("*") if f.is_file())
-    assert size < 8e6, f"{size / 1e6:.1f} MB, expected under 8 MB"
+    assert size < 10.5e6, f"{size / 1e6:.1f} MB, expected under 10.5 MB, of which frozen results are 2.3"
 
 
 def test_the_readmes_numbers_are_those_of_the_reference(nothing_here):

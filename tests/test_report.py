@@ -26,7 +26,8 @@ def measured(seeds=(42,)) -> pd.DataFrame:
                     value = 0.1 + 0.2 * i + 0.08 * j + 0.02 * k + 0.001 * (seed - 42)
                     rows.append({"method": method, "backbone": "resnet18", "train_share": train, "seed": seed,
                                  "validation_share": validation, "metric": "f1", "value": value, "low": value - 0.05,
-                                 "high": value + 0.05, "health": "healthy" if i else "collapsed"})  # fmt: skip
+                                 "high": value + 0.05, "draws": value + np.array([0, -0.05, 0.05]),
+                                 "health": "healthy" if i else "collapsed"})  # fmt: skip
     return pd.DataFrame(rows)
 
 

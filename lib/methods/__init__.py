@@ -2,6 +2,8 @@
 
 import importlib
 
+from lib import study
+
 # A method's name in the study -> (module, class)
 CLASSES = {
     "supervised": ("supervised", "Supervised"),
@@ -12,10 +14,19 @@ CLASSES = {
     "mae": ("mae", "MAE"),
     "mae-released": ("mae", "ReleasedMAE"),
     "random": ("random", "Random"),
-}
+} | {name: (name.replace("-", "_"), title.replace(" ", "")) for name, title in study.ADDED.items()}
 
 
 def build(run, **options):
-    """The method of a Run, its weights drawn from the global generator; see `lib.methods.base.Method`."""
+    """The method of a Run, its weights drawn from the global generator; see `lib.methods.base.Method`.
+
+    Raises AttributeError where an added method's file lacks the class that its title names.
+    """
     module, name = CLASSES[run.method]
-    return getattr(importlib.import_module(f"lib.methods.{module}"), name)(run, **options)
+    found = importlib.import_module(f"lib.methods.{module}")
+    if not hasattr(found, name):
+        raise AttributeError(
+            f"lib/methods/{module}.py has no class {name}: its name is the title of '{run.method}' in "
+            "lib/profiles/paper.toml without blanks."
+        )
+    return getattr(found, name)(run, **options)

@@ -1,0 +1,191 @@
+"""What is measured on frozen runs without training any, beside each: scores of detectors, and label-free measures.
+
+    python -m lib.frozen [ARTEFACT ...]     compute what is missing or stale for these artefacts (default: all)
+
+`frozen.json` and `frozen.parquet` lie in the run's folder, which does not need them to be complete and takes them along
+when it is trained again. PROFILE, METHODS, SEEDS, JOBS and DEVICE come from the environment. The parent process never
+imports torch.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+from tqdm import tqdm
+
+from lib import paths, rundir, runs, study, workers
+from lib.runs import MissingRuns, Stored
+from lib.study import Run
+
+FILES = ("frozen.parquet", "frozen.json")  # in the order of writing: with the last one, both are there
+SOURCES = ("passes", "detectors", "labelfree")  # modules of lib that decide what they hold
+SETTINGS = ("normals", "unlabelled")
+
+
+@dataclass(frozen=True)
+class Detected(Stored):
+    """A stored run whose scores are a detector's: lib.runs and lib.metrics read them as they read a probe's."""
+
+    detector: str  # "knn", "mahalanobis", "pca", "forest", "reconstruction"
+    setting: str  # "normals" or "unlabelled"
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """A row per validation image, for each reading that a protocol asks for: a detector sees the plain image."""
+        table = pd.read_parquet(self.path / "frozen.parquet", columns=["Filename", f"{self.detector}, {self.setting}"])
+        found = table.set_axis(["Filename", "logit"], axis=1).assign(split="val")
+        rules = study.PROTOCOLS.values()
+        readings = {(e, rule.probe) for rule in rules for e in (rule.table, rule.imbalance)}
+        return pd.concat(found.assign(evaluation=e, probe=p) for e, p in sorted(readings))
+
+
+def inputs(stored: Stored) -> dict[str, str]:
+    """What the frozen results depend on: the run, and the sources that pass its images and score them."""
+    modules = {f"lib/{name}.py": rundir.syntax(paths.ROOT / "lib" / f"{name}.py") for name in SOURCES}
+    return {"run": stored.record["fingerprint"], **modules}
+
+
+def held(stored: Stored) -> dict | None:
+    """frozen.json as it lies beside the run, None where there is none."""
+    with suppress(FileNotFoundError, json.JSONDecodeError):
+        return json.loads((stored.path / "frozen.json").read_text())
+    return None
+
+
+def state(stored: Stored) -> tuple[str, str]:
+    """("complete" | "stale" | "missing", why)."""
+    known = held(stored)
+    if known is None:
+        return "missing", "not computed"
+    now = inputs(stored)
+    changed = [name for name in now if known["inputs"].get(name) != now[name]]
+    return ("stale", f"changed since: {', '.join(changed)}") if changed else ("complete", "")
+
+
+def record(run: Run | Stored) -> dict:
+    """The frozen results' record: measures, fitted numbers, heat maps. Raises MissingRuns where it is not current."""
+    stored = runs.load(run)
+    found, why = state(stored)
+    if found != "complete":
+        profile = stored.run.profile
+        raise MissingRuns(
+            f"the frozen results of {stored.run.id} are {found} ({why}): `make detectors PROFILE={profile}` makes them."
+        )
+    return held(stored)
+
+
+def measures(run: Run | Stored) -> dict[str, float]:
+    """The label-free measures (lib.labelfree) of the run's features of fixed validation images."""
+    return record(run)["measures"]
+
+
+def detected(run: Run | Stored) -> list[Detected]:
+    """A view of the run for every detector and setting that it has."""
+    stored, names = runs.load(run), record(run)["fits"]
+    return [Detected(stored.run, stored.path, stored.origin, *name.split(", ")) for name in names]
+
+
+def require(wanted: list[Run], command: str) -> None:
+    """Raise MissingRuns, naming `command`, unless every run and its frozen results can be read."""
+    runs.require(wanted, command)
+    absent = [run.id for run in wanted if state(runs.load(run))[0] != "complete"]
+    if absent:
+        raise MissingRuns(
+            f"{len(absent)} of {len(wanted)} runs lack frozen results that are current ({absent[0]} ...): "
+            f"`{command}` makes them."
+        )
+
+
+def fingerprint(run: Run | Stored) -> str:
+    """Hash over `inputs`: equal ones promise equal results."""
+    return hashlib.sha256(json.dumps(inputs(runs.load(run)), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write(scores: pd.DataFrame, found: dict, stored: Stored) -> None:
+    """Both files beside the run, each written aside and renamed, the record last."""
+    names = [c for c in scores if c != "Filename"]
+    beside = {name: stored.path / f".{name}.{os.getpid()}" for name in FILES}
+    (stored.path / "frozen.json").unlink(missing_ok=True)  # it speaks of the scores about to be replaced
+    scores.to_parquet(beside["frozen.parquet"], compression="zstd", index=False, use_dictionary=False,
+                      use_byte_stream_split=names)  # fmt: skip
+    known = inputs(stored)
+    beside["frozen.json"].write_text(json.dumps({"inputs": known, **found}) + "\n")
+    for name, path in beside.items():
+        path.replace(stored.path / name)
+
+
+# Computing what is missing
+
+
+def pending(among: list[Run]) -> list[Run]:
+    """Those of these runs whose frozen results are missing or stale. Raises MissingRuns for a run that is not there."""
+    return [run for run in among if state(runs.load(run))[0] != "complete"]
+
+
+def _begin(gpus: multiprocessing.Queue) -> None:
+    """Give this process a GPU of its own, where there are any."""
+    if (gpu := gpus.get()) is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+
+
+def _compute(run: Run) -> None:
+    from lib import passes  # torch: only here, once the environment is set
+
+    stored = runs.load(run)
+    write(*passes.made(stored), stored)
+
+
+def compute(todo: list[Run]) -> dict[str, str]:
+    """Pass every run's images through its network, one thread each; run id -> what went wrong, where something did."""
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # inherited, before torch
+    gpus = workers.gpus()
+    jobs = min(workers.jobs(gpus), len(todo))
+    context = multiprocessing.get_context("spawn")
+    shared, failed = context.Queue(), {}
+    for i in range(jobs):
+        shared.put(gpus[i % len(gpus)] if gpus else None)
+    bar = tqdm(total=len(todo), unit="run", desc="frozen runs", disable=not sys.stderr.isatty())
+    with bar, ProcessPoolExecutor(jobs, context, _begin, (shared,)) as pool:
+        waiting = {pool.submit(_compute, run): run for run in todo}
+        for future in as_completed(waiting):
+            try:
+                future.result()
+            except (RuntimeError, ValueError, OSError, BrokenProcessPool) as error:
+                failed[waiting[future].id] = f"{type(error).__name__}: {error}"
+            bar.update()
+    return failed
+
+
+def wanted(names: list[str], profile: str) -> list[Run]:
+    """The runs behind those of these artefacts (default: all) that read frozen results."""
+    reading = [name for name in names or study.artefacts() if study.ARTEFACTS[name].frozen]
+    return workers.wanted(reading, profile) if reading else []
+
+
+def main() -> int:
+    """The command line; what is wrong is told in one sentence."""
+    profile = os.environ.get("PROFILE") or "mini"
+    try:
+        among = wanted([study.nearest(name, study.ARTEFACTS, "artefact") for name in sys.argv[1:]], profile)
+        todo = pending(among)
+        if todo:
+            print(f"profile {profile}: {len(todo)} of {len(among)} frozen runs to pass images through.", flush=True)
+        failed = compute(todo) if todo else {}
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for run_id, why in failed.items():
+        print(f"error: {run_id}: {why}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
