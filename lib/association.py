@@ -13,7 +13,7 @@ points = association.Points(wanted, {run.id: frozen.measures(runs.load(run)) for
 measured = association.correlate(points)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 
 import numpy as np
@@ -136,7 +136,7 @@ def rho(points: Points, scope: str, measure: str, metric: str, among: str = "") 
     return np.divide(np.nansum(found, axis=0), count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
-def correlate(points: Points) -> pd.DataFrame:
+def correlate(points: Points, scopes: Iterable[str] = tuple(SCOPES), targets: Iterable[str] = METRICS) -> pd.DataFrame:
     """A row per scope, metric and measure: rho and what it has over RankMe's.
 
     Columns scope, metric, measure, sign (the one expected), n (points), rho, low, high (of these runs), low_runs,
@@ -147,7 +147,7 @@ def correlate(points: Points) -> pd.DataFrame:
     if BASE not in points.measures:
         raise claims.NotRun("no run has a RankMe to hold others against: every one diverged.")
     rows = []
-    for scope, metric, measure in product(SCOPES, METRICS, points.measures):
+    for scope, metric, measure in product(scopes, targets, points.measures):
         sign = MEASURES[measure].sign
         row = {"scope": scope, "metric": metric, "measure": measure, "sign": sign}
         row["n"] = sum(map(len, points.groups(scope, measure)))

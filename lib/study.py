@@ -103,23 +103,17 @@ ARTEFACTS = {
     "fig8": _monitoring("fig8", "dino"),
     "fig9": Artefact("Train F1 against RankMe", "rankme", {"artefact": "fig9"}),
     "fig10": Artefact("Validation F1 against RankMe", "rankme", {"artefact": "fig10"}),
-    "claims": Artefact("The paper's claims, tested", "claims"),
+    "claims": Artefact("The paper's claims, tested", "claims", frozen=True),
     "protocol": Artefact("What the released code's protocol does to the results", "protocol"),
-    "classes": Artefact(
-        "Recall of every defect class, ResNet-18", "classes", {"backbone": "resnet18"}, backbones=("resnet18",)
-    ),
+    "classes": Artefact("Recall by class, ResNet-18", "classes", {"backbone": "resnet18"}, backbones=("resnet18",)),
     "detectors": _detectors("detectors", "fitted on normals", setting="normals"),
     "detectors-unlabelled": _detectors("detectors-unlabelled", "fitted on the whole subset", setting="unlabelled"),
     "detectors-shares": _detectors("detectors-shares", "AUROC by train share"),
     "detectors-gallery": _detectors("detectors-gallery", "where they err"),
     "labelfree": Artefact("Which label-free measure tells a good representation", "labelfree", frozen=True),
-    "walkthrough": Artefact(
-        "From one image to a verdict",
-        "walkthrough",
-        study=None,
-        networks=("simclr-resnet18-d45-s42", "mae-vit_tiny-d45-s42"),
-    ),
-}
+    "walkthrough": Artefact("From one image to a verdict", "walkthrough", study=None,
+                            networks=("simclr-resnet18-d45-s42", "mae-vit_tiny-d45-s42")),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

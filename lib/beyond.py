@@ -1,0 +1,68 @@
+"""Two questions that the paper leaves open, judged as its claims are, from frozen runs. Knows no torch.
+
+They are ours, not the paper's, and stand as 13 and 14 below its twelve claims.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lib import association, claims, frozen, runs
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question and what decides it: `judge(board, protocol, mae)` gives value, low, high and verdict."""
+
+    number: int
+    text: str
+    statistic: str
+    judge: Callable[[claims.Board, str, str], dict]
+
+
+def measure_over_rankme(board: claims.Board, protocol: str, mae: str) -> dict:
+    """Of the label-free measure that decides: how much better than RankMe it ranks systems and train shares by F1."""
+    other = next(row for row in claims.VARIANTS.values() if row != mae)
+    wanted = [s.run for s in board.stored if s.run.method != other]
+    points = association.Points(wanted, {run.id: frozen.measures(run) for run in wanted}, protocol, board.resamples)
+    measured = association.correlate(points, scopes=[association.JUDGED], targets=["f1"])
+    found = association.better_than_rankme(measured)
+    return found | {"note": found.pop("measure")}
+
+
+def reconstruction_over_probe(board: claims.Board, protocol: str, mae: str) -> dict:
+    """AUROC of MAE's reconstruction error minus that of its probe, paired over seeds and videos."""
+    own = [s for s in board.stored if s.run.method == mae]
+    if not own:
+        raise claims.NotRun(f"{mae} was not trained")
+    views = [v for s in own for v in frozen.detected(s) if (v.detector, v.setting) == ("reconstruction", "normals")]
+    gain = runs.difference(views, own, "auroc", protocol)
+    found = "supported" if gain["low"] > 0 else "contradicted" if gain["high"] < 0 else "inconclusive"
+    return {"value": gain["estimate"], "low": gain["low"], "high": gain["high"], "verdict": found, "note": ""}
+
+
+QUESTIONS = (
+    Question(13, "Ours: a label-free measure predicts F1 better than RankMe",
+             "rank correlation with F1, of the expected sign, − RankMe’s; within backbones; corrected for all tried",
+             measure_over_rankme),
+    Question(14, "Ours: MAE detects better by reconstruction than by probe",
+             "AUROC(reconstruction error) − AUROC(probe), mean over train shares", reconstruction_over_probe),
+)  # fmt: skip
+
+
+def score(boards: dict[str, claims.Board]) -> pd.DataFrame:
+    """Rows as those of `claims.score`. Raises MissingRuns where frozen results are."""
+    return pd.DataFrame([
+        {"claim": question.number, "text": question.text, "protocol": protocol, "mae": variant,
+         "statistic": question.statistic} | _judged(question, board, protocol, row)
+        for question in QUESTIONS for protocol, board in boards.items() for variant, row in claims.VARIANTS.items()
+    ])  # fmt: skip
+
+
+def _judged(question: Question, board: claims.Board, protocol: str, mae: str) -> dict:
+    try:
+        return question.judge(board, protocol, mae)
+    except claims.NotRun as reason:
+        return {"value": np.nan, "low": np.nan, "high": np.nan, "verdict": "not run", "note": str(reason)}
