@@ -219,24 +219,30 @@ def measure(wanted: list[Run | Stored], protocol: str = "clean", reading: str = 
             stored, evaluation=rule.table if reading == "table" else rule.imbalance, probe=rule.probe, shares=shares,
             sampling=rule.sampling, resamples=p["draws"] if resamples is None else resamples,
         )  # fmt: skip
+        facts = _facts(stored)
         for metric, values in found.items():
             low, high = metrics.interval(values)
             rows += [
-                _row(stored, share)
+                facts
+                | _share(share)
                 | {"metric": metric, "value": values[i, 0], "low": low[i], "high": high[i], "draws": values[i]}
                 for i, share in enumerate(shares)
             ]
     return pd.DataFrame(rows)
 
 
-def _row(stored: Stored, share: float | None) -> dict:
+def _facts(stored: Stored) -> dict:
+    """Columns that all rows of a run share."""
     run = stored.run
     varied = {} if run.study == "grid" else {"px": run.px, "crop": run.crop, "jitter": run.jitter}
     return {
         "run": run.id, "method": run.method, "backbone": run.backbone, "train_share": run.share, "seed": run.seed,
-        "validation_share": np.nan if share is None else share, "health": health(stored),
-        "origin": stored.origin, **varied,
+        "validation_share": np.nan, "health": health(stored), "origin": stored.origin, **varied,
     }  # fmt: skip
+
+
+def _share(share: float | None) -> dict:
+    return {"validation_share": np.nan if share is None else share}
 
 
 def collect(profile: str) -> pd.DataFrame:
@@ -252,12 +258,13 @@ def collect(profile: str) -> pd.DataFrame:
             stored = load(run)
         except MissingRuns:
             continue
+        facts = _facts(stored)
         for evaluation in stored.scores["evaluation"].unique():
             for rule, share in product(study.PROTOCOLS.values(), shares):
                 with suppress(datasets.DataError):  # too few images of one's own for that share
                     found = draws(stored, evaluation=evaluation, probe=rule.probe, shares=[share],
                                   sampling=rule.sampling, resamples=0)  # fmt: skip
-                    row = _row(stored, share) | {"evaluation": evaluation, "probe": rule.probe}
+                    row = facts | _share(share) | {"evaluation": evaluation, "probe": rule.probe}
                     rows.append(row | {metric: values[0, 0] for metric, values in found.items()})
     return pd.DataFrame(rows)
 
