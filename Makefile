@@ -27,7 +27,7 @@ replicate: $(ENV)  ## train what is missing, render every table and figure, writ
 	$(PY) -m lib.notebooks render || failed=1; $(PY) -m lib.site && test -z "$$failed"
 
 test: $(ENV)  ## every test, the smoke replication included
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses 2 --dist loadfile
 
 $(ARTEFACTS): $(ENV)  ## that table or figure alone: its missing runs, its notebook
 	$(PY) -m lib.workers run $@

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from lib import datasets, estimate, paths, rundir, study, workers
+from lib import datasets, estimate, paths, study, workers
 from lib.study import Run
 
 PROFILE, SHARE, SEED = "mini", 0.01, 42  # the share with the fewest images, where all else weighs most
@@ -106,10 +106,6 @@ def main(profile: str = PROFILE, share: float = SHARE, methods: list[str] | None
     found = {(run.method, run.backbone): rate for run, rate in zip(todo, means, strict=True)}
     rows = [row(f"slice, {share:.0%} defects", todo, told["wall"], ideal(todo, found))]
     rows[0] |= {"peak_gb": told["peak"], "peak_bar": MEMORY}
-    every = study.grid(profile, methods=methods, seeds=[SEED])
-    if all(rundir.state(run)[0] == "complete" for run in every):
-        seconds = sum(rundir.record(rundir.folder(run))["total_seconds"] for run in every)
-        rows.append(row("whole grid, as stored", every, seconds / processes(), ideal(every, found)))
 
     from benchmarks import measure
 

@@ -82,7 +82,7 @@ class System:
     def forward(self, times: int) -> float:
         """Seconds an image in a forward pass of a fixed evaluation batch."""
         self.method.to(self.device).eval()
-        pixels = torch.from_numpy(self.split.pixels[: probes.BATCH]).to(self.device)
+        pixels = torch.from_numpy(self.split.pixels[: probes.BATCH].copy()).to(self.device)
         x = probes.clean(self.run.px)(pixels, np.arange(len(pixels)))
         with torch.inference_mode(), self.model.arithmetic.context():
             return measure.paced(lambda: self.method(x), times, WARM[self.device]) / len(x)

@@ -157,6 +157,26 @@ def test_a_slice_is_trained_by_the_pool_elsewhere(store):
     assert not (store / "runs").exists()
 
 
+def test_the_grids_table_holds_wall_time_against_the_ideal(store, results, monkeypatch):
+    paces = iter([[(0.1, 0.01), (0.2, 0.02)], [(0.3, 0.03), (0.4, 0.04)]])  # before the slice, and after it
+    monkeypatch.setattr(grid, "rates", lambda todo: next(paces))
+    monkeypatch.setattr(grid, "trained", lambda todo: {"wall": 60.0, "peak": 1.5})
+    grid.main("smoke", 0.45, ["random"])
+    (row,) = pd.read_csv(next(results.glob("grid*.csv"))).itertuples()
+    todo = [run_of("random", backbone) for backbone in study.BACKBONES]
+    means = {("random", "resnet18"): (0.2, 0.02), ("random", "vit_tiny"): (0.3, 0.03)}
+    assert row.ideal_s == pytest.approx(grid.ideal(todo, means), rel=1e-3)
+    assert row.ratio == pytest.approx(row.wall_s / row.ideal_s, rel=1e-3)
+    assert (row.runs, row.wall_s, row.peak_gb, row.bar) == (2, 60, 1.5, 1.25)
+
+
+def test_a_rate_is_of_steps_and_of_images_scored(split, monkeypatch):
+    """Both are seconds an image, and one that is only scored has no backward pass."""
+    monkeypatch.setattr(grid, "TURN", 0.2)
+    trained, scored = grid._rate(run_of("simclr"))
+    assert 0 < scored < trained
+
+
 def test_every_pairs_images_are_passed(split, monkeypatch):
     run, passed = run_of("simclr"), []
     monkeypatch.setattr(
