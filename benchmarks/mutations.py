@@ -1,6 +1,6 @@
 """Would the tests notice? Facts of the protocol, each broken in a copy of the repository, and the tests that fail.
 
-    make mutations        (8 core-minutes)
+    make mutations        (10 core-minutes)
 
 The exit status is 1 where a break passes every test, only makes the code crash, or no longer fits the source.
 """
@@ -110,7 +110,7 @@ MUTATIONS = [
              "(prediction.float() - target)", "(self.probe(self.backbone(x))[:, None] - target)",
              "tests/test_losses.py", "mae"),
     Mutation("MAE's loss is that of masked patches", "lib/methods/mae.py",
-             "error.gather(1, masked - 1).mean()", "error.mean()",
+             "self.gather(e.gather(1, masked - 1)).mean()", "self.gather(e).mean()",
              "tests/test_losses.py", "mae"),
     Mutation("MAE masks three quarters", "lib/methods/mae.py",
              "int(u.shape[1] * (1 - ratio))", "int(u.shape[1] * ratio)",
@@ -134,7 +134,7 @@ MUTATIONS = [
              "byol_loss(p1.float(), t2.float())", "byol_loss(p1.float(), t1.float())",
              "tests/test_losses.py", "byol"),
     Mutation("BYOL's target is the momentum network's", "lib/methods/byol.py",
-             "self.momentum_projector(self.momentum_backbone(x))", "self.projector(self.backbone(x))",
+             "self.momentum_projector(self.gather(self.momentum_backbone(x)))", "self.projector(self.backbone(x))",
              "tests/test_losses.py", "byol"),
     Mutation("no gradient through BYOL's target", "lib/methods/byol.py", "z.detach()", "z",
              "tests/test_losses.py", "byol"),
@@ -150,6 +150,14 @@ MUTATIONS = [
     Mutation("the converged probe balances the classes", "lib/probes.py",
              'class_weight="balanced", ', "",
              "tests/test_probes.py", "optimum"),
+    Mutation("several devices: a gather sums gradients", "lib/devices.py", "dist.all_reduce(summed)", "pass",
+             "tests/test_devices.py", "gather_is"),
+    Mutation("several devices: batch norm pools what lies between them", "lib/devices.py",
+             "variances + (means - mean).square()", "variances",
+             "tests/test_devices.py", "whole_batch"),
+    Mutation("several devices: shards count by their size", "lib/devices.py",
+             "share = counts / counts.sum()", "share = torch.ones_like(counts) / len(counts)",
+             "tests/test_devices.py", "whole_batch"),
 ]  # fmt: skip
 
 

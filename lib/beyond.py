@@ -44,11 +44,11 @@ def reconstruction_over_probe(board: claims.Board, protocol: str, mae: str) -> d
 
 
 QUESTIONS = (
-    Question(13, "Ours: a label-free measure predicts F1 better than RankMe",
-             "rank correlation with F1, of the expected sign, − RankMe’s; within backbones; corrected for all tried",
+    Question(13, "A label-free measure predicts F1 better than RankMe",
+             "ours: rank correlation with F1, of the expected sign, − RankMe’s; corrected for all tried",
              measure_over_rankme),
-    Question(14, "Ours: MAE detects better by reconstruction than by probe",
-             "AUROC(reconstruction error) − AUROC(probe), mean over train shares", reconstruction_over_probe),
+    Question(14, "MAE detects better by reconstruction than by probe",
+             "ours: AUROC(reconstruction error) − AUROC(probe), mean over train shares", reconstruction_over_probe),
 )  # fmt: skip
 
 

@@ -67,8 +67,8 @@ def _bare(ax, index: pd.Index) -> None:
 
 
 def _number(n: int) -> str:
-    """At most four characters."""
-    return str(n) if n < 1000 else f"{n / 1000:.1f}k" if n < 9950 else f"{n / 1000:.0f}k"
+    """At most three characters below a million."""
+    return str(n) if n < 1000 else f"{n / 1000:.0f}k"
 
 
 def _count(ax, counted: pd.DataFrame) -> None:
