@@ -39,7 +39,8 @@ def test_the_two_protocols_reach_a_share_each_in_its_way(trained):
     weighted, sampled = (runs.measure([trained], p, "imbalance") for p in ("clean", "paper"))
     for table in (weighted, sampled):
         assert set(table["validation_share"]) == {0.01, 0.02, 0.05, 0.15, 0.45}
-        assert (table["low"] <= table["value"] + 1e-9).all() and (table["value"] <= table["high"] + 1e-9).all()
+        told = table[table["metric"] != "f2ciw"]  # a class whose one image is not drawn scores 0: resamples lie below
+        assert (told["low"] <= told["value"] + 1e-9).all() and (told["value"] <= told["high"] + 1e-9).all()
     recall = weighted[weighted["metric"] == "recall"]["value"]
     assert np.ptp(recall) < 1e-9  # weights change precision, never recall
     auroc = weighted[weighted["metric"] == "auroc"]["value"]

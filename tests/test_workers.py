@@ -95,6 +95,7 @@ def hang(run, progress=None):
 
 sys.modules["lib.trainers"] = types.SimpleNamespace(train=hang)
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background may have put off
     from lib import pool, study
     pool.Pool(1, [], devices=2).train([study.run("smoke", "random", "resnet18", 0.45, 1)])
 """
