@@ -6,7 +6,6 @@ They are ours, not the paper's, and stand as 13 and 14 below its twelve claims.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from lib import association, claims, frozen, runs
@@ -65,4 +64,4 @@ def _judged(question: Question, board: claims.Board, protocol: str, mae: str) ->
     try:
         return question.judge(board, protocol, mae)
     except claims.NotRun as reason:
-        return {"value": np.nan, "low": np.nan, "high": np.nan, "verdict": "not run", "note": str(reason)}
+        return claims.not_run(reason)

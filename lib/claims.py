@@ -264,13 +264,18 @@ def verdict(parts: list[Draws]) -> str:
     return "contradicted" if any(high < 0 for high in highs) else "inconclusive"
 
 
+def not_run(reason: NotRun) -> dict:
+    """What `judge` says of a claim whose systems are not there."""
+    return {"value": np.nan, "low": np.nan, "high": np.nan, "verdict": "not run", "note": str(reason)}
+
+
 def judge(claim: Claim, board: Board, mae: str) -> dict:
     """value, low, high (95 %) and verdict of one claim, with MAE as the row `mae`; nan where it was not run."""
     try:
         parts = claim.parts(board, mae)
         shown = claim.shown(board, mae) if claim.shown else min(parts, key=lambda part: part[0])
     except NotRun as reason:
-        return {"value": np.nan, "low": np.nan, "high": np.nan, "verdict": "not run", "note": str(reason)}
+        return not_run(reason)
     low, high = metrics.interval(shown)
     return {"value": shown[0], "low": float(low), "high": float(high), "verdict": verdict(parts), "note": ""}
 

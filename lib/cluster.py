@@ -22,7 +22,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from lib import job
-from lib.pool import Bar, cost, devices
+from lib.pool import Bar, cost, devices, number
 from lib.study import Run
 
 MINUTES = 240  # of a job, unless TIME says: short jobs find their place sooner, and a run goes on in the next one
@@ -42,14 +42,6 @@ def asked() -> bool:
     if name and not shutil.which("sbatch"):
         raise ValueError("CLUSTER=slurm, but sbatch is not here: submit from a machine that has it, or unset CLUSTER.")
     return bool(name)
-
-
-def number(name: str, default: int, what: str) -> int:
-    """A whole number of 1 or more from the environment. Raises ValueError for anything else."""
-    value = os.environ.get(name) or str(default)
-    if not (value.isdigit() and int(value)):
-        raise ValueError(f"{name}={value}: {what}, a whole number of 1 or more.")
-    return int(value)
 
 
 def slurm(*command: str) -> str:

@@ -7,12 +7,10 @@ when it is trained again. PROFILE, METHODS, SEEDS, JOBS and DEVICE come from the
 imports torch.
 """
 
-import hashlib
 import json
-import multiprocessing
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from lib import paths, rundir, runs, study, workers
+from lib.pool import processes
 from lib.runs import MissingRuns, Stored
 from lib.study import Run
 
@@ -65,9 +64,7 @@ def state(stored: Stored) -> tuple[str, str]:
     known = held(stored)
     if known is None:
         return "missing", "not computed"
-    now = inputs(stored)
-    changed = [name for name in now if known["inputs"].get(name) != now[name]]
-    return ("stale", f"changed since: {', '.join(changed)}") if changed else ("complete", "")
+    return rundir.against(known, inputs(stored))
 
 
 def record(run: Run | Stored) -> dict:
@@ -106,7 +103,7 @@ def require(wanted: list[Run], command: str) -> None:
 
 def fingerprint(run: Run | Stored) -> str:
     """Hash over `inputs`: equal ones promise equal results."""
-    return hashlib.sha256(json.dumps(inputs(runs.load(run)), sort_keys=True).encode()).hexdigest()[:16]
+    return rundir.digest(inputs(runs.load(run)))
 
 
 def write(scores: pd.DataFrame, found: dict, stored: Stored) -> None:
@@ -130,12 +127,6 @@ def pending(among: list[Run]) -> list[Run]:
     return [run for run in among if state(runs.load(run))[0] != "complete"]
 
 
-def _begin(gpus: multiprocessing.Queue) -> None:
-    """Give this process a GPU of its own, where there are any."""
-    if (gpu := gpus.get()) is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-
-
 def _compute(run: Run) -> None:
     from lib import passes  # torch: only here, once the environment is set
 
@@ -145,15 +136,9 @@ def _compute(run: Run) -> None:
 
 def compute(todo: list[Run]) -> dict[str, str]:
     """Pass every run's images through its network, one thread each; run id -> what went wrong, where something did."""
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # inherited, before torch
-    gpus = workers.gpus()
-    jobs = min(workers.jobs(gpus), len(todo))
-    context = multiprocessing.get_context("spawn")
-    shared, failed = context.Queue(), {}
-    for i in range(jobs):
-        shared.put(gpus[i % len(gpus)] if gpus else None)
+    gpus, failed = workers.gpus(), {}
     bar = tqdm(total=len(todo), unit="run", desc="frozen runs", disable=not sys.stderr.isatty())
-    with bar, ProcessPoolExecutor(jobs, context, _begin, (shared,)) as pool:
+    with bar, processes(min(workers.jobs(gpus), len(todo)), gpus) as pool:
         waiting = {pool.submit(_compute, run): run for run in todo}
         for future in as_completed(waiting):
             try:

@@ -4,10 +4,12 @@ The parent process never imports torch. A dead worker is replaced and its run tr
 worker is that many processes, the ranks of one run at a time (`lib.devices`).
 """
 
+import multiprocessing
 import os
 import sys
 import time
 from collections import deque
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
@@ -35,14 +37,35 @@ def cost(run: Run) -> float:
     return (images * run.settings["epochs"] * passes + scoring) * (run.px / 64) ** 2
 
 
+def number(name: str, default: int, what: str) -> int:
+    """A whole number of 1 or more from the environment. Raises ValueError for anything else."""
+    value = os.environ.get(name) or str(default)
+    if not (value.isdigit() and int(value)):
+        raise ValueError(f"{name}={value}: {what}, a whole number of 1 or more.")
+    return int(value)
+
+
 def devices(gpus: list[str]) -> int:
     """Devices that share one run: DEVICES, else 1. Raises ValueError where it is no whole number, or above the GPUs."""
-    asked = os.environ.get("DEVICES") or "1"
-    if not (asked.isdigit() and int(asked)):
-        raise ValueError(f"DEVICES={asked}: how many devices share one run, a whole number of 1 or more.")
-    if gpus and int(asked) > len(gpus):
+    asked = number("DEVICES", 1, "how many devices share one run")
+    if gpus and asked > len(gpus):
         raise ValueError(f"DEVICES={asked}, but there are {len(gpus)} GPUs here: ask for no more, or set DEVICE=cpu.")
-    return int(asked)
+    return asked
+
+
+def processes(jobs: int, gpus: list[str]) -> ProcessPoolExecutor:
+    """As many spawned processes of one thread each, for work that is not a training; on the GPUs in turn, if any."""
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # inherited, before torch
+    context = multiprocessing.get_context("spawn")
+    cards = context.SimpleQueue()
+    for i in range(jobs):
+        cards.put(gpus[i % len(gpus)] if gpus else None)
+    return ProcessPoolExecutor(jobs, context, _take, (cards,))
+
+
+def _take(cards) -> None:
+    if (card := cards.get()) is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = card
 
 
 def duration(seconds: float) -> str:

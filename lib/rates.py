@@ -6,13 +6,11 @@ Knows no torch: only the processes that measure import it.
 
 import hashlib
 import json
-import multiprocessing
-import os
 import platform
 import re
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +18,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lib import paths, rundir, study
+from lib.pool import processes
 from lib.study import Run
 
 
@@ -81,13 +80,8 @@ def _key(run: Run, rows: int, workers: int, where: str) -> str:
 def _measure(absent: dict[str, tuple[int, Run]], workers: int, gpus: list[str]) -> dict[str, dict]:
     """Key -> rates of these (training images, run)."""
     print(f"measuring {len(absent)} system(s) on {machine(gpus)} ...", flush=True)
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # as when training
-    context = multiprocessing.get_context("spawn")
-    cards = context.SimpleQueue()
-    for i in range(workers):
-        cards.put(gpus[i % len(gpus)] if gpus else None)
     found = {}
-    with ProcessPoolExecutor(workers, context, _take, (cards,)) as pool:
+    with processes(workers, gpus) as pool:
         futures = {pool.submit(_steps, run, rows): (key, run) for key, (rows, run) in absent.items()}
         for future in tqdm(as_completed(futures), "probe", len(futures), disable=not sys.stderr.isatty()):
             key, run = futures[future]
@@ -99,11 +93,6 @@ def _measure(absent: dict[str, tuple[int, Run]], workers: int, gpus: list[str]) 
                     f"now {workers}, or close other programs."
                 ) from None
     return found
-
-
-def _take(cards) -> None:
-    if (card := cards.get()) is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = card
 
 
 def _steps(run: Run, rows: int) -> dict:

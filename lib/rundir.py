@@ -70,7 +70,12 @@ def inputs(run: Run) -> dict[str, str]:
 
 def fingerprint(run: Run) -> str:
     """Hash over `inputs`: equal fingerprints promise equal results."""
-    return hashlib.sha256(json.dumps(inputs(run), sort_keys=True).encode()).hexdigest()[:16]
+    return digest(inputs(run))
+
+
+def digest(found: dict[str, str]) -> str:
+    """Hash over `inputs`, a run's or those of what is kept beside it."""
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def record(path: Path) -> dict | None:
@@ -85,11 +90,13 @@ def state(run: Run) -> tuple[str, str]:
     known = record(folder(run))
     if known is None:
         return "missing", "not trained here"
-    now = inputs(run)
+    return against(known, inputs(run))
+
+
+def against(known: dict, now: dict[str, str]) -> tuple[str, str]:
+    """("complete" | "stale", why) of a record with the `inputs` of its time, held against those of now."""
     changed = [name for name in now if known["inputs"].get(name) != now[name]]
-    if changed:
-        return "stale", f"changed since: {', '.join(changed)}"
-    return "complete", ""
+    return ("stale", f"changed since: {', '.join(changed)}") if changed else ("complete", "")
 
 
 def write_scores(scores: pd.DataFrame, folder: Path) -> None:

@@ -161,11 +161,11 @@ def difference(
     resamples = study.profile(load(ours[0]).run.profile)["draws"]
     means = [
         seeds.mean(
-            [load(run).run.seed for run in side],
-            [draws(load(run), evaluation=rule.table, probe=rule.probe, shares=[None], sampling=rule.sampling,
-                   resamples=resamples)[metric][0] for run in side],
+            [stored.run.seed for stored in side],
+            [draws(stored, evaluation=rule.table, probe=rule.probe, shares=[None], sampling=rule.sampling,
+                   resamples=resamples)[metric][0] for stored in side],
         )
-        for side in (ours, theirs)
+        for side in (list(map(load, ours)), list(map(load, theirs)))
     ]  # fmt: skip
     values = (float(v) for v in metrics.paired_difference(*means))
     return dict(zip(("estimate", "low", "high", "p"), values, strict=True))

@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lib import cluster, datasets, estimate, paths, rundir, runs, study
-from lib.pool import Pool, cost, devices
+from lib.pool import Pool, cost, devices, number
 from lib.study import Run
 
 
@@ -50,10 +50,8 @@ def gpus() -> list[str]:
 
 def jobs(found: list[str]) -> int:
     """Runs to train at once: JOBS, else one per DEVICES of the GPUs in `found`, else of the cores."""
-    asked, shared = os.environ.get("JOBS", ""), devices(found)
-    if asked and not (asked.isdigit() and int(asked)):
-        raise ValueError(f"JOBS={asked}: how many runs to train at once, a whole number of 1 or more.")
-    return int(asked or max(1, (len(found) or cores()) // shared))
+    shared = devices(found)
+    return number("JOBS", max(1, (len(found) or cores()) // shared), "how many runs to train at once")
 
 
 def chosen() -> dict[str, list | None]:

@@ -24,6 +24,17 @@ def shared_data(tmp_path_factory):
     return tmp_path_factory.mktemp("data")
 
 
+@pytest.fixture(scope="module")
+def shared_workspace(tmp_path_factory, shared_data):
+    """A workspace for the runs that the tests of a module share, its images those of all tests."""
+    folder = tmp_path_factory.mktemp("workspace")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "DATA", shared_data)
+        for name in ("RUNS", "BUILD", "REFERENCE"):
+            patch.setattr(paths, name, folder / name.lower())
+        yield folder
+
+
 @pytest.fixture
 def store(workspace, shared_data, monkeypatch):
     """A workspace whose images are shared between tests."""

@@ -12,19 +12,14 @@ from lib import datasets, frozen, metrics, passes, paths, predict, probes, runs,
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, shared_data):
+def run(shared_workspace, shared_data):
     """A masked autoencoder of a profile that takes seconds, with its frozen results."""
-    workspace = tmp_path_factory.mktemp("frozen")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "DATA", shared_data)
-        for name in ("RUNS", "BUILD", "REFERENCE"):
-            patch.setattr(paths, name, workspace / name.lower())
-        (workspace / "data").symlink_to(shared_data)
-        found = study.run("smoke", "mae", "vit_tiny", 0.45, 42)
-        trainers.train(found)
-        stored = runs.load(found)
-        frozen.write(*passes.made(stored), stored)
-        yield found
+    (shared_workspace / "data").symlink_to(shared_data)
+    found = study.run("smoke", "mae", "vit_tiny", 0.45, 42)
+    trainers.train(found)
+    stored = runs.load(found)
+    frozen.write(*passes.made(stored), stored)
+    return found
 
 
 @pytest.fixture

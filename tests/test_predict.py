@@ -13,16 +13,11 @@ from lib.images import DataError
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, shared_data):
+def run(shared_workspace):
     """A self-supervised run made here, of a profile that takes seconds."""
-    workspace = tmp_path_factory.mktemp("predict")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "DATA", shared_data)
-        for name in ("RUNS", "BUILD", "REFERENCE"):
-            patch.setattr(paths, name, workspace / name.lower())
-        found = study.run("smoke", "simclr", "resnet18", 0.45, 42)
-        trainers.train(found)
-        yield found
+    found = study.run("smoke", "simclr", "resnet18", 0.45, 42)
+    trainers.train(found)
+    return found
 
 
 @pytest.fixture
