@@ -22,59 +22,59 @@ help:  ## this list
 	@echo "             CLUSTER=slurm PARTITION=gpu TIME=240 (minutes a job) and sbatch's own, SBATCH_ACCOUNT=lab and others"
 
 replicate: $(ENV)  ## train what is missing, render every table and figure, write the report
-	$(PY) -m lib.workers run
-	$(PY) -m lib.frozen
-	$(PY) -m lib.notebooks render || failed=1; $(PY) -m lib.site && test -z "$$failed"
+	$(PY) -m lib.scheduling.plan run
+	$(PY) -m lib.scheduling.measuring
+	$(PY) -m lib.publish.notebooks render || failed=1; $(PY) -m lib.publish.pages && test -z "$$failed"
 
 test: $(ENV)  ## every test, the smoke replication included
 	$(PY) -m pytest --numprocesses 2 --dist loadfile
 
 $(ARTEFACTS): $(ENV)  ## that table or figure alone: its missing runs, its notebook
-	$(PY) -m lib.workers run $@
-	$(PY) -m lib.frozen $@
-	$(PY) -m lib.notebooks render $@
+	$(PY) -m lib.scheduling.plan run $@
+	$(PY) -m lib.scheduling.measuring $@
+	$(PY) -m lib.publish.notebooks render $@
 
 redraw: $(ENV)  ## tables and figures without training: from runs made here, else from the committed reference
-	$(PY) -m lib.notebooks render $(ARTEFACT)
+	$(PY) -m lib.publish.notebooks render $(ARTEFACT)
 
 report: $(ENV)  ## what was rendered, on pages that open from disk: build/<profile>/report/index.html
-	$(PY) -m lib.site
+	$(PY) -m lib.publish.pages
 
 run: $(ENV)  ## one training: make run ID=simclr-resnet18-d45-s42
 	@test -n "$(ID)" || { echo "error: which run? make run ID=simclr-resnet18-d45-s42" >&2; exit 2; }
-	$(PY) -m lib.workers run --id $(ID)
+	$(PY) -m lib.scheduling.plan run --id $(ID)
 
 estimate: $(ENV)  ## hours, disk and memory that the missing runs will take here, from a short probe; trains nothing
-	$(PY) -m lib.workers estimate $(ARTEFACT) $(if $(ID),--id $(ID))
+	$(PY) -m lib.scheduling.plan estimate $(ARTEFACT) $(if $(ID),--id $(ID))
 
 archive: $(ENV)  ## simulated frames laid out as Sewer-ML's archive, zips included: SEWERML_ROOT=new folder TRAIN=440 VAL=200
-	$(PY) -m lib.archive
+	$(PY) -m lib.data.archive
 
 explain: $(ENV)  ## which runs are complete, missing or stale, and why
-	$(PY) -m lib.workers explain
+	$(PY) -m lib.scheduling.plan explain
 
 data: $(ENV)  ## draw or check the images and decode them once
-	$(PY) -m lib.workers data
+	$(PY) -m lib.scheduling.plan data
 
 data-check: $(ENV)  ## what data are there against what is expected; SCAN=1 decodes every image, too
-	PROFILE=$(if $(filter file,$(origin PROFILE)),,$(PROFILE)) $(PY) -m lib.inventory
+	PROFILE=$(if $(filter file,$(origin PROFILE)),,$(PROFILE)) $(PY) -m lib.data.check
 
 notebook: $(ENV)  ## any notebook: make notebook NB=train_one ARGS="-p method simclr"
 	@test -n "$(NB)" || { echo "error: which notebook? make notebook NB=table1" >&2; exit 2; }
-	$(PY) -m lib.notebooks run $(NB) -p profile $(PROFILE) $(ARGS)
+	$(PY) -m lib.publish.notebooks run $(NB) -p profile $(PROFILE) $(ARGS)
 
 predict: $(ENV)  ## scores of your images: make predict IMAGES=folder RUN=simclr-resnet18-d45-s42 OUT=scores.csv
-	$(PY) -m lib.predict
+	$(PY) -m lib.training.predict
 
 lab: $(ENV)  ## JupyterLab on the notebooks
 	$(PY) -m jupyter lab notebooks
 
 reference: $(ENV)  ## renew results/reference, figures/ and the README's numbers from complete mini runs
-	$(PY) -m lib.reference
-	$(PY) -m lib.readme
+	$(PY) -m lib.publish.reference
+	$(PY) -m lib.publish.docs
 
 compare: $(ENV)  ## hold the mini runs made here against the committed reference
-	$(PY) -m lib.reference compare
+	$(PY) -m lib.publish.reference compare
 
 simulator: $(ENV)  ## measure the criteria on which the simulated frames were frozen
 	$(PY) -m benchmarks.simulator
@@ -104,5 +104,5 @@ $(LOCKED):
 	grep -vE '$(if $(filter cpu,$(TORCH_BACKEND)),^(nvidia|cuda|triton)-?,^$$)' requirements.txt > .venv/requirements.txt
 	.venv/bin/python -m uv pip install --compile-bytecode --python .venv/bin/python -r .venv/requirements.txt $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
 	.venv/bin/python -m uv pip install --python .venv/bin/python --no-deps -e .
-	@git rev-parse --git-dir >/dev/null 2>&1 && git config filter.notebook.clean '$(PY) -m lib.notebooks strip' || true
+	@git rev-parse --git-dir >/dev/null 2>&1 && git config filter.notebook.clean '$(PY) -m lib.publish.notebooks strip' || true
 	@rm -f .venv/.locked-* && touch $@

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import measure
-from lib import report, study
+from lib.report import style
+from lib.study import names
 
 OURS, MODEL, OTHER = "#0072B2", "#000000", "#E69F00"
 
@@ -22,7 +23,10 @@ def on(found: pd.DataFrame) -> str:
 
 
 def _whiskers(frame: pd.DataFrame, middle: str) -> np.ndarray:
-    low, high = f"{middle}_q1" if middle == "speed" else "q1", f"{middle}_q3" if middle == "speed" else "q3"
+    low, high = (
+        f"{middle}_q1" if middle == "speed" else "q1",
+        f"{middle}_q3" if middle == "speed" else "q3",
+    )
     return np.abs(np.stack([frame[middle] - frame[low], frame[high] - frame[middle]]))
 
 
@@ -32,10 +36,17 @@ def inputs(ax, found: pd.DataFrame) -> None:
     groups = found.groupby(["px", "files"], sort=False).ngroup()
     y = np.arange(len(found)) + 0.8 * groups
     colours = [OURS if name.startswith("ours") else OTHER for name in found["measured"]]
-    ax.errorbar(found["median"], y, xerr=_whiskers(found, "median"), fmt="none", ecolor=colours, elinewidth=1)
+    ax.errorbar(
+        found["median"],
+        y,
+        xerr=_whiskers(found, "median"),
+        fmt="none",
+        ecolor=colours,
+        elinewidth=1,
+    )
     ax.scatter(found["median"], y, 12, color=colours)
     for at, row in zip(y, found.itertuples(), strict=True):
-        ax.annotate(f"  {row.median:,.0f}", (row.q3, at), va="center", fontsize=report.NOTE)
+        ax.annotate(f"  {row.median:,.0f}", (row.q3, at), va="center", fontsize=style.NOTE)
     labels = [f"{row.measured}, {row.px} px from {row.files}" for row in found.itertuples()]
     ax.set(
         yticks=y,
@@ -57,12 +68,26 @@ def steps(ax, found: pd.DataFrame) -> None:
         part = found[found["measured"] == name]
         y = [at[row.method, row.backbone] for row in part.itertuples()]
         if len(part):
-            ax.errorbar(part["speed"], y, xerr=_whiskers(part, "speed"), fmt=mark, color=colour, markersize=3,
-                        elinewidth=0.5, label=f"over {name}")  # fmt: skip
+            ax.errorbar(
+                part["speed"],
+                y,
+                xerr=_whiskers(part, "speed"),
+                fmt=mark,
+                color=colour,
+                markersize=3,
+                elinewidth=0.5,
+                label=f"over {name}",
+            )
     for bar, colour in ((0.85, MODEL), (1.0, OTHER)):
         ax.axvline(bar, color=colour, linewidth=0.5, linestyle="--")
-    labels = [f"{study.NAMES[row.method]}, {study.NAMES[row.backbone]}" for row in systems.itertuples()]
-    ax.set(yticks=range(len(labels)), yticklabels=labels, xlabel="speed of ours end to end (dashed: bars)")
+    labels = [
+        f"{names.NAMES[row.method]}, {names.NAMES[row.backbone]}" for row in systems.itertuples()
+    ]
+    ax.set(
+        yticks=range(len(labels)),
+        yticklabels=labels,
+        xlabel="speed of ours end to end (dashed: bars)",
+    )
     ax.set_title(f"(b) training step, {found['px'].iloc[0]} px{on(found)}")
     ax.invert_yaxis()
     ax.legend(frameon=False, loc="lower right")
@@ -72,7 +97,10 @@ def shares(grid: pd.DataFrame | None, redraw: pd.DataFrame | None) -> dict[str, 
     """Of what is allowed, how much was taken, and in words."""
     taken = {}
     for row in () if grid is None else grid.itertuples():
-        taken[f"grid, {row.measured}, {row.device}"] = row.ratio / row.bar, f"{row.ratio:.2f} of {row.bar:g} x ideal"
+        taken[f"grid, {row.measured}, {row.device}"] = (
+            row.ratio / row.bar,
+            f"{row.ratio:.2f} of {row.bar:g} x ideal",
+        )
         if row.peak_gb == row.peak_gb:  # nan: not known of stored runs
             taken[f"memory of a process, {row.device}"] = (
                 row.peak_gb / row.peak_bar,
@@ -87,16 +115,28 @@ def limits(ax, taken: dict[str, tuple[float, str]]) -> None:
     y, values = np.arange(len(taken)), [value for value, _ in taken.values()]
     ax.barh(y, values, color=OURS)
     for at, (value, told) in zip(y, taken.values(), strict=True):
-        ax.annotate(f" {told}", (value, at), va="center", fontsize=report.NOTE)
+        ax.annotate(f" {told}", (value, at), va="center", fontsize=style.NOTE)
     ax.axvline(1, color=MODEL, linewidth=0.5, linestyle="--")
-    ax.set(yticks=y, yticklabels=list(taken), xlabel="share of what is allowed", title="(c, e) grid and figure")
+    ax.set(
+        yticks=y,
+        yticklabels=list(taken),
+        xlabel="share of what is allowed",
+        title="(c, e) grid and figure",
+    )
     ax.set_xlim(0, 1.5 * max(1.0, *values))
     ax.invert_yaxis()
 
 
 def draw() -> Path:
-    """Draw the tables that are there to benchmarks/results/speed.png; at least one of (a), (b), (c) and (e) is."""
-    plots = {"input": inputs, "steps": steps, "input-cuda": inputs, "steps-cuda": steps, "steps-224-cuda": steps}
+    """Draw the tables that are there to benchmarks/results/speed.png; at least one of (a), (b), (c)
+    and (e) is."""
+    plots = {
+        "input": inputs,
+        "steps": steps,
+        "input-cuda": inputs,
+        "steps-cuda": steps,
+        "steps-224-cuda": steps,
+    }
     tables = {name: found for name in plots if (found := read(name)) is not None}
     panels = [(plots[name], found) for name, found in tables.items()]
     redraw, grids = read("redraw"), [read("grid"), read("grid-cuda")]
@@ -104,13 +144,23 @@ def draw() -> Path:
     if taken:
         panels.append((limits, taken))
     where = next(table for table in (*tables.values(), *grids, redraw) if table is not None).iloc[0]
-    with plt.rc_context(report.STYLE):
-        fig, axes = plt.subplots(len(panels), squeeze=False, figsize=(report.DOUBLE * 0.7, 2.2 * len(panels)),
-                                 layout="constrained")  # fmt: skip
+    with plt.rc_context(style.STYLE):
+        fig, axes = plt.subplots(
+            len(panels),
+            squeeze=False,
+            figsize=(style.DOUBLE * 0.7, 2.2 * len(panels)),
+            layout="constrained",
+        )
         for ax, (plot, found) in zip(axes[:, 0], panels, strict=True):
             plot(ax, found)
-        fig.text(0.5, -0.02, f"{where['machine']}, {where['cores']} cores, {where['threads']} thread a process, "
-                 f"torch {where['torch']}; median and quartiles", ha="center", fontsize=report.NOTE)  # fmt: skip
+        fig.text(
+            0.5,
+            -0.02,
+            f"{where['machine']}, {where['cores']} cores, {where['threads']} thread a process, "
+            f"torch {where['torch']}; median and quartiles",
+            ha="center",
+            fontsize=style.NOTE,
+        )
         file = measure.RESULTS / "speed.png"
         fig.savefig(file, dpi=200, bbox_inches="tight")
         plt.close(fig)

@@ -1,6 +1,8 @@
-"""(c) The grid: wall time of the pool that trains it against the ideal, its model-only work divided by cores.
+"""(c) The grid: wall time of the pool that trains it against the ideal, its model-only work divided
+by cores.
 
-python -m benchmarks.grid FILE      train the slice in WORKSPACE, and write its wall time and memory to FILE
+python -m benchmarks.grid FILE      train the slice in WORKSPACE, and write its wall time and memory
+to FILE
 """
 
 import json
@@ -16,45 +18,54 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from lib import datasets, estimate, paths, study, workers
-from lib.study import Run
+from lib.data import pixels, sources, splits
+from lib.scheduling import estimate, plan
+from lib.study import grid
+from lib.study.grid import Run
+from lib.system import hardware, paths
 
-PROFILE, SHARE, SEED = "mini", 0.01, 42  # the share with the fewest images, where all else weighs most
+PROFILE, SHARE, SEED = (
+    "mini",
+    0.01,
+    42,
+)  # the share with the fewest images, where all else weighs most
 TURN = 1.5  # seconds a rate is measured, before the slice and again after it
 BAR, MEMORY = 1.25, 4.0  # times the ideal; GB a process
 
 
 def processes() -> int:
     """Cores, or GPUs, that the ideal divides the work by."""
-    return len(workers.gpus()) or workers.cores()
+    return len(hardware.gpus()) or hardware.cores()
 
 
 def _rate(run: Run) -> tuple[float, float]:
     """Seconds an image through the model alone: one of training, one scored."""
     from benchmarks import measure, steps  # torch: only in the processes that measure
 
-    system = steps.System(run, datasets.load(run.data, "train"))
+    system = steps.System(run, pixels.load(run.data, "train"))
     many = measure.often_enough(system.alone(1), TURN)
     return system.alone(many) / run.settings["batch"], system.forward(2)
 
 
 def rates(todo: list[Run]) -> list[tuple[float, float]]:
-    """`_rate` of each run, on every core at once as when training: the ideal meets the same busy memory and caches.
+    """`_rate` of each run, on every core at once as when training: the ideal meets the same busy
+    memory and caches.
 
     On a GPU one after the other.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1 if workers.gpus() else workers.cores(), context) as pool:
+    with ProcessPoolExecutor(1 if hardware.gpus() else hardware.cores(), context) as pool:
         return list(pool.map(_rate, todo))
 
 
 def ideal(todo: list[Run], found: dict[tuple[str, str], tuple[float, float]]) -> float:
-    """Seconds of the runs' model-only work, divided by cores: optimiser steps and images scored, nothing else."""
-    training, _ = datasets.tables(todo[0].data, "train")
-    validation, _ = datasets.tables(todo[0].data, "val")
+    """Seconds of the runs' model-only work, divided by cores: optimiser steps and images scored,
+    nothing else."""
+    training, _ = sources.tables(todo[0].data, "train")
+    validation, _ = sources.tables(todo[0].data, "val")
     seconds = 0.0
     for run in todo:
-        rows = len(datasets.resample(training, run.share, run.data["seed"]))
+        rows = len(splits.resample(training, run.share, run.data["seed"]))
         work = estimate.work(run, rows, len(validation))
         step, scored = found[run.method, run.backbone]
         seconds += work.training * step + (work.clean + work.augmented) * scored
@@ -62,47 +73,69 @@ def ideal(todo: list[Run], found: dict[tuple[str, str], tuple[float, float]]) ->
 
 
 def trained(todo: list[Run]) -> dict[str, float]:
-    """Train the slice in an empty workspace that shares this one's data: its `wall` time in seconds, and `peak`, the
-    memory of the largest process in GB. Raises ValueError where a training fails."""
-    datasets.prepare(todo[0].data, workers.cores())
+    """Train the slice in an empty workspace that shares this one's data: its `wall` time in
+    seconds, and `peak`, the memory of the largest process in GB. Raises ValueError where a training
+    fails."""
+    pixels.prepare(todo[0].data, hardware.cores())
     with TemporaryDirectory() as folder:
         (Path(folder) / "data").symlink_to(paths.DATA)
         told = Path(folder) / "told.json"
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.grid", str(told), *(run.id for run in todo)], cwd=paths.ROOT,
-            env=os.environ | {"WORKSPACE": folder, "PROFILE": todo[0].profile}, check=False,
-        )  # fmt: skip
+            [sys.executable, "-m", "benchmarks.grid", str(told), *(run.id for run in todo)],
+            cwd=paths.ROOT,
+            env=os.environ | {"WORKSPACE": folder, "PROFILE": todo[0].profile},
+            check=False,
+        )
         if done.returncode:
-            raise ValueError("the grid's slice was not trained; what failed is said above: mend it, then run it again.")
+            raise ValueError(
+                "the grid's slice was not trained; what failed is said above: mend it, then run it again."
+            )
         return json.loads(told.read_text())
 
 
 def _train(file: Path, todo: list[Run]) -> int:
     began = time.perf_counter()
-    status = workers.train(todo)
+    status = plan.train(todo)
     wall = time.perf_counter() - began
     for process in multiprocessing.active_children():
         process.join()
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (
+        1e9 if sys.platform == "darwin" else 1e6
+    )
     file.write_text(json.dumps({"wall": wall, "peak": peak}))
     return status
 
 
 def row(measured: str, todo: list[Run], wall: float, least: float) -> dict:
     return {
-        "measured": measured, "runs": len(todo), "processes": processes(), "wall_s": wall, "ideal_s": least,
-        "ratio": wall / least, "bar": BAR,
-    }  # fmt: skip
+        "measured": measured,
+        "runs": len(todo),
+        "processes": processes(),
+        "wall_s": wall,
+        "ideal_s": least,
+        "ratio": wall / least,
+        "bar": BAR,
+    }
 
 
-def main(profile: str = PROFILE, share: float = SHARE, methods: list[str] | None = None) -> pd.DataFrame:
-    """Measure every system of Table 1 at one share of defects, and write benchmarks/results/grid.csv."""
-    todo = [run for run in study.runs("table1", profile, methods=methods, seeds=[SEED]) if run.share == share]
+def main(
+    profile: str = PROFILE, share: float = SHARE, methods: list[str] | None = None
+) -> pd.DataFrame:
+    """Measure every system of Table 1 at one share of defects, and write
+    benchmarks/results/grid.csv."""
+    todo = [
+        run
+        for run in grid.runs("table1", profile, methods=methods, seeds=[SEED])
+        if run.share == share
+    ]
     print(f"grid: {len(todo)} trainings by {processes()} processes", flush=True)
-    datasets.prepare(todo[0].data, workers.cores())
+    pixels.prepare(todo[0].data, hardware.cores())
     before = rates(todo)
     told = trained(todo)
-    means = [tuple((a + b) / 2 for a, b in zip(*both, strict=True)) for both in zip(before, rates(todo), strict=True)]
+    means = [
+        tuple((a + b) / 2 for a, b in zip(*both, strict=True))
+        for both in zip(before, rates(todo), strict=True)
+    ]
     found = {(run.method, run.backbone): rate for run, rate in zip(todo, means, strict=True)}
     rows = [row(f"slice, {share:.0%} defects", todo, told["wall"], ideal(todo, found))]
     rows[0] |= {"peak_gb": told["peak"], "peak_bar": MEMORY}
@@ -115,4 +148,4 @@ def main(profile: str = PROFILE, share: float = SHARE, methods: list[str] | None
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     file, *names = sys.argv[1:]
-    sys.exit(_train(Path(file), [study.parse(os.environ["PROFILE"], name) for name in names]))
+    sys.exit(_train(Path(file), [grid.parse(os.environ["PROFILE"], name) for name in names]))

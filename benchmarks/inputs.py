@@ -1,4 +1,5 @@
-"""(a) Input: two-view samples a second, from PNG files by Pillow and torchvision against ours from cached pixels."""
+"""(a) Input: two-view samples a second, from PNG files by Pillow and torchvision against ours from
+cached pixels."""
 
 import os
 import time
@@ -17,8 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks import measure
-from lib import cache, datasets, images, paths, simulate, study, trainers, views, workers
-from lib.study import Run
+from lib.data import cache, pixels, sources, views
+from lib.data.files import Place, decode
+from lib.simulator import frames
+from lib.study import grid, profiles
+from lib.study.grid import Run
+from lib.system import hardware, paths, torch_device
+from lib.training.batches import Batches
 
 SIZE = 576, 720  # height, width of a frame of Sewer-ML
 FRAMES = 128  # drawn at that size; read again and again
@@ -56,44 +62,50 @@ def conventional(run: Run) -> Views:
     """The run's augmentation as torchvision does it, one image at a time."""
     j = run.jitter
     bicubic = transforms.InterpolationMode.BICUBIC
-    one = transforms.Compose([
-        transforms.RandomResizedCrop(run.px, (run.crop, 1), interpolation=bicubic, antialias=True),
-        transforms.ColorJitter(j, j, j, j / 2),
-        transforms.RandomHorizontalFlip(run.settings["flip"]),
-        transforms.ToTensor(),
-        transforms.Normalize(views.MEAN, views.STD),
-    ])  # fmt: skip
+    one = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(
+                run.px, (run.crop, 1), interpolation=bicubic, antialias=True
+            ),
+            transforms.ColorJitter(j, j, j, j / 2),
+            transforms.RandomHorizontalFlip(run.settings["flip"]),
+            transforms.ToTensor(),
+            transforms.Normalize(views.MEAN, views.STD),
+        ]
+    )
     return Views(one, run.settings["views_per_image"])
 
 
 def _draw(job: tuple[Path, int]) -> None:
     file, index = job
     cv2.setNumThreads(1)
-    frame, _ = simulate.draw(SEED, "train", index, SIZE)
-    cv2.imwrite(str(file), frame[..., ::-1], simulate.PNG)
+    frame, _ = frames.draw(SEED, "train", index, SIZE)
+    cv2.imwrite(str(file), frame[..., ::-1], frames.PNG)
 
 
 def full_size(count: int = FRAMES) -> list[Path]:
-    """PNG files of `count` simulated frames at Sewer-ML's size, drawn once and kept under build/."""
-    folder = paths.BUILD / "benchmark" / f"frames-v{simulate.VERSION}-{count}"
-    names = [simulate.filename("train", i) for i in range(count)]
+    """PNG files of `count` simulated frames at Sewer-ML's size, drawn once and kept under
+    build/."""
+    folder = paths.BUILD / "benchmark" / f"frames-v{frames.VERSION}-{count}"
+    names = [frames.filename("train", i) for i in range(count)]
     if not folder.exists():
         beside = folder.with_name(f"{folder.name}.{os.getpid()}")
         beside.mkdir(parents=True)
-        with get_context("spawn").Pool(workers.cores()) as pool:
+        with get_context("spawn").Pool(hardware.cores()) as pool:
             pool.map(_draw, [(beside / name, i) for i, name in enumerate(names)], chunksize=4)
         beside.rename(folder)
     return [folder / name for name in names]
 
 
 def files(profile: str, split: str = "train") -> list[Path]:
-    """The image files behind a profile's cached pixels: mini's own, or full-size frames in the place of Sewer-ML's."""
-    data = study.profile(profile)["data"]
+    """The image files behind a profile's cached pixels: mini's own, or full-size frames in the
+    place of Sewer-ML's."""
+    data = profiles.load(profile)["data"]
     if data["source"] != "simulated":
         return full_size()
-    datasets.prepare(data, workers.cores())
-    table, _ = datasets.tables(data, split)
-    found = datasets.images(data, split)
+    pixels.prepare(data, hardware.cores())
+    table, _ = sources.tables(data, split)
+    found = sources.images(data, split)
     return [found.find(name).path for name in table["Filename"]]
 
 
@@ -101,35 +113,39 @@ def fill(path: Path, read: list[Path], side: int) -> float:
     """Fill a cache file from these images, by one process; returns seconds an image."""
     began = time.perf_counter()
     names = [file.name for file in read]
-    places = {file.name: images.Place(file) for file in read}
+    places = {file.name: Place(file) for file in read}
     cache.fill(path, names, side, places.__getitem__, partial(_pixels, side=side))
     return (time.perf_counter() - began) / len(read)
 
 
-def _pixels(place: images.Place, side: int) -> np.ndarray:
-    return datasets.square(images.decode(place), side)
+def _pixels(place: Place, side: int) -> np.ndarray:
+    return pixels.square(decode(place), side)
 
 
-def split_of(profile: str, folder: Path) -> datasets.Split:
-    """Table and mapped pixels to train from; those of full-size frames are cached in `folder` first."""
-    data = study.profile(profile)["data"]
+def split_of(profile: str, folder: Path) -> pixels.Split:
+    """Table and mapped pixels to train from; those of full-size frames are cached in `folder`
+    first."""
+    data = profiles.load(profile)["data"]
     if data["source"] == "simulated":
-        return datasets.load(data, "train")
+        return pixels.load(data, "train")
     path = folder / f"{profile}.npy"
     if not path.exists():
         fill(path, full_size(), data["cache"])
-    table = simulate.labels(SEED, "train", FRAMES)
-    return datasets.Split(table, np.load(path, mmap_mode="r"), True)
+    table = frames.labels(SEED, "train", FRAMES)
+    return pixels.Split(table, np.load(path, mmap_mode="r"), True)
 
 
 def by_loader(read: list[Path], run: Run, processes: int, batch: int, batches: int) -> float:
     """Seconds a sample that a DataLoader's processes take while nothing is done with the batches.
 
-    The clock starts when each process has delivered one batch: they have started, and all are at work.
+    The clock starts when each process has delivered one batch: they have started, and all are at
+    work.
     """
     many = (batches + processes) * batch
     chosen = [read[i % len(read)] for i in range(many)]
-    loader = DataLoader(Frames(chosen, np.zeros(many, np.float32), conventional(run)), batch, num_workers=processes)
+    loader = DataLoader(
+        Frames(chosen, np.zeros(many, np.float32), conventional(run)), batch, num_workers=processes
+    )
     found = iter(loader)
     for _ in range(processes):
         next(found)
@@ -138,20 +154,24 @@ def by_loader(read: list[Path], run: Run, processes: int, batch: int, batches: i
     return (time.perf_counter() - began) / (left * batch)
 
 
-def by_batches(split: datasets.Split, run: Run, batches: int) -> float:
-    """Seconds a sample of lib.trainers.Batches on the training device, the first batch not counted."""
+def by_batches(split: pixels.Split, run: Run, batches: int) -> float:
+    """Seconds a sample of lib.training.batches.Batches on the training device, the first batch not
+    counted."""
     run = replace(run, settings=run.settings | {"batch": BATCH})
     rows = np.resize(np.arange(len(split.table)), (batches + 1) * BATCH)
-    made = iter(trainers.Batches(run, split, rows, torch.device(trainers.device())))
+    made = iter(Batches(run, split, rows, torch.device(torch_device.device())))
     return measure.paced(lambda: next(made), batches) / BATCH
 
 
-def competitors(run: Run, source: str, read: list[Path], split: datasets.Split, turn: float) -> dict:
-    """Name -> one turn, seconds a sample: ours, and the loader with one process and with one a core."""
+def competitors(run: Run, source: str, read: list[Path], split: pixels.Split, turn: float) -> dict:
+    """Name -> one turn, seconds a sample: ours, and the loader with one process and with one a
+    core."""
     many = measure.often_enough(by_batches(split, run, 1) * BATCH, turn, least=1)
     found = {"ours": partial(by_batches, split, run, many)}
-    batch = BATCH if source == SOURCES["mini"] else 16  # images a loader's batch: full-size ones take long
-    for processes in dict.fromkeys([1, workers.cores()]):
+    batch = (
+        BATCH if source == SOURCES["mini"] else 16
+    )  # images a loader's batch: full-size ones take long
+    for processes in dict.fromkeys([1, hardware.cores()]):
         pace = by_loader(read, run, processes, batch, 2) * batch
         many = measure.often_enough(pace, turn, least=2 * processes)
         name = f"Pillow, {processes} process" + "es" * (processes > 1)
@@ -160,9 +180,14 @@ def competitors(run: Run, source: str, read: list[Path], split: datasets.Split, 
 
 
 def filled(read: list[Path], side: int, folder: Path, times: int) -> pd.DataFrame:
-    """The one-off cost of the cache as a row: ms an image, decoded, resized and written by one process."""
-    seconds = np.array([fill(folder / f"{time.monotonic_ns()}.npy", read[:FRAMES], side) for _ in range(times)])
-    rows = measure.compare({"cache, once": seconds}, "cache, once", "ms an image", lambda s: 1e3 * s)
+    """The one-off cost of the cache as a row: ms an image, decoded, resized and written by one
+    process."""
+    seconds = np.array(
+        [fill(folder / f"{time.monotonic_ns()}.npy", read[:FRAMES], side) for _ in range(times)]
+    )
+    rows = measure.compare(
+        {"cache, once": seconds}, "cache, once", "ms an image", lambda s: 1e3 * s
+    )
     return rows.drop(columns=["speed_q1", "speed", "speed_q3"])
 
 
@@ -171,9 +196,16 @@ def main(rounds: int = ROUNDS, turn: float = TURN) -> pd.DataFrame:
     found = []
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for profile, source in [("mini", SOURCES["mini"]), ("mini", SOURCES["paper"]), ("paper", SOURCES["paper"])]:
+        for profile, source in [
+            ("mini", SOURCES["mini"]),
+            ("mini", SOURCES["paper"]),
+            ("paper", SOURCES["paper"]),
+        ]:
             read = full_size() if source == SOURCES["paper"] else files(profile)
-            run, split = study.run(profile, "simclr", "resnet18", 0.45, SEED), split_of(profile, folder)
+            run, split = (
+                grid.run(profile, "simclr", "resnet18", 0.45, SEED),
+                split_of(profile, folder),
+            )
             taken = measure.alternate(competitors(run, source, read, split, turn), rounds)
             rows = measure.compare(taken, "ours", "two-view samples/s", lambda seconds: 1 / seconds)
             rows = pd.concat([rows, filled(read, run.data["cache"], folder, rounds)])

@@ -8,14 +8,14 @@ import pandas as pd
 import torch
 from torch import nn
 
-from lib import paths, rates, trainers, workers
+from lib.system import hardware, paths, torch_device
 
 RESULTS = paths.ROOT / "benchmarks" / "results"
 
 
 def synchronise() -> None:
     """Wait for the kernels of a GPU, so that a clock read next includes them."""
-    if trainers.device() == "cuda":
+    if torch_device.device() == "cuda":
         torch.cuda.synchronize()
 
 
@@ -39,8 +39,8 @@ def often_enough(seconds: float, turn: float, least: int = 2, most: int = 50) ->
 def alternate(competitors: dict[str, Callable[[], float]], rounds: int) -> dict[str, np.ndarray]:
     """Seconds a unit of work by competitor and round, (rounds,) each.
 
-    All take one turn a round, so that a slow minute of the machine meets every one of them; every other round runs
-    backwards, so that none always follows the same.
+    All take one turn a round, so that a slow minute of the machine meets every one of them; every
+    other round runs backwards, so that none always follows the same.
     """
     names, taken = list(competitors), {name: [] for name in competitors}
     for turn in range(rounds):
@@ -49,8 +49,11 @@ def alternate(competitors: dict[str, Callable[[], float]], rounds: int) -> dict[
     return {name: np.array(values) for name, values in taken.items()}
 
 
-def compare(taken: dict[str, np.ndarray], ours: str, unit: str, value: Callable[[np.ndarray], np.ndarray]):
-    """A row per competitor: quartiles of `value(seconds)` in `unit`, and how many times as fast `ours` was, by round.
+def compare(
+    taken: dict[str, np.ndarray], ours: str, unit: str, value: Callable[[np.ndarray], np.ndarray]
+):
+    """A row per competitor: quartiles of `value(seconds)` in `unit`, and how many times as fast
+    `ours` was, by round.
 
     `speed` below 1: the competitor is faster than ours.
     """
@@ -58,49 +61,70 @@ def compare(taken: dict[str, np.ndarray], ours: str, unit: str, value: Callable[
     for name, seconds in taken.items():
         rows.append(
             {"measured": name, "unit": unit}
-            | dict(zip(("q1", "median", "q3"), np.quantile(value(seconds), (0.25, 0.5, 0.75)), strict=True))
-            | dict(zip(("speed_q1", "speed", "speed_q3"), np.quantile(seconds / taken[ours], (0.25, 0.5, 0.75)),
-                       strict=True))
+            | dict(
+                zip(
+                    ("q1", "median", "q3"),
+                    np.quantile(value(seconds), (0.25, 0.5, 0.75)),
+                    strict=True,
+                )
+            )
+            | dict(
+                zip(
+                    ("speed_q1", "speed", "speed_q3"),
+                    np.quantile(seconds / taken[ours], (0.25, 0.5, 0.75)),
+                    strict=True,
+                )
+            )
             | {"rounds": len(seconds)}
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows)
 
 
 def machine() -> dict[str, object]:
     """What the numbers were measured on."""
     return {
-        "machine": rates.machine(workers.gpus()), "cores": workers.cores(), "threads": torch.get_num_threads(),
-        "torch": torch.__version__, "device": trainers.device(),
-    }  # fmt: skip
+        "machine": hardware.machine(hardware.gpus()),
+        "cores": hardware.cores(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "device": torch_device.device(),
+    }
 
 
 def write(name: str, found: pd.DataFrame) -> pd.DataFrame:
-    """Write the table, the machine in every row, to benchmarks/results/<name>.csv, print it and return it.
+    """Write the table, the machine in every row, to benchmarks/results/<name>.csv, print it and
+    return it.
 
     What a GPU measured goes to <name>-cuda.csv.
     """
     found = found.assign(**machine())
-    file = RESULTS / f"{name}{'-cuda' * (trainers.device() == 'cuda')}.csv"
+    file = RESULTS / f"{name}{'-cuda' * (torch_device.device() == 'cuda')}.csv"
     file.parent.mkdir(exist_ok=True)
     found.to_csv(file, index=False, float_format="%.5g")
     shown = found.drop(columns=[c for c in ("machine", "torch", "threads", "cores") if c in found])
-    print(f"\n{file.name}\n{shown.to_string(index=False, float_format='{:.3g}'.format)}", flush=True)
+    print(
+        f"\n{file.name}\n{shown.to_string(index=False, float_format='{:.3g}'.format)}", flush=True
+    )
     return found
 
 
 class Arithmetic:
-    """A precision by Lightning's name, without Lightning: the context of a forward pass, and a descent."""
+    """A precision by Lightning's name, without Lightning: the context of a forward pass, and a
+    descent."""
 
     def __init__(self, precision: str):
         kind = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}.get(precision)
-        self.device, self.kind = trainers.device(), kind
+        self.device, self.kind = torch_device.device(), kind
         self.scaler = torch.amp.GradScaler(self.device, enabled=kind is torch.float16)
 
     def context(self):
         return torch.autocast(self.device, self.kind, enabled=self.kind is not None)
 
-    def descend(self, loss: torch.Tensor, optimiser: torch.optim.Optimizer, before: Callable | None = None) -> None:
-        """Backward pass and update; `before(optimiser)` sees the gradients as they are, unscaled."""
+    def descend(
+        self, loss: torch.Tensor, optimiser: torch.optim.Optimizer, before: Callable | None = None
+    ) -> None:
+        """Backward pass and update; `before(optimiser)` sees the gradients as they are,
+        unscaled."""
         optimiser.zero_grad()
         self.scaler.scale(loss).backward()
         if before is not None:

@@ -1,7 +1,9 @@
-"""The methods as lightly's documentation puts them together: its transforms, heads, losses and momentum utilities.
+"""The methods as lightly's documentation puts them together: its transforms, heads, losses and
+momentum utilities.
 
-In plain PyTorch, which costs least. Backbones, the sizes of heads and the batch are the run's; blur is left out as in
-the documentation's examples of small images, and DINO's local crops, so that the work is that of the protocol.
+In plain PyTorch, which costs least. Backbones, the sizes of heads and the batch are the run's; blur
+is left out as in the documentation's examples of small images, and DINO's local crops, so that the
+work is that of the protocol.
 """
 
 import copy
@@ -12,15 +14,20 @@ import torch.nn.functional as F
 from lightly import loss as losses
 from lightly import transforms
 from lightly.models import utils
-from lightly.models.modules import MaskedVisionTransformerDecoderTIMM, MaskedVisionTransformerTIMM, heads
+from lightly.models.modules import (
+    MaskedVisionTransformerDecoderTIMM,
+    MaskedVisionTransformerTIMM,
+    heads,
+)
 from lightly.utils.lars import LARS
 from lightly.utils.scheduler import cosine_schedule
 from torch import nn
 from torch.utils.data import DataLoader
 
 from benchmarks import inputs, measure
-from lib import backbones, trainers
-from lib.study import Run
+from lib.methods import backbones
+from lib.study.grid import Run
+from lib.system import torch_device
 
 
 class Supervised(nn.Module):
@@ -41,7 +48,11 @@ class TwoViews(nn.Module):
         barlow = run.method == "barlow"
         head = heads.BarlowTwinsProjectionHead if barlow else heads.SimCLRProjectionHead
         self.net = nn.Sequential(backbone, head(backbone.features, s["hidden"], s["embedding"]))
-        self.criterion = losses.BarlowTwinsLoss(s["redundancy"]) if barlow else losses.NTXentLoss(s["temperature"])
+        self.criterion = (
+            losses.BarlowTwinsLoss(s["redundancy"])
+            if barlow
+            else losses.NTXentLoss(s["temperature"])
+        )
 
     def loss(self, x: list[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         return self.criterion(self.net(x[0]), self.net(x[1]))
@@ -51,7 +62,9 @@ class BYOL(nn.Module):
     def __init__(self, run: Run, backbone: nn.Module):
         super().__init__()
         s = run.settings
-        self.net = nn.Sequential(backbone, heads.BYOLProjectionHead(backbone.features, s["hidden"], s["embedding"]))
+        self.net = nn.Sequential(
+            backbone, heads.BYOLProjectionHead(backbone.features, s["hidden"], s["embedding"])
+        )
         self.predict = heads.BYOLPredictionHead(s["embedding"], s["hidden"], s["embedding"])
         self.momentum = copy.deepcopy(self.net)
         utils.deactivate_requires_grad(self.momentum)
@@ -73,7 +86,9 @@ class DINO(nn.Module):
         self.net = nn.Sequential(backbone, heads.DINOProjectionHead(*sizes, freeze_last_layer=1))
         self.momentum = nn.Sequential(copy.deepcopy(backbone), heads.DINOProjectionHead(*sizes))
         utils.deactivate_requires_grad(self.momentum)
-        self.criterion = losses.DINOLoss(s["prototypes"], warmup_teacher_temp_epochs=s["teacher_warmup_epochs"])
+        self.criterion = losses.DINOLoss(
+            s["prototypes"], warmup_teacher_temp_epochs=s["teacher_warmup_epochs"]
+        )
 
     def loss(self, x: list[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         utils.update_momentum(self.net, self.momentum, cosine_schedule(0, 10, 0.996, 1))
@@ -103,15 +118,25 @@ class MAE(nn.Module):
         tokens = utils.repeat_token(self.decoder.mask_token, size).to(encoded.dtype)
         decoded = self.decoder(utils.set_at_index(tokens, keep, encoded))
         predicted = self.predict(utils.get_at_index(decoded, masked))
-        target = utils.get_at_index(utils.patchify(x[0], self.patch), masked - 1)  # without the class token
+        target = utils.get_at_index(
+            utils.patchify(x[0], self.patch), masked - 1
+        )  # without the class token
         return F.mse_loss(predicted, target)
 
 
-MODULES = {"supervised": Supervised, "simclr": TwoViews, "barlow": TwoViews, "byol": BYOL, "dino": DINO, "mae": MAE}
+MODULES = {
+    "supervised": Supervised,
+    "simclr": TwoViews,
+    "barlow": TwoViews,
+    "byol": BYOL,
+    "dino": DINO,
+    "mae": MAE,
+}
 
 
 def transform(run: Run):
-    """lightly's transform of the method at the run's size; torchvision's for supervised training."""
+    """lightly's transform of the method at the run's size; torchvision's for supervised
+    training."""
     px = run.px
     if run.method == "supervised":
         return inputs.conventional(run)
@@ -126,19 +151,24 @@ def transform(run: Run):
 
 
 class Training:
-    """The reference's training of a run's system: `step()` loads a batch from image files and descends once."""
+    """The reference's training of a run's system: `step()` loads a batch from image files and
+    descends once."""
 
     def __init__(self, run: Run, files: list, labels, precision: str, processes: int = 0):
-        s, self.device = run.settings, trainers.device()
+        s, self.device = run.settings, torch_device.device()
         backbone = backbones.build(run.backbone, s, run.px)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # DINO's head uses torch's old weight norm
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # DINO's head uses torch's old weight norm
             self.module = MODULES[run.method](run, backbone).to(self.device).train()
         build = LARS if s["optimiser"] == "lars" else torch.optim.AdamW
         self.optimiser = build(measure.parameters(self.module), lr=1e-3)
         self.arithmetic = measure.Arithmetic(precision)
         frames = inputs.Frames(files, labels, transform(run))
-        self.loader = DataLoader(frames, s["batch"], shuffle=True, drop_last=True, num_workers=processes)
+        self.loader = DataLoader(
+            frames, s["batch"], shuffle=True, drop_last=True, num_workers=processes
+        )
         self.batches = iter(())
 
     def step(self) -> None:

@@ -1,18 +1,20 @@
-"""How fast the suite is, beside what one would use instead and beside the least that its work can take.
+"""How fast the suite is, beside what one would use instead and beside the least that its work can
+take.
 
     python -m benchmarks.speed [input] [steps] [grid] [evaluation] [redraw]     (default: all)
     python -m benchmarks.speed steps-224         steps at the paper's size, a minute a system
 
-Each part writes benchmarks/results/<part>.csv; speed.png beside them is drawn from those that are there. Parts are
-measured on one thread, "per core", competitors in turn; where a GPU is, on the processor and then on it, with the
-paper's size. Knows no torch before the threads are set.
+Each part writes benchmarks/results/<part>.csv; speed.png beside them is drawn from those that are
+there. Parts are measured on one thread, "per core", competitors in turn; where a GPU is, on the
+processor and then on it, with the paper's size. Knows no torch before the threads are set.
 """
 
 import importlib
 import os
 import sys
 
-from lib import study, workers
+from lib.study import names
+from lib.system import hardware
 
 PARTS = {  # part -> module, arguments of its main
     "input": ("inputs", ()),
@@ -28,12 +30,12 @@ ONCE = ("evaluation", "redraw")  # on the first device alone
 def devices() -> list[str]:
     """The processor always, a GPU where one is; only what DEVICE names where it is set."""
     asked = os.environ.get("DEVICE")
-    return [asked] if asked else ["cpu", *(["cuda"] if workers.gpus() else [])]
+    return [asked] if asked else ["cpu", *(["cuda"] if hardware.gpus() else [])]
 
 
 def main(asked: list[str]) -> int:
     try:
-        named = [study.nearest(part, PARTS, "part of the benchmark") for part in asked]
+        named = [names.nearest(part, PARTS, "part of the benchmark") for part in asked]
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # before torch
         for i, device in enumerate(devices()):
             os.environ["DEVICE"] = device

@@ -1,4 +1,5 @@
-"""(b) Training step: ours end to end, the model alone, and lightly's reference, by method and backbone."""
+"""(b) Training step: ours end to end, the model alone, and lightly's reference, by method and
+backbone."""
 
 import time
 import warnings
@@ -15,9 +16,16 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback
 
 from benchmarks import inputs, measure, reference
-from lib import datasets, methods, optimisers, probes, study, trainers, workers
-from lib.steps import WARM
-from lib.study import Run
+from lib import methods
+from lib.data import splits
+from lib.data.pixels import Split
+from lib.methods import optimisers
+from lib.scheduling.throughput_probe import WARM
+from lib.study import grid
+from lib.study.grid import Run
+from lib.system import hardware, torch_device
+from lib.training import probes
+from lib.training.batches import Batches
 
 SHARE, SEED = 0.45, 42  # of the runs: the largest training subset
 ROUNDS, TURN = 5, 0.8  # seconds a competitor measures in a round, roughly
@@ -26,7 +34,7 @@ SMALL = 16  # images a step at the paper's size on a CPU
 
 def systems(profile: str) -> list[Run]:
     """Every method and backbone of the study, once."""
-    return [run for run in study.grid(profile, seeds=[SEED]) if run.share == SHARE]
+    return [run for run in grid.cells(profile, seeds=[SEED]) if run.share == SHARE]
 
 
 class _Ends(Callback):
@@ -44,33 +52,47 @@ class _Ends(Callback):
 class System:
     """One method of the study with the images it trains on, and its ways to take a step."""
 
-    def __init__(self, run: Run, split: datasets.Split):
-        rows = datasets.resample(split.table, run.share, run.data["seed"])
+    def __init__(self, run: Run, split: Split):
+        rows = splits.resample(split.table, run.share, run.data["seed"])
         self.run, self.split, self.rows = run, split, rows.index.to_numpy()
-        self.precision, self.device, self.defects = trainers.precision(), trainers.device(), rows["Defect"].sum()
+        self.precision, self.device, self.defects = (
+            torch_device.precision(),
+            torch_device.device(),
+            rows["Defect"].sum(),
+        )
         an_epoch = -(-len(self.rows) // run.settings["batch"])
         torch.manual_seed(run.seed)
         self.method = methods.build(
-            run, steps=an_epoch * run.settings["epochs"], steps_per_epoch=an_epoch,
+            run,
+            steps=an_epoch * run.settings["epochs"],
+            steps_per_epoch=an_epoch,
             pos_weight=(len(rows) - self.defects) / max(self.defects, 1),
-        ).to(memory_format=torch.channels_last)  # fmt: skip
+        ).to(memory_format=torch.channels_last)
         self.model = ModelAlone(self)
 
-    def batches(self, steps: int) -> trainers.Batches:
+    def batches(self, steps: int) -> Batches:
         rows = np.resize(self.rows, steps * self.run.settings["batch"])
-        return trainers.Batches(self.run, self.split, rows, torch.device(self.device))
+        return Batches(self.run, self.split, rows, torch.device(self.device))
 
     def ours(self, steps: int) -> float:
-        """Seconds from one step's end to the next as lib.trainers takes them, the first ones not counted."""
+        """Seconds from one step's end to the next as lib.training.train takes them, the first ones
+        not counted."""
         warm = WARM[self.device]
         clock = _Ends(warm + steps)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a schedule cut short may warn
             trainer = Trainer(
-                max_epochs=1, accelerator="gpu" if self.device == "cuda" else "cpu", devices=1,
-                precision=self.precision, logger=False, enable_progress_bar=False, enable_model_summary=False,
-                enable_checkpointing=False, num_sanity_val_steps=0, callbacks=[clock],
-            )  # fmt: skip
+                max_epochs=1,
+                accelerator="gpu" if self.device == "cuda" else "cpu",
+                devices=1,
+                precision=self.precision,
+                logger=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                enable_checkpointing=False,
+                num_sanity_val_steps=0,
+                callbacks=[clock],
+            )
             trainer.fit(self.method, self.batches(warm + steps))
         return (clock.ends[-1] - clock.ends[warm - 1]) / steps
 
@@ -89,7 +111,8 @@ class System:
 
 
 class ModelAlone:
-    """Forward, backward and update of a method and its probe on one fixed batch of views already on the device.
+    """Forward, backward and update of a method and its probe on one fixed batch of views already on
+    the device.
 
     No input, no augmentation, no Lightning, no monitoring: the least that the step can take.
     """
@@ -105,9 +128,13 @@ class ModelAlone:
         with self.arithmetic.context():
             step = method.loss(views, images)
             features = torch.cat(step.features)
-            logits = method.probe(features if method.probe_reaches_backbone else features.detach())[:, 0].float()
+            logits = method.probe(features if method.probe_reaches_backbone else features.detach())[
+                :, 0
+            ].float()
             targets = labels.repeat(len(step.features))
-            loss = step.loss + F.binary_cross_entropy_with_logits(logits, targets, pos_weight=method.pos_weight)
+            loss = step.loss + F.binary_cross_entropy_with_logits(
+                logits, targets, pos_weight=method.pos_weight
+            )
         self.arithmetic.descend(loss, self.optimiser, method.on_before_optimizer_step)
         for online, momentum in method.momentum_pairs():
             optimisers.momentum_update(online, momentum, 0.99)  # any: it costs the same
@@ -119,7 +146,7 @@ def competitors(system: System, files: list[Path], labels: np.ndarray, turn: flo
     many = measure.often_enough(system.alone(2), turn)
     found = {"ours": partial(system.ours, many), "model alone": partial(system.alone, many)}
     if run.method in reference.MODULES:
-        processes = 0 if system.device == "cpu" else workers.cores()
+        processes = 0 if system.device == "cpu" else hardware.cores()
         for precision in dict.fromkeys([system.precision, "32-true"]):
             name = "lightly" if precision == system.precision else "lightly, 32-true"
             rival = reference.Training(run, files, labels, precision, processes)
@@ -127,32 +154,46 @@ def competitors(system: System, files: list[Path], labels: np.ndarray, turn: flo
     return found
 
 
-def measured(run: Run, split: datasets.Split, files: list[Path], rounds: int, turn: float) -> pd.DataFrame:
+def measured(run: Run, split: Split, files: list[Path], rounds: int, turn: float) -> pd.DataFrame:
     """A row per competitor, in ms a step."""
     system = System(run, split)
-    shown = np.resize(system.rows, max(len(system.rows), 4 * run.settings["batch"]))  # an epoch of whole batches
+    shown = np.resize(
+        system.rows, max(len(system.rows), 4 * run.settings["batch"])
+    )  # an epoch of whole batches
     rivals = competitors(system, [files[i] for i in shown], split.defect[shown], turn)
     taken = measure.alternate(rivals, rounds)
     rows = measure.compare(taken, "ours", "ms a step", lambda seconds: 1e3 * seconds)
-    place = {"method": run.method, "backbone": run.backbone, "px": run.px, "batch": run.settings["batch"]}
+    place = {
+        "method": run.method,
+        "backbone": run.backbone,
+        "px": run.px,
+        "batch": run.settings["batch"],
+    }
     for i, (name, value) in enumerate(place.items()):
         rows.insert(i, name, value)
-    rows["precision"] = ["32-true" if "32-true" in name else system.precision for name in rows["measured"]]
+    rows["precision"] = [
+        "32-true" if "32-true" in name else system.precision for name in rows["measured"]
+    ]
     return rows
 
 
 def main(profile: str = "mini", rounds: int = ROUNDS, turn: float = TURN) -> pd.DataFrame:
-    """Measure every system of the profile, and write benchmarks/results/steps.csv (the paper's size: steps-224.csv)."""
+    """Measure every system of the profile, and write benchmarks/results/steps.csv (the paper's
+    size: steps-224.csv)."""
     found = []
     with TemporaryDirectory() as folder:
         split, files = inputs.split_of(profile, Path(folder)), inputs.files(profile)
         for run in systems(profile):
-            if profile == "paper" and trainers.device() == "cpu":
+            if profile == "paper" and torch_device.device() == "cpu":
                 run = replace(run, settings=run.settings | {"batch": SMALL})
             found.append(measured(run, split, files, rounds, turn))
             print(f"{run.method}, {run.backbone}: {told(found[-1])}", flush=True)
-    return measure.write("steps" if profile == "mini" else "steps-224", pd.concat(found, ignore_index=True))
+    return measure.write(
+        "steps" if profile == "mini" else "steps-224", pd.concat(found, ignore_index=True)
+    )
 
 
 def told(rows: pd.DataFrame) -> str:
-    return ", ".join(f"{name} {ms:.0f} ms" for name, ms in zip(rows["measured"], rows["median"], strict=True))
+    return ", ".join(
+        f"{name} {ms:.0f} ms" for name, ms in zip(rows["measured"], rows["median"], strict=True)
+    )

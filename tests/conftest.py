@@ -1,12 +1,15 @@
-"""Shared set-up: one thread, and a workspace of the tests' own, so that no test touches the user's runs."""
+"""Shared set-up: one thread, and a workspace of the tests' own, so that no test touches the user's
+runs."""
 
 import os
 
-os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")  # before torch is imported: runs are one-threaded on CPU
+os.environ.update(
+    OMP_NUM_THREADS="1", MKL_NUM_THREADS="1"
+)  # before torch is imported: runs are one-threaded on CPU
 
 import pytest
 
-from lib import paths
+from lib.system import paths
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
-"""The methods' equations, one vector or one number at a time. They share no code with lib or lightly.
+"""The methods' equations, one vector or one number at a time. They share no code with lib or
+lightly.
 
-Sources: Chen et al. 2020 (SimCLR, equation 1), Grill et al. 2020 (BYOL, equation 2), Zbontar et al. 2021 (Barlow Twins,
-equations 1 and 2), Caron et al. 2021 (DINO, algorithm 1), He et al. 2022 (MAE, sections 3 and 4), Bardes et al. 2022
-(VICReg, equations 1 to 6), Balestriero and LeCun 2025 (LeJEPA). Where a paper leaves something open, the line says
-which code is followed.
+Sources: Chen et al. 2020 (SimCLR, equation 1), Grill et al. 2020 (BYOL, equation 2), Zbontar et al.
+2021 (Barlow Twins, equations 1 and 2), Caron et al. 2021 (DINO, algorithm 1), He et al. 2022 (MAE,
+sections 3 and 4), Bardes et al. 2022 (VICReg, equations 1 to 6), Balestriero and LeCun 2025
+(LeJEPA). Where a paper leaves something open, the line says which code is followed.
 """
 
 import math
@@ -22,11 +23,14 @@ def linear(x, layer):
 
 
 def batch_norm(x, layer):
-    """In training: the batch's own mean and biased variance (Ioffe and Szegedy 2015, algorithm 1)."""
+    """In training: the batch's own mean and biased variance (Ioffe and Szegedy 2015, algorithm
+    1)."""
     columns = []
     for j in range(x.shape[1]):
         away = x[:, j] - x[:, j].sum() / len(x)
-        columns.append(layer.weight[j] * away / ((away * away).sum() / len(x) + 1e-5).sqrt() + layer.bias[j])
+        columns.append(
+            layer.weight[j] * away / ((away * away).sum() / len(x) + 1e-5).sqrt() + layer.bias[j]
+        )
     return torch.stack(columns, 1)
 
 
@@ -35,7 +39,8 @@ def relu(x):
 
 
 def nt_xent(a, b, temperature):
-    """The mean of l(i, j) over all 2n positive pairs, for the embeddings a, b (n, e) of two views."""
+    """The mean of l(i, j) over all 2n positive pairs, for the embeddings a, b (n, e) of two
+    views."""
     z, n = [unit(v) for v in (*a, *b)], len(a)
     total = 0.0
     for i in range(2 * n):
@@ -46,7 +51,8 @@ def nt_xent(a, b, temperature):
 
 
 def byol(p1, p2, t1, t2):
-    """The squared distance of unit vectors; the two directions averaged as in the released code (the paper sums)."""
+    """The squared distance of unit vectors; the two directions averaged as in the released code
+    (the paper sums)."""
     total = 0.0
     for i in range(len(p1)):
         for p, t in ((p1[i], t2[i]), (p2[i], t1[i])):
@@ -57,7 +63,8 @@ def byol(p1, p2, t1, t2):
 def barlow(a, b, redundancy, scale):
     """The paper's loss times `scale`, which only the released code has.
 
-    Each dimension is normalised by the batch's biased variance plus 1e-5: the released code's BatchNorm1d.
+    Each dimension is normalised by the batch's biased variance plus 1e-5: the released code's
+    BatchNorm1d.
     """
     n, d = a.shape
 
@@ -85,27 +92,38 @@ def vicreg(a, b, invariance, variance, covariance):
         away = [z[:, j] - z[:, j].sum() / n for j in range(d)]
         for i in range(d):
             loss = loss + variance / 2 * relu(1 - ((away[i] @ away[i]) / (n - 1) + 1e-4).sqrt()) / d
-            loss = loss + covariance * sum(((away[i] @ away[j]) / (n - 1)) ** 2 for j in range(d) if j != i) / d
+            loss = (
+                loss
+                + covariance
+                * sum(((away[i] @ away[j]) / (n - 1)) ** 2 for j in range(d) if j != i)
+                / d
+            )
     return loss
 
 
 def epps_pulley(x):
-    """n times the squared distance of the characteristic function of x (n,) from the standard normal's, integrated with
-    the weight exp(-t^2 / 2) over [-3, 3] by trapezoids between 33 knots: the authors' 17 on the half line, mirrored."""
+    """n times the squared distance of the characteristic function of x (n,) from the standard
+    normal's, integrated with the weight exp(-t^2 / 2) over [-3, 3] by trapezoids between 33 knots:
+    the authors' 17 on the half line, mirrored."""
     step, total = 6 / 32, 0.0
     for k in range(33):
         t = -3 + k * step
         normal = math.exp(-t * t / 2)
-        real, imaginary = sum(torch.cos(t * v) for v in x) / len(x), sum(torch.sin(t * v) for v in x) / len(x)
+        real, imaginary = (
+            sum(torch.cos(t * v) for v in x) / len(x),
+            sum(torch.sin(t * v) for v in x) / len(x),
+        )
         distance = (real - normal) ** 2 + imaginary**2
         total = total + (step / 2 if k in (0, 32) else step) * normal * distance
     return len(x) * total
 
 
 def lejepa(views, directions, gaussian):
-    """(1 - lambda) of the squared distance from the views' mean, lambda of `epps_pulley` along `directions` (e, k).
+    """(1 - lambda) of the squared distance from the views' mean, lambda of `epps_pulley` along
+    `directions` (e, k).
 
-    Both are means over views; the distance also over images and dimensions, as in the authors' code.
+    Both are means over views; the distance also over images and dimensions, as in the authors'
+    code.
     """
     mean = sum(views) / len(views)
     invariance = sum(((z - mean) ** 2).sum() / z.numel() for z in views) / len(views)
@@ -114,7 +132,8 @@ def lejepa(views, directions, gaussian):
 
 
 def dino_head(h, head):
-    """Three layers with ReLU, an l2-normalised bottleneck, prototypes of trained length along v / |v|.
+    """Three layers with ReLU, an l2-normalised bottleneck, prototypes of trained length along v /
+    |v|.
 
     The released code has ReLU; DINO's own and lightly's have GELU.
     """
@@ -147,8 +166,8 @@ def binary_cross_entropy(logits, labels, pos_weight):
 
 
 def positions(width, side):
-    """(1 + side^2, width): zeros for the cls token, then of each patch, row by row, sines and cosines of its column,
-    then of its row. The order is that of MAE's released code."""
+    """(1 + side^2, width): zeros for the cls token, then of each patch, row by row, sines and
+    cosines of its column, then of its row. The order is that of MAE's released code."""
     table = [[0.0] * width]
     for row in range(side):
         for column in range(side):
@@ -181,7 +200,8 @@ def mae_encode(vit, x, keep, patch):
 
 
 def mae_decode(decoder, tokens, keep, side):
-    """Predictions (n, side^2, 3 patch^2): each token goes back to its place, the mask token to all others."""
+    """Predictions (n, side^2, 3 patch^2): each token goes back to its place, the mask token to all
+    others."""
     blocks = decoder.blocks
     table = positions(blocks.mask_token.shape[2], side)
     images = []
@@ -189,7 +209,9 @@ def mae_decode(decoder, tokens, keep, side):
         sequence = [blocks.mask_token[0, 0] for _ in range(side * side + 1)]
         for row, position in zip(rows, kept, strict=True):
             sequence[position] = decoder.embed.weight @ row + decoder.embed.bias
-        images.append(torch.stack([token + place for token, place in zip(sequence, table, strict=True)]))
+        images.append(
+            torch.stack([token + place for token, place in zip(sequence, table, strict=True)])
+        )
     decoded = blocks.norm(blocks.blocks(torch.stack(images)))
     return torch.stack([linear(image[1:], decoder.predict) for image in decoded])
 
@@ -197,15 +219,20 @@ def mae_decode(decoder, tokens, keep, side):
 def mae(prediction, x, masked, patch):
     """The mean over masked patches of the mean squared error of their normalised pixels.
 
-    A patch is flattened pixel by pixel, its three channels together; its variance is unbiased and 1e-6 is added to
-    it, as in MAE's released code.
+    A patch is flattened pixel by pixel, its three channels together; its variance is unbiased and
+    1e-6 is added to it, as in MAE's released code.
     """
     errors = []
     for guess, image, hidden in zip(prediction, x, masked.tolist(), strict=True):
         for position in hidden:
             pixels = square(image, position, patch)
             values = torch.stack(
-                [pixels[c, i, j] for i in range(patch) for j in range(patch) for c in range(len(pixels))]
+                [
+                    pixels[c, i, j]
+                    for i in range(patch)
+                    for j in range(patch)
+                    for c in range(len(pixels))
+                ]
             )
             away = values - values.sum() / len(values)
             normal = away / ((away * away).sum() / (len(values) - 1) + 1e-6).sqrt()

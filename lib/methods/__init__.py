@@ -2,7 +2,7 @@
 
 import importlib
 
-from lib import study
+from lib.study import names
 
 # A method's name in the study -> (module, class)
 CLASSES = {
@@ -13,12 +13,13 @@ CLASSES = {
     "dino": ("dino", "DINO"),
     "mae": ("mae", "MAE"),
     "mae-released": ("mae", "ReleasedMAE"),
-    "random": ("random", "Random"),
-} | {name: (name.replace("-", "_"), title.replace(" ", "")) for name, title in study.ADDED.items()}
+    "random": ("untrained", "Untrained"),
+} | {name: (name.replace("-", "_"), title.replace(" ", "")) for name, title in names.ADDED.items()}
 
 
 def build(run, **options):
-    """The method of a Run, its weights drawn from the global generator; see `lib.methods.base.Method`.
+    """The method of a Run, its weights drawn from the global generator; see
+    `lib.methods.base.Method`.
 
     Raises AttributeError where an added method's file lacks the class that its title names.
     """
@@ -27,6 +28,6 @@ def build(run, **options):
     if not hasattr(found, name):
         raise AttributeError(
             f"lib/methods/{module}.py has no class {name}: its name is the title of '{run.method}' in "
-            "lib/profiles/paper.toml without blanks."
+            "lib/study/profiles/paper.toml without blanks."
         )
     return getattr(found, name)(run, **options)

@@ -7,7 +7,8 @@ from lib.methods.base import Method, Step
 
 
 class BarlowTwins(Method):
-    """L = sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2, equation 1, with C the cross-correlation of the two views.
+    """L = sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2, equation 1, with C the cross-correlation
+    of the two views.
 
     The released code multiplies the loss by `scale`.
     """
@@ -17,10 +18,14 @@ class BarlowTwins(Method):
         s = self.settings
         d, hidden, embedding = self.backbone.features, s["hidden"], s["embedding"]
         self.projector = nn.Sequential(
-            nn.Linear(d, hidden), nn.BatchNorm1d(hidden), nn.ReLU(),
-            nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU(),
+            nn.Linear(d, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
             nn.Linear(hidden, embedding),
-        )  # fmt: skip
+        )
         self.barlow = BarlowTwinsLoss(lambda_param=s["redundancy"])
 
     def loss(self, views, images) -> Step:

@@ -1,4 +1,5 @@
-"""What every method shares: a backbone, the online linear probe on its detached features, schedules, monitoring."""
+"""What every method shares: a backbone, the online linear probe on its detached features,
+schedules, monitoring."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -8,16 +9,20 @@ import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import nn
 
-from lib import backbones, devices, monitors, optimisers
+from lib.measures import representation, sphere
+from lib.methods import backbones, optimisers
+from lib.system import ranks
 
 RANKME_BATCHES = 16  # training batches an epoch whose RankMe is taken: an SVD each
 
 
 @dataclass
 class Step:
-    """What a method makes of one whole batch: its loss, and per view the features (n, d) and embeddings (n, e).
+    """What a method makes of one whole batch: its loss, and per view the features (n, d) and
+    embeddings (n, e).
 
-    `trivial` is the loss on this batch of a network whose output ignores its input; None where that is no one number.
+    `trivial` is the loss on this batch of a network whose output ignores its input; None where that
+    is no one number.
     """
 
     loss: torch.Tensor
@@ -29,20 +34,21 @@ class Step:
 class Method(LightningModule):
     """A backbone trained by `loss(views)`, watched by an online probe that never reaches it.
 
-    `steps` is the number of optimiser steps of the whole training, `steps_per_epoch` of one epoch, `pos_weight`
-    n_neg / n_pos of the training subset. A batch is (views, labels, images): per view (n, 3, px, px), (n,) 0/1,
-    (n,) ids of the images. Where several devices share a batch, each passes its shard through the backbone, whose
-    batch normalisation sees all of it, and `gather` makes the whole batch of what a loss mixes: features, errors.
+    `steps` is the number of optimiser steps of the whole training, `steps_per_epoch` of one epoch,
+    `pos_weight` n_neg / n_pos of the training subset. A batch is (views, labels, images): per view
+    (n, 3, px, px), (n,) 0/1, (n,) ids of the images. Where several devices share a batch, each
+    passes its shard through the backbone, whose batch normalisation sees all of it, and `gather`
+    makes the whole batch of what a loss mixes: features, errors.
     """
 
     probe_reaches_backbone = False
-    gather = staticmethod(devices.gather)
+    gather = staticmethod(ranks.gather)
 
     def __init__(self, run, *, steps: int, steps_per_epoch: int, pos_weight: float):
         super().__init__()
         self.run, self.settings = run, run.settings
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
-        self.backbone = devices.synchronised(self.make_backbone())
+        self.backbone = ranks.synchronised(self.make_backbone())
         self.probe = nn.Linear(self.backbone.features, 1)
         self.register_buffer("pos_weight", torch.tensor(float(pos_weight)))
         self.history: list[dict] = []
@@ -56,7 +62,8 @@ class Method(LightningModule):
         raise NotImplementedError
 
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
-        """(online, momentum) modules; the second follows the first by an exponential moving average."""
+        """(online, momentum) modules; the second follows the first by an exponential moving
+        average."""
         return []
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -64,7 +71,8 @@ class Method(LightningModule):
         return self.backbone(x)
 
     def full_precision(self):
-        """Context in which products of a loss, too, are taken in float32: autocast would round them again."""
+        """Context in which products of a loss, too, are taken in float32: autocast would round them
+        again."""
         return torch.autocast(self.device.type, enabled=False)
 
     # Training
@@ -73,23 +81,41 @@ class Method(LightningModule):
         views, labels, images = batch
         step, labels = self.loss(views, images), self.gather(labels)
         features = torch.cat(step.features)
-        logits = self.probe(features if self.probe_reaches_backbone else features.detach())[:, 0].float()
+        logits = self.probe(features if self.probe_reaches_backbone else features.detach())[
+            :, 0
+        ].float()
         targets = labels.repeat(len(step.features))
         probe_loss = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=self.pos_weight)
         self._watch(step, logits.detach(), targets, probe_loss.detach(), batch_index)
         return step.loss + probe_loss
 
     def configure_optimizers(self):
-        """Groups: the method's own parameters, and the probe with its own rate and no decay (protocol.md, Training)."""
+        """Groups: the method's own parameters, and the probe with its own rate and no decay
+        (docs/study.md, Training)."""
         s, scale = self.settings, self.settings["batch"] / 256
         probe = list(self.probe.parameters())
-        own = [p for n, p in self.named_parameters() if not n.startswith("probe.") and p.requires_grad]
-        main = {"name": "method", "params": own, "peak": s["lr"] * scale, "weight_decay": s["weight_decay"]}
-        head = {"name": "probe", "params": probe, "peak": s["probe_lr"] * scale, "weight_decay": 0.0}
+        own = [
+            p for n, p in self.named_parameters() if not n.startswith("probe.") and p.requires_grad
+        ]
+        main = {
+            "name": "method",
+            "params": own,
+            "peak": s["lr"] * scale,
+            "weight_decay": s["weight_decay"],
+        }
+        head = {
+            "name": "probe",
+            "params": probe,
+            "peak": s["probe_lr"] * scale,
+            "weight_decay": 0.0,
+        }
         if self.probe_reaches_backbone:
             head |= {"peak": main["peak"], "weight_decay": main["weight_decay"]}
         else:
-            head["betas"] = (0.9, 0.0)  # as the released code has it for the probe of self-supervised methods
+            head["betas"] = (
+                0.9,
+                0.0,
+            )  # as the released code has it for the probe of self-supervised methods
         return optimisers.build([g for g in (main, head) if g["params"]], s["optimiser"])
 
     def on_train_batch_start(self, batch, batch_index: int) -> None:
@@ -97,16 +123,24 @@ class Method(LightningModule):
         warmup = s["warmup_epochs"] * self.steps_per_epoch
         for group in self.optimizers().param_groups:
             group["lr"] = optimisers.warmup_cosine(
-                self.global_step, self.steps, warmup, s["warmup_start"] * scale, group["peak"], s["final_lr"]
+                self.global_step,
+                self.steps,
+                warmup,
+                s["warmup_start"] * scale,
+                group["peak"],
+                s["final_lr"],
             )
 
     def optimizer_step(self, *arguments, **options) -> None:
-        """The optimiser's update, then the momentum networks': once a step, however many batches it accumulates."""
+        """The optimiser's update, then the momentum networks': once a step, however many batches it
+        accumulates."""
         step = self.global_step  # of this update; Lightning counts it afterwards
         super().optimizer_step(*arguments, **options)
         pairs = self.momentum_pairs()
         if pairs:
-            tau = optimisers.cosine_tau(step, self.steps, self.settings["tau_start"], self.settings["tau_end"])
+            tau = optimisers.cosine_tau(
+                step, self.steps, self.settings["tau_start"], self.settings["tau_end"]
+            )
             for online, momentum in pairs:
                 optimisers.momentum_update(online, momentum, tau)
 
@@ -118,18 +152,25 @@ class Method(LightningModule):
         if step.trivial is not None:
             sums["trivial_loss"].append(step.trivial)
         sums["probe_loss"].append(probe_loss)
-        sums["counts"].append(torch.stack([(decided & (targets == 1)).sum(), decided.sum(), (targets == 1).sum()]))
+        sums["counts"].append(
+            torch.stack([(decided & (targets == 1)).sum(), decided.sum(), (targets == 1).sum()])
+        )
         for name, vectors in (("feature", step.features), ("embedding", step.embeddings)):
             for v in vectors:
-                mean, std = monitors.sphere_statistics(v.detach())
+                mean, std = sphere.sphere_statistics(v.detach())
                 sums[f"{name}_mean"].append(mean)
                 sums[f"{name}_std"].append(std)
         if batch_index % max(1, self.steps_per_epoch // RANKME_BATCHES) == 0:
             finite = [f.detach() for f in step.features if f.isfinite().all()]
-            sums["rankme_batch"] += [monitors.rankme(f, eps=1e-6) for f in finite] or [float("nan")]
+            sums["rankme_batch"] += [representation.rankme(f, eps=1e-6) for f in finite] or [
+                float("nan")
+            ]
 
     def on_train_epoch_end(self) -> None:
-        sums = {k: torch.stack([torch.as_tensor(x, dtype=torch.float64) for x in v]) for k, v in self._sums.items()}
+        sums = {
+            k: torch.stack([torch.as_tensor(x, dtype=torch.float64) for x in v])
+            for k, v in self._sums.items()
+        }
         both, decided, defects = sums.pop("counts").sum(0).tolist()
         row = {"epoch": self.current_epoch, "step": self.global_step}
         row |= {f"lr_{g['name']}": g["lr"] for g in self.optimizers().param_groups}

@@ -10,14 +10,15 @@ from lib.methods.base import Method, Step
 
 
 def byol_loss(p: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """2 - 2 cos(p, z), the mean over the batch of equation 2: p (n, e) predictions, z (n, e) targets."""
+    """2 - 2 cos(p, z), the mean over the batch of equation 2: p (n, e) predictions, z (n, e)
+    targets."""
     return 2 - 2 * F.cosine_similarity(p, z.detach(), dim=1).mean()
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, outputs)
-    )  # fmt: skip
+    )
 
 
 class BYOL(Method):
@@ -42,6 +43,8 @@ class BYOL(Method):
         z1, z2 = self.projector(h1), self.projector(h2)
         p1, p2 = self.predictor(z1), self.predictor(z2)
         with torch.no_grad():
-            t1, t2 = (self.momentum_projector(self.gather(self.momentum_backbone(x))) for x in views)
+            t1, t2 = (
+                self.momentum_projector(self.gather(self.momentum_backbone(x))) for x in views
+            )
         loss = (byol_loss(p1.float(), t2.float()) + byol_loss(p2.float(), t1.float())) / 2
         return Step(loss, [h1, h2], [z1, z2])

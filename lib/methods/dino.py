@@ -11,10 +11,13 @@ from torch.nn.utils.parametrizations import weight_norm
 from lib.methods.base import Method, Step
 
 
-def dino_loss(student, teacher, centre, student_temperature: float, teacher_temperature: float) -> torch.Tensor:
+def dino_loss(
+    student, teacher, centre, student_temperature: float, teacher_temperature: float
+) -> torch.Tensor:
     """H(P_t, P_s) = -P_t log P_s over the pairs of different views, equation 2 and algorithm 1.
 
-    `student`, `teacher`: per view (n, K) logits; `centre` (1, K). The teacher's are centred and sharpened.
+    `student`, `teacher`: per view (n, K) logits; `centre` (1, K). The teacher's are centred and
+    sharpened.
     """
     log_p = [F.log_softmax(s / student_temperature, dim=1) for s in student]
     q = [F.softmax((t - centre) / teacher_temperature, dim=1).detach() for t in teacher]
@@ -22,12 +25,17 @@ def dino_loss(student, teacher, centre, student_temperature: float, teacher_temp
 
 
 class Head(nn.Module):
-    """Three layers, l2-normalised bottleneck, weight-normalised prototypes whose scale is trained too."""
+    """Three layers, l2-normalised bottleneck, weight-normalised prototypes whose scale is trained
+    too."""
 
     def __init__(self, features: int, hidden: int, bottleneck: int, prototypes: int):
         super().__init__()
         self.mlp = nn.Sequential(
-            nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, bottleneck)
+            nn.Linear(features, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, bottleneck),
         )
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):
@@ -49,7 +57,9 @@ class DINO(Method):
         s = self.settings
         self.head = Head(self.backbone.features, s["hidden"], s["bottleneck"], s["prototypes"])
         self.momentum_backbone = copy.deepcopy(self.backbone).requires_grad_(False)
-        self.momentum_head = Head(self.backbone.features, s["hidden"], s["bottleneck"], s["prototypes"])
+        self.momentum_head = Head(
+            self.backbone.features, s["hidden"], s["bottleneck"], s["prototypes"]
+        )
         self.momentum_head.load_state_dict(self.head.state_dict())
         self.momentum_head.requires_grad_(False)
         self.register_buffer("centre", torch.zeros(1, s["prototypes"]))
@@ -60,7 +70,11 @@ class DINO(Method):
     def teacher_temperature(self, epoch: int) -> float:
         """Linear from start to end over the warm-up epochs, both included."""
         s = self.settings
-        start, end, epochs = s["teacher_temperature_start"], s["teacher_temperature"], s["teacher_warmup_epochs"]
+        start, end, epochs = (
+            s["teacher_temperature_start"],
+            s["teacher_temperature"],
+            s["teacher_warmup_epochs"],
+        )
         if epoch >= epochs - 1:
             return end
         return start + (end - start) * epoch / (epochs - 1)
@@ -69,14 +83,23 @@ class DINO(Method):
         h = [self.gather(self.backbone(x)) for x in views]
         student = [self.head(x) for x in h]
         with torch.no_grad():
-            teacher = [self.momentum_head(self.gather(self.momentum_backbone(x))).float() for x in views]
+            teacher = [
+                self.momentum_head(self.gather(self.momentum_backbone(x))).float() for x in views
+            ]
         loss = dino_loss(
-            [s.float() for s in student], teacher, self.centre,
-            self.settings["student_temperature"], self.teacher_temperature(self.current_epoch),
-        )  # fmt: skip
+            [s.float() for s in student],
+            teacher,
+            self.centre,
+            self.settings["student_temperature"],
+            self.teacher_temperature(self.current_epoch),
+        )
         momentum = self.settings["centre_momentum"]
-        self.centre.mul_(momentum).add_(torch.cat(teacher).mean(0, keepdim=True), alpha=1 - momentum)
-        return Step(loss, h, student, trivial=math.log(self.settings["prototypes"]))  # every prototype as likely
+        self.centre.mul_(momentum).add_(
+            torch.cat(teacher).mean(0, keepdim=True), alpha=1 - momentum
+        )
+        return Step(
+            loss, h, student, trivial=math.log(self.settings["prototypes"])
+        )  # every prototype as likely
 
     def on_before_optimizer_step(self, optimizer) -> None:
         for p in self.backbone.parameters():  # each parameter by itself, as the released code clips

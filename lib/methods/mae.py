@@ -1,11 +1,12 @@
-"""MAE (He et al. 2022), as the paper describes it; and the row that shows what its released code trains."""
+"""MAE (He et al. 2022), as the paper describes it; and the row that shows what its released code
+trains."""
 
 import torch
 from torch import nn
 
-from lib import backbones
+from lib.data.views import uniforms
+from lib.methods import backbones
 from lib.methods.base import Method, Step
-from lib.views import uniforms
 
 MASKS = 1000  # the "view" whose random numbers mask patches
 
@@ -18,7 +19,8 @@ def patchify(x: torch.Tensor, patch: int) -> torch.Tensor:
 
 
 def normalise_patches(target: torch.Tensor) -> torch.Tensor:
-    """Each patch with its own mean removed and deviation divided out ("norm_pix_loss", section 4 of the paper)."""
+    """Each patch with its own mean removed and deviation divided out ("norm_pix_loss", section 4 of
+    the paper)."""
     variance, mean = torch.var_mean(target, dim=-1, keepdim=True)
     return (target - mean) / (variance + 1e-6).sqrt()
 
@@ -35,7 +37,8 @@ def random_mask(u: torch.Tensor, ratio: float) -> tuple[torch.Tensor, torch.Tens
 
 
 class MAE(Method):
-    """Mean squared error of the masked patches' normalised pixels. The probe sees whole images (our choice)."""
+    """Mean squared error of the masked patches' normalised pixels. The probe sees whole images (our
+    choice)."""
 
     def __init__(self, run, **options):
         super().__init__(run, **options)
@@ -43,11 +46,14 @@ class MAE(Method):
 
     def make_backbone(self) -> nn.Module:
         encoder = backbones.MaskedEncoder(self.settings, self.run.px)
-        encoder.mask_token.requires_grad_(False)  # only the decoder's is used, and devices wait for every gradient
+        encoder.mask_token.requires_grad_(
+            False
+        )  # only the decoder's is used, and devices wait for every gradient
         return encoder
 
     def mask(self, images, device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Kept and masked positions for the image ids `images` (n,), a tensor or an array, in this epoch."""
+        """Kept and masked positions for the image ids `images` (n,), a tensor or an array, in this
+        epoch."""
         if isinstance(images, torch.Tensor):
             images = images.cpu().numpy()
         patches = (self.run.px // self.settings["patch"]) ** 2
@@ -70,8 +76,9 @@ class MAE(Method):
 class ReleasedMAE(MAE):
     """The encoder as initialised, the probe trained on 75 % masked images.
 
-    In the public code (commit 27d9b36) the classification step overwrites the decoder's output before the loss is
-    taken, so that one executed step leaves no gradient in encoder or decoder. What ran for the paper is unknown.
+    In the public code (commit 27d9b36) the classification step overwrites the decoder's output
+    before the loss is taken, so that one executed step leaves no gradient in encoder or decoder.
+    What ran for the paper is unknown.
     """
 
     def __init__(self, run, **options):

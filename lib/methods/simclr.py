@@ -9,13 +9,16 @@ from lib.methods.base import Method, Step
 
 
 class SimCLR(Method):
-    """L = -log exp(sim(z_i, z_j) / t) / sum_{k != i} exp(sim(z_i, z_k) / t), equation 1, over both views."""
+    """L = -log exp(sim(z_i, z_j) / t) / sum_{k != i} exp(sim(z_i, z_k) / t), equation 1, over both
+    views."""
 
     def __init__(self, run, **options):
         super().__init__(run, **options)
         s = self.settings
         self.projector = nn.Sequential(
-            nn.Linear(self.backbone.features, s["hidden"]), nn.ReLU(), nn.Linear(s["hidden"], s["embedding"])
+            nn.Linear(self.backbone.features, s["hidden"]),
+            nn.ReLU(),
+            nn.Linear(s["hidden"], s["embedding"]),
         )
         self.nt_xent = NTXentLoss(temperature=s["temperature"])
 

@@ -1,4 +1,5 @@
-"""Supervised baseline: binary cross-entropy with positive weight n_neg / n_pos, one view an image."""
+"""Supervised baseline: binary cross-entropy with positive weight n_neg / n_pos, one view an
+image."""
 
 import math
 
@@ -13,5 +14,7 @@ class Supervised(Method):
     def loss(self, views, images) -> Step:
         (x,) = views
         h = self.gather(self.backbone(x))
-        trivial = 2 * math.log(2) * self.pos_weight / (1 + self.pos_weight)  # one logit for all, the best of which is 0
+        trivial = (
+            2 * math.log(2) * self.pos_weight / (1 + self.pos_weight)
+        )  # one logit for all, the best of which is 0
         return Step(h.new_zeros(()), [h], trivial=trivial)

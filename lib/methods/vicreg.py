@@ -9,10 +9,11 @@ EPS = 1e-4  # beside a dimension's variance, section 4.1
 
 
 class VICReg(Method):
-    """L = lambda s(Z, Z') + mu [v(Z) + v(Z')] + nu [c(Z) + c(Z')], equation 6: invariance, variance, covariance.
+    """L = lambda s(Z, Z') + mu [v(Z) + v(Z')] + nu [c(Z) + c(Z')], equation 6: invariance,
+    variance, covariance.
 
-    s is the mean over dimensions, too, and mu is halved, as in the authors' code; the paper's equations have neither.
-    The expander is as wide as the study's other heads, not 8192.
+    s is the mean over dimensions, too, and mu is halved, as in the authors' code; the paper's
+    equations have neither. The expander is as wide as the study's other heads, not 8192.
     """
 
     def __init__(self, run, **options):
@@ -20,10 +21,14 @@ class VICReg(Method):
         s = self.settings
         d, hidden, embedding = self.backbone.features, s["hidden"], s["embedding"]
         self.projector = nn.Sequential(
-            nn.Linear(d, hidden), nn.BatchNorm1d(hidden), nn.ReLU(),
-            nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU(),
+            nn.Linear(d, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
             nn.Linear(hidden, embedding),
-        )  # fmt: skip
+        )
         self.vicreg = VICRegLoss(s["invariance"], s["variance"], s["covariance"], eps=EPS)
 
     def loss(self, views, images) -> Step:
@@ -31,4 +36,6 @@ class VICReg(Method):
         z1, z2 = self.projector(h1), self.projector(h2)
         with self.full_precision():
             loss = self.vicreg(z1.float(), z2.float())
-        return Step(loss, [h1, h2], [z1, z2], trivial=self.settings["variance"] * (1 - EPS**0.5))  # constant embeddings
+        return Step(
+            loss, [h1, h2], [z1, z2], trivial=self.settings["variance"] * (1 - EPS**0.5)
+        )  # constant embeddings

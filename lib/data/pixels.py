@@ -1,0 +1,83 @@
+"""Images decoded once to uint8 squares: a table beside its memory-mapped pixels."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+from PIL import Image
+
+from lib.data import cache, sources
+from lib.data.files import Place, decode
+from lib.data.labels import ignored_classes, warn
+from lib.system import paths
+
+
+@dataclass(frozen=True)
+class Split:
+    """One table and its cached pixels, row by row the same images.
+
+    `table` has Sewer-ML's columns, `Video` (the video, or the image itself where videos are
+    unknown) and `Sampled` (whether the row is in the stratified fraction that Table 1 uses).
+    `pixels` is uint8 (n, side, side, 3), mapped.
+    """
+
+    table: pd.DataFrame
+    pixels: np.ndarray
+    videos_known: bool
+
+    @property
+    def defect(self) -> np.ndarray:
+        """(n,) 1 where the image shows a defect."""
+        return self.table["Defect"].to_numpy(np.float32)
+
+
+def prepare(data: dict[str, Any], workers: int = 1) -> None:
+    """Draw the simulated images where they are wanted and absent, with `workers` processes, and
+    fill the cache."""
+    sources.simulated(data, workers)
+    if data["source"] == "own":
+        table, leak = sources.own(sources.labels_csv(), data["seed"])
+        warn(sources.labels_csv(), ignored_classes(sources.labels_csv(), table), leak)
+    for split in sources.TABLES:
+        load(data, split, workers)
+
+
+def square(image: np.ndarray, side: int) -> np.ndarray:
+    """(side, side, 3) uint8: the whole frame, resized with antialiasing, aspect not kept (as the
+    released code)."""
+    if image.shape[:2] == (side, side):
+        return image
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _pixels(place: Place, side: int) -> np.ndarray:
+    """(side, side, 3) uint8, as the cache holds it."""
+    return square(decode(place), side)
+
+
+def cached(data: dict[str, Any], split: str, table: pd.DataFrame) -> Path:
+    """Where the pixels of these rows of `split` are cached."""
+    names = hashlib.sha256("\n".join(table["Filename"]).encode()).hexdigest()[:12]
+    return paths.DATA / "cache" / f"{sources.identity(data)}-{split}-{data['cache']}px-{names}.npy"
+
+
+def load(data: dict[str, Any], split: str, workers: int = 1) -> Split:
+    """Table and memory-mapped pixels of `split`, drawn and decoded first, with `workers`, where
+    they are not there."""
+    table, videos_known = sources.tables(data, split)
+    path = cached(data, split, table)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            stored, read = sources.images(data, split), partial(_pixels, side=data["cache"])
+            try:
+                cache.fill(path, list(table["Filename"]), data["cache"], stored.find, read, workers)
+            finally:
+                stored.warn_of_copies()
+    return Split(table, np.load(path, mmap_mode="r"), videos_known)

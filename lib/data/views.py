@@ -1,0 +1,256 @@
+"""Augmented and evaluation views, made in batches on the training device from cached uint8 pixels.
+
+Every random number is a function of (seed, epoch, image, view): not of history, batch, worker or
+device count. A resized crop is linear in the pixels and separable, so a batch of them is two
+batched products with banded matrices; their bands hold Pillow's antialiased kernels, and a flip
+reverses the rows of one. All is float32, under autocast too.
+"""
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn.functional import embedding_bag
+
+MEAN = (0.523, 0.453, 0.345)  # Sewer-ML's channel statistics in the released code
+STD = (0.210, 0.199, 0.154)
+GREY = (0.2989, 0.587, 0.114)  # torchvision's luma weights
+RATIO = (3 / 4, 4 / 3)  # torchvision's default aspect ratios of a crop
+ATTEMPTS = 10  # torchvision's tries before it falls back to the whole image
+EVALUATION = 2**31  # the "epoch" of views made for evaluation, out of reach of training
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # the operations of a jitter's order
+CHUNK = 600_000  # source pixels worked on at once on a CPU: what is made of them stays in its cache
+
+_DRAWS = 4 * ATTEMPTS + 9  # uniforms per view: area, aspect, top, left per try; flip, 4 factors, 4 for the order
+
+
+def uniforms(seed: int, epoch: int, images: np.ndarray, view: int, n: int) -> np.ndarray:
+    """(len(images), n) floats in [0, 1), a pure function of the arguments (SplitMix64, Steele et
+    al. 2014)."""
+    state = np.asarray(images, np.uint64)[:, None]
+    with np.errstate(over="ignore"):
+        for key in (seed, epoch, view):
+            state = _mix(state + np.uint64(key + 1) * np.uint64(0x9E3779B97F4A7C15))
+        state = _mix(state + np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mix(z: np.ndarray) -> np.ndarray:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def crops(u: np.ndarray, side: int, smallest: float) -> np.ndarray:
+    """(n, 4) integer top, left, height, width of RandomResizedCrop(scale=(smallest, 1)) in a square
+    of `side` pixels.
+
+    `u` (n, ATTEMPTS, 4) uniforms: area, log aspect, top, left. The first try that fits is taken,
+    else the whole image.
+    """
+    area = side * side * (smallest + (1 - smallest) * u[..., 0])
+    aspect = np.exp(np.log(RATIO[0]) + (np.log(RATIO[1]) - np.log(RATIO[0])) * u[..., 1])
+    width, height = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
+    fits = (width <= side) & (height <= side) & (width > 0) & (height > 0)
+    boxes = np.stack([u[..., 2] * (side - height + 1), u[..., 3] * (side - width + 1), height, width], -1)
+    first = np.argmax(fits, axis=1)
+    chosen = np.floor(boxes[np.arange(len(u)), first]).astype(np.int64)
+    chosen[~fits.any(axis=1)] = (0, 0, side, side)
+    return chosen
+
+
+def _cubic(x: torch.Tensor) -> torch.Tensor:
+    """Keys' cubic kernel with a = -0.5, Pillow's."""
+    x = x.abs()
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+
+
+def _triangle(x: torch.Tensor) -> torch.Tensor:
+    return (1 - x.abs()).clamp_min(0)
+
+
+SUPPORT = {_cubic: 2, _triangle: 1}  # a kernel is 0 from here on
+
+
+class Bands(NamedTuple):
+    """A batch of matrices (n, px, side) by the entries of each row that may differ from 0, side by
+    side."""
+
+    index: torch.Tensor  # (n, px, taps) int32 columns
+    weight: torch.Tensor  # (n, px, taps)
+
+    def of(self, part: slice) -> "Bands":
+        return Bands(self.index[part], self.weight[part])
+
+
+def resize_matrix(start: torch.Tensor, length: torch.Tensor, side: int, px: int, kernel=_cubic) -> Bands:
+    """(n, px, side) matrices that resize `length` pixels from `start` (n,) of a line of `side`
+    pixels to `px`.
+
+    Antialiased as Pillow does it: the kernel widens with the reduction and uses only pixels inside
+    the crop.
+    """
+    start, length = start.float()[:, None, None], length.float()[:, None, None]
+    support = SUPPORT[kernel]
+    taps = torch.arange(math.ceil(2 * support * max(1, side / px)), device=start.device)
+    scale = length / px
+    reach = scale.clamp_min(1)
+    centre = start + (torch.arange(px, device=start.device)[None, :, None] + 0.5) * scale
+    source = (centre - support * reach + 0.5).floor() + taps  # the first pixel whose middle the kernel reaches, and on
+    index = source.clamp(0, side - 1).int()
+    source = source + 0.5
+    weight = kernel((source - centre) / reach)
+    weight = weight * ((source > start) & (source < start + length))
+    return Bands(index, weight / weight.sum(-1, keepdim=True))
+
+
+def augment(pixels: torch.Tensor, images: np.ndarray, *, px: int, crop: float, jitter: float, flip: float,
+            seed: int, epoch: int, view: int) -> torch.Tensor:
+    """(n, 3, px, px) normalised training views of uint8 `pixels` (n, side, side, 3), image ids
+    `images` (n,).
+
+    RandomResizedCrop(scale=(crop, 1), bicubic), horizontal flip, ColorJitter(jitter, jitter,
+    jitter, jitter / 2). crop 1 resizes the whole image, bilinearly, as the released code does for
+    Table 2; jitter 0 leaves colours alone.
+    """
+    side, device = pixels.shape[1], pixels.device
+    u = uniforms(seed, epoch, images, view, _DRAWS)
+    tries, flips, factors, order = np.split(u, [4 * ATTEMPTS, 4 * ATTEMPTS + 1, 4 * ATTEMPTS + 5], axis=1)
+    order = np.argsort(order, axis=1)
+    if crop < 1:
+        boxes, kernel = crops(tries.reshape(-1, ATTEMPTS, 4), side, crop), _cubic
+    else:
+        boxes, kernel = np.tile((0, 0, side, side), (len(images), 1)), _triangle
+    top, left, height, width = torch.as_tensor(boxes, device=device).unbind(1)
+    rows, columns = resize_matrix(top, height, side, px, kernel), resize_matrix(left, width, side, px, kernel)
+    mirrored = torch.as_tensor(flips < flip, device=device)[:, :, None]
+    columns = Bands(*(torch.where(mirrored, part.flip(1), part) for part in columns))
+    views = _empty(pixels, px)
+    for part in _chunks(pixels):
+        x = _resize(pixels[part], rows.of(part), columns.of(part))
+        if jitter > 0:
+            x = colour_jitter(x.mT, factors[part], order[part], jitter).mT  # as it lies in memory
+        normalise(x, out=views[part])
+    return views
+
+
+def evaluation(pixels: torch.Tensor, px: int, flipped: bool = False) -> torch.Tensor:
+    """(n, 3, px, px) normalised: the whole image resized (bilinear, antialiased), mirrored where
+    asked."""
+    side = pixels.shape[1]
+    whole = torch.tensor([side], device=pixels.device)
+    rows = resize_matrix(torch.zeros_like(whole), whole, side, px, _triangle)
+    columns = Bands(*(part.flip(1) for part in rows)) if flipped else rows
+    views = _empty(pixels, px)
+    for part in _chunks(pixels):
+        normalise(_resize(pixels[part], rows, columns), out=views[part])
+    return views
+
+
+def _empty(pixels: torch.Tensor, px: int) -> torch.Tensor:
+    shape = (len(pixels), 3, px, px)
+    return torch.empty(shape, device=pixels.device, memory_format=torch.channels_last)
+
+
+def _chunks(pixels: torch.Tensor) -> Iterator[slice]:
+    """Equal parts of a batch (n, side, side, 3): a few images on a CPU, all on a GPU, where fewer
+    kernels count."""
+    n, side = pixels.shape[:2]
+    count = math.ceil(n * side**2 / CHUNK) if pixels.device.type == "cpu" else 1
+    edges = [n * i // min(count, n) for i in range(min(count, n) + 1)]
+    return (slice(*ends) for ends in pairwise(edges))
+
+
+def _resize(pixels: torch.Tensor, rows: Bands, columns: Bands) -> torch.Tensor:
+    """(n, 3, px, px) in [0, 1]: `rows` x image x `columns` transposed, for uint8 `pixels` (n, side,
+    side, 3).
+
+    It adds lines of the image, then lines of its transpose, contiguous both; the views are
+    transposed in memory.
+    """
+    n, side, px, device = len(pixels), pixels.shape[1], rows.index.shape[1], pixels.device
+    image = torch.arange(n, dtype=torch.int32, device=device)[:, None, None, None] * side
+    channel = torch.arange(3, dtype=torch.int32, device=device)[:, None, None]
+    lines = pixels.reshape(n * side, side * 3).float()
+    x = _add(lines, rows.index[:, None] + image, (rows.weight / 255)[:, None].expand(n, -1, -1, -1))
+    lines = x.view(n, px, side * 3).transpose(1, 2).reshape(n * side * 3, px)
+    index = (columns.index[:, None] + image) * 3 + channel
+    x = _add(lines, index, columns.weight[:, None].expand(n, 3, -1, -1))
+    return x.view(n, 3, px, px).transpose(2, 3).clamp_(0, 1)
+
+
+def _add(lines: torch.Tensor, index: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """(m, width): sums of `lines` (k, width) chosen by `index` and times `weight`, both (...,
+    taps), m rows in all."""
+    taps = index.shape[-1]
+    return embedding_bag(index.reshape(-1, taps), lines, per_sample_weights=weight.reshape(-1, taps), mode="sum")
+
+
+def normalise(x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    """Subtract Sewer-ML's channel means and divide by its deviations; channels last in memory, in
+    `out` where given."""
+    out = torch.empty_like(x, memory_format=torch.channels_last) if out is None else out
+    for channel, normal, mean, std in zip(x.unbind(1), out.unbind(1), MEAN, STD, strict=True):
+        normal.copy_((channel - mean).div_(std))  # by channel: an inner loop over three would be slow
+    return out
+
+
+def colour_jitter(x: torch.Tensor, u: np.ndarray, order: np.ndarray, strength: float) -> torch.Tensor:
+    """torchvision's ColorJitter on a batch in [0, 1], in place, each image with its own factors and
+    its own order.
+
+    `u` (n, 4) uniforms for brightness, contrast, saturation, hue; `order` (n, 4) a permutation of
+    these per image. Hue has its turn among the other three, which are one operation with different
+    weights.
+    """
+    low = max(0.0, 1 - strength)
+    factors, hue = low + (1 + strength - low) * u[:, :3], (2 * u[:, 3:] - 1) * strength / 2
+    others, turns = order[order != HUE].reshape(-1, 3), np.argmax(order == HUE, axis=1)
+    factor = np.take_along_axis(factors, others, axis=1)
+    grey, mean = (1 - factor) * (others == SATURATION), (1 - factor) * (others == CONTRAST)
+    values = torch.as_tensor(np.hstack([factor, grey, mean, hue]), dtype=x.dtype, device=x.device)
+    factor, grey, mean, hue = values.split((3, 3, 3, 1), dim=1)
+    for turn in range(4):
+        chosen = torch.as_tensor(np.flatnonzero(turns == turn), device=x.device)
+        if len(chosen):
+            x.index_copy_(0, chosen, shift_hue(x.index_select(0, chosen), hue.index_select(0, chosen)[:, 0]))
+        if turn < 3:
+            _blend(x, factor[:, turn], grey[:, turn], mean[:, turn])
+    return x
+
+
+def _blend(x: torch.Tensor, factor: torch.Tensor, grey: torch.Tensor, mean: torch.Tensor) -> None:
+    """x <- factor x + grey (the grey image) + mean (its mean), weights (n,), in place.
+
+    Brightness, contrast and saturation move away from black, the mean grey, or the grey image.
+    """
+    r, g, b = x.unbind(1)
+    added = (r * GREY[0]).add_(g, alpha=GREY[1]).add_(b, alpha=GREY[2])
+    constant = added.mean((1, 2)) * mean
+    added.mul_(grey[:, None, None]).add_(constant[:, None, None])
+    torch.addcmul(added[:, None], x, factor[:, None, None, None], out=x).clamp_(0, 1)
+
+
+def shift_hue(x: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """RGB (n, 3, h, w) in [0, 1] with hue moved by `shift` (n,) turns, through HSV.
+
+    With hue h in [-3, 3], red at 0, green at 2 and blue at -2, a channel at p is value - chroma
+    clamp(d - 1, 0, 1), d the distance from h to p around the circle. Times chroma, no division is
+    left: chroma |h| is linear in r, g, b, value and the least of them, and h has the sign of g - b.
+    So nothing jumps where two channels are equal.
+    """
+    r, g, b = x.unbind(1)
+    value = torch.maximum(torch.maximum(r, g), b)
+    least = torch.minimum(torch.minimum(r, g), b)
+    chroma = value - least
+    away = (g + b).sub_(r).add_(value).sub_(least, alpha=2)  # chroma |h|
+    signed = torch.copysign(chroma, g - b)
+    turn = torch.remainder(6 * shift[:, None] - torch.arange(0, 6, 2, device=x.device) + 3, 6) - 3  # |h| + it: within 6
+    distance = torch.addcmul(away[:, None], signed[:, None], turn[:, :, None, None]).abs_()
+    distance.sub_((3 * chroma)[:, None]).abs_()  # 3 - d, times chroma
+    return torch.clamp(distance.add_((2 * least - value)[:, None]), least[:, None], value[:, None])

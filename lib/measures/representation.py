@@ -1,0 +1,235 @@
+"""Measures of a representation that read no label, each as its paper defines it. Knows no torch,
+but to take RankMe.
+
+Features are a backbone's, (n, d), an image a row; views (k, q, d) are those of q augmented views of
+each of k images. All is computed in float64.
+
+measured = representation.measures(features, views)
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.study.names import UNTRAINED
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a measure is named and read: `sign` is that of its correlation with detection if its
+    paper is right."""
+
+    name: str
+    sign: int
+    source: str
+
+
+# The signs were fixed before any correlation was looked at. alpha-ReQ's paper holds an exponent
+# near 1 for the best and a larger one for a step towards collapse. A loss is read as one reads it:
+# lower is better.
+MEASURES = {
+    "rankme": Measure("RankMe", 1, "Garrido et al. 2023, eq. 1"),
+    "alpha_req": Measure("α-ReQ", -1, "Agrawal et al. 2022"),
+    "lidar": Measure("LiDAR", 1, "Thilak et al. 2023"),
+    "nesum": Measure("NESum", 1, "He and Ozay 2022"),
+    "stable_rank": Measure("Stable rank", 1, "Rudelson and Vershynin 2007; Tsitsulin et al. 2023"),
+    "alignment": Measure("Alignment", -1, "Wang and Isola 2020"),
+    "uniformity": Measure("Uniformity", -1, "Wang and Isola 2020"),
+    "loss": Measure("Training loss", -1, "of the last epoch"),
+}
+# Ranks of the eigenvalues that alpha-ReQ is fitted to, the first and the last, whatever the width:
+# the first ten leave the power law (Stringer et al. 2019 fit from 11 on), and of 96 directions the
+# last are those that noise decides.
+FITTED = (11, 50)
+# The loss of a supervised network reads labels; where only a probe was trained there is none.
+WITHOUT_LOSS = ("supervised", *UNTRAINED)
+
+
+def measures(features, views) -> dict[str, float]:
+    """Every measure of `MEASURES` that comes from features (n, d) and views (k, q, d); all nan
+    where any is not finite.
+
+    Raises ValueError for other shapes, fewer than two images, or fewer than two views of each.
+    """
+    features, views = _features(features), _views(views)
+    if not (np.isfinite(features).all() and np.isfinite(views).all()):
+        return {name: math.nan for name in MEASURES if name != "loss"}
+    return {
+        "rankme": rankme(features),
+        "alpha_req": alpha_req(features),
+        "lidar": lidar(views),
+        "nesum": nesum(features),
+        "stable_rank": stable_rank(features),
+        "alignment": alignment(views),
+        "uniformity": uniformity(features),
+    }
+
+
+def training_loss(method: str, history: Mapping) -> float:
+    """The loss of the last epoch, from columns by name; nan for the rows of `WITHOUT_LOSS`.
+
+    Losses of different methods are different quantities: only within a method does a lower one say
+    anything.
+    """
+    return math.nan if method in WITHOUT_LOSS else float(np.asarray(history["loss"])[-1])
+
+
+def spectrum(features) -> np.ndarray:
+    """Eigenvalues (min(n, d),) of the covariance of features (n, d), largest first; rounding errors
+    are 0.
+
+    A singular value of the centred features is a rounding error below max(n, d) float32 units of
+    the largest of the features as they are, for networks compute in float32.
+    """
+    features = _features(features)
+    noise = max(features.shape) * np.finfo(np.float32).eps * np.linalg.norm(features, 2)
+    s = np.linalg.svd(features - features.mean(axis=0), compute_uv=False)
+    return np.where(s > noise, s, 0) ** 2 / len(features)
+
+
+def alpha_req(features, fitted: tuple[int, int] = FITTED) -> float:
+    """alpha-ReQ, the exponent alpha of the spectrum of features (n, d), lambda_j ~ j^-alpha
+    (Agrawal et al. 2022).
+
+    The slope, by least squares, of log lambda_j on log j over the ranks j in `fitted`, both ends
+    included. Infinite where the features fill fewer than three of these directions, for then the
+    spectrum falls faster than any power; nan where they have fewer than three (n or d is too
+    small).
+    """
+    eigenvalues = spectrum(features)[: fitted[1]]
+    if len(eigenvalues) < fitted[0] + 2:
+        return math.nan
+    ranks = np.arange(fitted[0], len(eigenvalues) + 1)
+    kept = eigenvalues[fitted[0] - 1 :]
+    if (kept > 0).sum() < 3:
+        return math.inf
+    return float(-np.polyfit(np.log(ranks[kept > 0]), np.log(kept[kept > 0]), 1)[0])
+
+
+def nesum(features) -> float:
+    """NESum, the sum of the eigenvalues of the covariance of features (n, d) over the largest (He
+    and Ozay 2022).
+
+    Between 1, a single direction, and min(n, d), a whitened set; 0 for constant features, as their
+    0 / 0.
+    """
+    eigenvalues = spectrum(features)
+    return float(eigenvalues.sum() / eigenvalues[0]) if eigenvalues[0] > 0 else 0.0
+
+
+def stable_rank(features) -> float:
+    """The squared Frobenius norm of features (n, d) over the squared spectral one (Rudelson and
+    Vershynin 2007).
+
+    Not centred, as Tsitsulin et al. (2023) use it: a common mean counts as a direction. Between 1
+    and min(n, d); 0 for features that are zero.
+    """
+    s = np.linalg.svd(_features(features), compute_uv=False)
+    return float((s**2).sum() / s[0] ** 2) if s[0] > 0 else 0.0
+
+
+def lidar(views, delta: float = 1e-4, eps: float = 1e-7) -> float:
+    """LiDAR, the effective rank of the discriminant matrix of surrogate classes (Thilak et al.
+    2023).
+
+    Each of k images is a class, its q views are the samples, views (k, q, d). The entropy's
+    exponential of
+    p = lambda / sum(lambda) + eps over the eigenvalues of W^-1/2 B W^-1/2, with B the covariance of the classes' means
+    and W the mean covariance within them plus delta I; both constants are the paper's. Between 1
+    and min(k - 1, d). Unlike the other ranks it is not free of scale: features much smaller than
+    sqrt(delta) are judged by B alone.
+    """
+    views = _views(views)
+    k, q, d = views.shape
+    means = views.mean(axis=1)
+    between = means - means.mean(axis=0)
+    within = (views - means[:, None]).reshape(-1, d)
+    values, vectors = np.linalg.eigh(within.T @ within / (k * q))
+    whitened = (
+        between @ vectors / np.sqrt(values.clip(0) + delta)
+    )  # the rotation back changes no eigenvalue
+    eigenvalues = np.linalg.svd(whitened, compute_uv=False) ** 2
+    total = eigenvalues.sum()
+    p = (eigenvalues / total if total > 0 else np.zeros_like(eigenvalues)) + eps
+    return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def alignment(views) -> float:
+    """The mean squared distance of two views of an image on the unit sphere (Wang and Isola 2020,
+    alpha 2).
+
+    views (k, q, d); the mean is over all pairs of different views of an image, then over images.
+    Between 0, invariant features, and 4.
+    """
+    unit = _unit(_views(views))
+    q = unit.shape[1]
+    # The mean over pairs of |x - y|^2 is twice the variance with q - 1 below it, summed over
+    # coordinates.
+    return float(
+        2 * ((unit - unit.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2)).mean() / (q - 1)
+    )
+
+
+def uniformity(features, t: float = 2.0) -> float:
+    """The logarithm of the mean Gaussian potential of two images on the unit sphere (Wang and Isola
+    2020, t 2).
+
+    features (n, d); over all pairs of different images. Between 0, all features at one point, and
+    -4 t, two opposite points.
+    """
+    unit = _unit(_features(features))
+    first, second = np.triu_indices(len(unit), 1)
+    squared = (2 - 2 * (unit @ unit.T)[first, second]).clip(0)
+    return float(np.log(np.exp(-t * squared).mean()))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (..., d) over their lengths; zeros stay."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+
+
+def _features(features) -> np.ndarray:
+    features = np.asarray(features, np.float64)
+    if features.ndim != 2 or len(features) < 2 or not features.shape[1]:
+        raise ValueError(
+            f"features has shape {features.shape}, expected (n, d) with n of 2 or more: pass more images."
+        )
+    return features
+
+
+def _views(views) -> np.ndarray:
+    views = np.asarray(views, np.float64)
+    if views.ndim != 3 or min(views.shape[:2]) < 2 or not views.shape[2]:
+        raise ValueError(
+            f"views has shape {views.shape}, expected (k, q, d) with k and q of 2 or more: draw more."
+        )
+    return views
+
+
+def rankme(features, eps: float = 1e-7) -> float:
+    """RankMe, the effective rank of features (n, d) (Garrido et al. 2023, equation 1).
+
+    The exponential of the entropy of p = s / sum(s) + eps over the singular values s; eps is the
+    paper's, Otero et al. use 1e-6. Between 1, a single direction or constant zero, and min(n, d),
+    an orthogonal set; eps lifts it by about 16 eps min(n, d). In float32, or float64 where given,
+    autocast or not. Raises ValueError for anything but a finite matrix.
+    """
+    import torch  # slow to import, and whoever reads stored measures does without
+
+    features = torch.as_tensor(features).detach()
+    if features.ndim != 2 or not features.numel():
+        raise ValueError(f"features has shape {tuple(features.shape)}, expected (n, d)")
+    if not torch.isfinite(features).all():
+        raise ValueError(
+            "features holds nan or infinity: the run diverged, its RankMe is undefined"
+        )
+    if features.dtype != torch.float64:
+        features = features.float()
+    if features.device.type == "mps":
+        features = features.cpu()  # Metal has no singular values
+    s = torch.linalg.svdvals(features)
+    p = s / s.sum().clamp_min(torch.finfo(s.dtype).tiny) + eps
+    return torch.exp(-(p * p.log()).sum()).item()

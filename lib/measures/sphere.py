@@ -1,0 +1,27 @@
+"""How features spread on the unit sphere, as Otero et al. monitor them."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@torch.no_grad()
+def sphere_statistics(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of l2-normalised vectors (n, d), as Otero et al. log them; two
+    scalars on its device.
+
+    The mean is over all n d coordinates, in their own units: about 0 for centred vectors, at most 1
+    / sqrt(d), which identical coordinates reach. The deviation is over the batch (n - 1 in the
+    denominator), averaged over the dimensions, in units of 1 / sqrt(d): 1 is an even spread on the
+    sphere and 0 a collapse to one point (Chen and He 2021, section 4.1). Float32, autocast or not;
+    scalars stay tensors so that a training step need not wait for them. Raises ValueError unless
+    there are two vectors or more.
+    """
+    if vectors.ndim != 2 or len(vectors) < 2:
+        raise ValueError(
+            f"vectors has shape {tuple(vectors.shape)}, expected (n, d) with n of 2 or more"
+        )
+    unit = F.normalize(vectors.detach().float(), dim=1)
+    return unit.mean(), unit.std(dim=0).mean() * math.sqrt(unit.shape[1])

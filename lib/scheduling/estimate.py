@@ -1,0 +1,262 @@
+"""What a set of trainings will take here, in hours and disk, before it starts: closed-form counts
+over measured rates.
+
+    python -m lib.scheduling.plan estimate [ARTEFACT ...]
+
+The rates come from `lib.scheduling.throughput`. Knows no torch.
+"""
+
+import heapq
+import json
+import os
+import shlex
+import shutil
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pandas as pd
+
+from lib.data import cache, pixels, sources, splits
+from lib.scheduling import throughput
+from lib.scheduling.progress import duration
+from lib.study.grid import Run
+from lib.system import hardware, paths
+
+FIXED = 1024  # validation images at the end of an epoch: lib.training.batches.FIXED
+SCORE = 4.5  # bytes of scores.parquet a row: 2.6 to 3.2 in mini; the names of 390,000 images take 2 bytes more
+BASE = 0.6e9  # bytes of memory of a process with torch, and its batch of pixels
+ENVIRONMENT = (
+    "PROFILE",
+    "PROTOCOL",
+    "SEEDS",
+    "METHODS",
+    "JOBS",
+    "DEVICE",
+    "SEWERML_ROOT",
+    "LABELS",
+    "IMAGES",
+    "FORCE",
+    "WORKSPACE",
+    "PYTHON",
+    "CLUSTER",
+    "PARTITION",
+    "TIME",
+)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one run does, in images."""
+
+    training: int  # through optimiser steps, all epochs, all views of an image as one
+    clean: float  # through the backbone, resized
+    augmented: int  # through the backbone, one random view each
+    fitting: int  # rows that the converged probe is fitted on
+    scores: int  # rows of scores.parquet
+
+    def seconds(self, measured: dict) -> float:
+        """At the rates of `lib.scheduling.throughput_probe.Rates`."""
+        return sum(
+            getattr(self, part) / measured[part]
+            for part in ("training", "clean", "augmented", "fitting")
+        )
+
+
+def work(run: Run, rows: int, validation: int) -> Work:
+    """The work of a run on `rows` training images, scored on `validation`: lib.training.train and
+    lib.training.probes, counted."""
+    s, grid = run.settings, run.study == "grid"
+    single = rows % min(s["batch"], rows) == 1  # which cannot be batch-normalised, and is left out
+    checks = -(-s["epochs"] // s["validate_every"])
+    flipped = s["flip"] * validation if grid else 0
+    masked = rows if run.method == "mae-released" else 0  # its probe is fitted on masked images
+    return Work(
+        training=s["epochs"] * (rows - single),
+        clean=checks * min(FIXED, validation) + rows + masked + validation + flipped,
+        augmented=validation * s["views_per_image"],
+        fitting=rows,
+        scores=2 * (rows + validation * (1 + grid + s["views_per_image"])),  # two probes
+    )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of `todo`: seconds and the measured rates of each run, disk in bytes."""
+
+    todo: list[Run]
+    work: list[Work]
+    rates: list[dict]
+    workers: int
+    gpus: list[str]
+    machine: str
+    caches: int  # bytes of pixels still to be written
+    free: int  # bytes
+
+    @property
+    def seconds(self) -> list[float]:
+        return [w.seconds(r) for w, r in zip(self.work, self.rates, strict=True)]
+
+    @property
+    def unit(self) -> str:
+        return "GPU-hours" if self.gpus else "core-hours"
+
+    def hours(self, seconds: float) -> float:
+        """Seconds of one process in GPU-hours or core-hours: several processes on one GPU share
+        it."""
+        return seconds / 3600 * (min(1.0, len(self.gpus) / self.workers) if self.gpus else 1.0)
+
+    @property
+    def wall(self) -> float:
+        """Seconds until all are trained, longest first, each given to the first process that is
+        free."""
+        ends = [0.0] * self.workers
+        for taken in sorted(self.seconds, reverse=True):
+            heapq.heapreplace(ends, ends[0] + taken)
+        return max(ends)
+
+    @property
+    def store(self) -> int:
+        """Bytes of the run directories, the checkpoints of those in training among them."""
+        kept = sum(
+            w.scores * SCORE + r["weights"] * (run.study == "grid")
+            for run, w, r in zip(self.todo, self.work, self.rates, strict=True)
+        )
+        return int(
+            kept + 2 * self.workers * max(r["checkpoint"] for r in self.rates)
+        )  # the next beside the last
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the process that takes most."""
+        return int(BASE + max(r["memory"] for r in self.rates))
+
+
+def make(todo: list[Run], workers: int, gpus: list[str]) -> Estimate:
+    """The estimate of these runs, `workers` at a time on `gpus`; systems that were not measured yet
+    are, in minutes.
+
+    Raises DataError where a train share cannot be reached, ValueError where the probe dies.
+    """
+    tables = _tables(todo)
+    pairs = [tuple(tables[same_rows(run.data), split] for split in sources.TABLES) for run in todo]
+    drawn: dict[tuple, int] = {}  # rows of a training table at a share
+    for run, (training, _) in zip(todo, pairs, strict=True):
+        key = same_rows(run.data), run.share
+        drawn[key] = drawn.get(key) or len(splits.resample(training, run.share, run.data["seed"]))
+    rows = [drawn[same_rows(run.data), run.share] for run in todo]
+    caches = {}
+    for run in todo:
+        for split in sources.TABLES:
+            images = tables[same_rows(run.data), split]
+            caches[pixels.cached(run.data, split, images)] = (
+                len(images) * run.data["cache"] ** 2 * 3
+            )
+    free = shutil.disk_usage(cache.disk(paths.DATA)).free
+    return Estimate(
+        todo=todo,
+        work=[work(run, n, len(val)) for run, n, (_, val) in zip(todo, rows, pairs, strict=True)],
+        rates=throughput.of(todo, rows, workers, gpus),
+        workers=workers,
+        gpus=gpus,
+        machine=hardware.machine(gpus),
+        caches=sum(cache.left(path, size) for path, size in caches.items()),
+        free=free,
+    )
+
+
+def same_rows(data: dict) -> str:
+    """What decides the rows of a table: all but the side of the cached pixels."""
+    return json.dumps({k: v for k, v in data.items() if k != "cache"}, sort_keys=True)
+
+
+def _tables(todo: list[Run]) -> dict[tuple[str, str], pd.DataFrame]:
+    """Each table that these runs read, once, by its rows and split."""
+    wanted = {
+        (same_rows(run.data), split): (run.data, split) for run in todo for split in sources.TABLES
+    }
+    return {key: sources.tables(*asked)[0] for key, asked in wanted.items()}
+
+
+# What is said, and asked
+
+
+def table(found: Estimate) -> str:
+    """The estimate, a line per system, and what stands against it."""
+    groups: dict[tuple, list[int]] = {}
+    for i, run in enumerate(found.todo):
+        groups.setdefault(throughput.system(run), []).append(i)
+    lines = [
+        f"Measured on {found.machine}, {found.workers} at a time, on a few steps of random pixels:",
+        "",
+        f"{'system':40} {'images/s':>9} {'runs':>5} {found.unit:>11}",
+    ]
+    seconds = found.seconds
+    for members in groups.values():
+        first, hours = members[0], found.hours(sum(seconds[i] for i in members))
+        named, pace = throughput.name(found.todo[first]), found.rates[first]["training"]
+        lines.append(f"{named:40} {pace:9.3g} {len(members):5} {_hours(hours):>11}")
+    lines.append(f"{'total':40} {'':9} {len(found.todo):5} {_hours(found.hours(sum(seconds))):>11}")
+    return "\n".join([*lines, "", *_sums(found), *(f"warning: {w}" for w in _warnings(found))])
+
+
+def _sums(found: Estimate) -> list[str]:
+    on = f"{len(found.gpus)} GPU(s)" if found.gpus else "this processor"
+    at_once = min(found.workers, len(found.todo))
+    return [
+        f"time:   about {duration(found.wall)} on {on}, {at_once} training(s) at once, after decoding the images",
+        f"disk:   {found.caches / 1e9:.1f} GB of pixels and {found.store / 1e9:.1f} GB of runs to write, "
+        f"{found.free / 1e9:.1f} GB free in {paths.WORKSPACE}",
+        f"memory: about {found.memory / 1e9:.1f} GB a training at most",
+    ]
+
+
+def _warnings(found: Estimate) -> list[str]:
+    told = []
+    for run, measured in {
+        throughput.system(r): (r, m) for r, m in zip(found.todo, found.rates, strict=True)
+    }.values():
+        if found.gpus and measured["batch"] < measured["asked"]:
+            told.append(
+                f"{throughput.name(run)}: a batch of {measured['asked']} does not fit this GPU's memory, where the training "
+                f"would fail; measured with {measured['batch']}. A larger GPU, or fewer JOBS on one, is needed."
+            )
+    if not found.gpus and any(m["batch"] < m["asked"] for m in found.rates):
+        told.append(
+            "on a processor, steps of fewer images than the batch were measured, and scaled."
+        )
+    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    at_once = min(found.workers, len(found.todo))
+    if not found.gpus and found.memory * at_once > 0.9 * here:
+        told.append(
+            f"{at_once} trainings at once may exceed the memory, {here / 1e9:.1f} GB: lower JOBS."
+        )
+    return told
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f}" if hours >= 1 else f"{hours:.2g}"
+
+
+def check_disk(found: Estimate) -> None:
+    """Raise DataError where what is to be written exceeds the free disk."""
+    need = found.caches + found.store
+    if need > found.free:
+        raise sources.DataError(
+            f"{paths.WORKSPACE} has {found.free / 1e9:.1f} GB free and these trainings write {need / 1e9:.1f} GB: "
+            "free some, set WORKSPACE to a larger disk, or train fewer at first, e.g. METHODS=simclr,random."
+        )
+
+
+def agreed(many: int, target: str) -> bool:
+    """Whether to start: YES=1, or a yes to the question on a terminal; says how else to start `make
+    target`."""
+    if os.environ.get("YES"):
+        return True
+    if sys.stdin.isatty():
+        with suppress(EOFError):
+            if input(f"Start {many} trainings? [y/N] ").strip().lower() in ("y", "yes"):
+                return True
+    given = " ".join(f"{k}={shlex.quote(v)}" for k in ENVIRONMENT if (v := os.environ.get(k)))
+    print(f"nothing was started; to start: make {target} {given} YES=1")
+    return False

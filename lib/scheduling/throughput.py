@@ -1,0 +1,99 @@
+"""How fast each system trains here: measured by `lib.scheduling.throughput_probe` in processes of
+their own, as many at once as will train.
+
+Rates are kept in build/<profile>/estimate.json by machine, settings and code, so that asking again
+is quick. Knows no torch: only the processes that measure import it.
+"""
+
+import hashlib
+import json
+import sys
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lib.store import fingerprints
+from lib.study import names
+from lib.study.grid import Run
+from lib.system import hardware, paths
+from lib.system.parallel import processes
+
+
+def system(run: Run) -> tuple:
+    """Runs that are equal in this train equally fast."""
+    return run.method, run.backbone, run.px, run.data["cache"], run.crop < 1, run.jitter > 0
+
+
+def name(run: Run) -> str:
+    """A system as tables name it."""
+    return f"{names.NAMES[run.method]}, {names.NAMES[run.backbone]}, {run.px} px" + " as it is" * (
+        run.jitter == 0
+    )
+
+
+def of(todo: list[Run], rows: list[int], workers: int, gpus: list[str]) -> list[dict]:
+    """Per run the rates of its system (`lib.scheduling.throughput_probe.Rates`), measured at its
+    largest run unless they are known.
+
+    `rows` are the runs' training images. Raises ValueError where a process that measures dies.
+    """
+    largest: dict[tuple, tuple[int, Run]] = {}
+    for run, n in zip(todo, rows, strict=True):
+        if n > largest.get(system(run), (0, run))[0]:
+            largest[system(run)] = n, run
+    where = hardware.machine(gpus)
+    keys = {s: _key(run, n, workers, where) for s, (n, run) in largest.items()}
+    file = paths.BUILD / todo[0].profile / "estimate.json"
+    known = _read(file)
+    absent = {keys[s]: largest[s] for s in keys if keys[s] not in known}
+    if absent:
+        known |= _measure(absent, workers, gpus)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(known, indent=1))
+    return [known[keys[system(run)]] for run in todo]
+
+
+def _read(file: Path) -> dict[str, dict]:
+    with suppress(FileNotFoundError, json.JSONDecodeError):
+        return json.loads(file.read_text())
+    return {}
+
+
+def _key(run: Run, rows: int, workers: int, where: str) -> str:
+    sources = {k: v for k, v in fingerprints.inputs(run).items() if k.startswith("lib/")}
+    sources["lib/scheduling/throughput_probe.py"] = fingerprints.syntax(
+        paths.ROOT / "lib/scheduling/throughput_probe.py"
+    )
+    asked = [where, workers, min(run.settings["batch"], rows), run.settings, *system(run), sources]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _measure(absent: dict[str, tuple[int, Run]], workers: int, gpus: list[str]) -> dict[str, dict]:
+    """Key -> rates of these (training images, run)."""
+    print(f"measuring {len(absent)} system(s) on {hardware.machine(gpus)} ...", flush=True)
+    found = {}
+    with processes(workers, gpus) as pool:
+        futures = {
+            pool.submit(_steps, run, rows): (key, run) for key, (rows, run) in absent.items()
+        }
+        for future in tqdm(
+            as_completed(futures), "probe", len(futures), disable=not sys.stderr.isatty()
+        ):
+            key, run = futures[future]
+            try:
+                found[key] = future.result()
+            except BrokenProcessPool:
+                raise ValueError(
+                    f"a process that measured {name(run)} died (out of memory, or killed): lower JOBS, "
+                    f"now {workers}, or close other programs."
+                ) from None
+    return found
+
+
+def _steps(run: Run, rows: int) -> dict:
+    from lib.scheduling import throughput_probe  # torch: only here, after the environment is set
+
+    return throughput_probe.measure(run, rows)

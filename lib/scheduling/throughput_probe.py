@@ -1,0 +1,211 @@
+"""The probe: how fast a system trains and scores here, from a few steps on random pixels. Torch, in
+its own process.
+
+Steps are those of lib.training.train: Lightning, device, precision, optimiser, augmentation. What a
+step reads from disk is not in it, nor is the start of a process.
+"""
+
+import gc
+import time
+import warnings
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Callback
+
+from lib import methods
+from lib.data import pixels
+from lib.study.grid import Run
+from lib.system import torch_device
+from lib.training import probes
+from lib.training.batches import Batches
+
+WARM = {"cuda": 4, "cpu": 1}  # steps that are not counted: libraries load, algorithms are chosen
+SECONDS = {"cuda": 2.0, "cpu": 2.0}  # of counted steps, two at least
+STEPS = 100  # counted at most
+PASSES = 8 * 224**2  # pixels of a batch on a CPU, where 256 images of 224 px take minutes a step
+PASSING = 230  # bytes a pixel of 256 images in a forward pass that keeps nothing: ResNet-18 at 224 px, 2.9 GB in all
+PROBED = 2048  # rows on which the converged probe is fitted
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What one system does on this machine, one process of as many as train at once."""
+
+    training: float  # images/s through optimiser steps, all views of an image as one
+    clean: float  # images/s through the backbone, resized
+    augmented: float  # images/s through the backbone, one random view each
+    fitting: float  # rows/s of the converged probe's fit
+    weights: int  # bytes of the network
+    checkpoint: int  # bytes of the network and the state of its optimiser
+    batch: int  # images a step in the probe
+    asked: int  # images a step in training: more, where the GPU's memory did not hold them or a CPU would take minutes
+    memory: (
+        int  # bytes that a step of `asked` images takes: network, gradients, optimiser, activations
+    )
+
+
+class _Noise:
+    """Cached pixels of as many images as one likes: random ones, repeated."""
+
+    def __init__(self, images: int, side: int):
+        self.noise = np.random.default_rng(0).integers(
+            0, 256, (images, side, side, 3), dtype=np.uint8
+        )
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return self.noise[rows % len(self.noise)]
+
+
+class _Clock(Callback):
+    """The time at each step's end, its kernels finished; stops the training when enough is
+    measured.
+
+    In the first step, which is not counted, `kept` sums what the forward pass keeps for the
+    backward pass, in bytes.
+    """
+
+    def __init__(self, device: str):
+        self.warm, self.seconds, self.device, self.ends = WARM[device], SECONDS[device], device, []
+        self.kept: dict[int, int] = {}
+        self.watched = ExitStack()
+
+    def _keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.is_leaf or not tensor.requires_grad:  # parameters are there anyway
+            storage = tensor.untyped_storage()
+            self.kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def on_train_batch_start(self, trainer, method, batch, batch_index) -> None:
+        if batch_index == 0:
+            self.watched.enter_context(
+                torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
+            )
+
+    def on_exception(self, trainer, method, exception) -> None:
+        self.watched.close()
+
+    def on_train_batch_end(self, trainer, method, outputs, batch, batch_index) -> None:
+        self.watched.close()
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+        self.ends.append(time.perf_counter())
+        counted = self.ends[self.warm - 1 :]
+        trainer.should_stop = len(counted) > 2 and counted[-1] - counted[0] > self.seconds
+
+    def step(self) -> float:
+        """Seconds from one step's end to the next, the median."""
+        return float(np.median(np.diff(self.ends[self.warm - 1 :])))
+
+
+def measure(run: Run, rows: int) -> dict:
+    """The `Rates` of the run's system as a dict, when it trains on `rows` images.
+
+    The batch is halved until the GPU's memory holds it. Raises ValueError where it cannot hold two
+    images.
+    """
+    device = torch_device.device()
+    asked = min(run.settings["batch"], rows)
+    batch = asked if device == "cuda" else max(2, min(asked, PASSES // run.px**2))
+    while True:
+        try:
+            return asdict(_measure(run, rows, batch, asked, device))
+        except torch.OutOfMemoryError:
+            if batch < 4:
+                name = torch.cuda.get_device_name()
+                raise ValueError(
+                    f"{run.id}: the memory of {name} cannot hold two images of {run.px} px."
+                ) from None
+        batch //= 2
+        gc.collect()  # what the failed step held
+        torch.cuda.empty_cache()
+
+
+def _measure(run: Run, rows: int, batch: int, asked: int, device: str) -> Rates:
+    images = np.arange((WARM[device] + STEPS) * batch)
+    table = pd.DataFrame({"Defect": (images % 2).astype(np.int8)})
+    split = pixels.Split(table, _Noise(batch, run.data["cache"]), False)
+    probed = replace(run, settings=run.settings | {"batch": batch})
+    batches = Batches(probed, split, images, torch.device(device))
+    steps = -(
+        -rows // min(run.settings["batch"], rows)
+    )  # an epoch, which decides how often RankMe is taken
+    method = methods.build(probed, steps=10 * len(batches), steps_per_epoch=steps, pos_weight=1.0)
+    clock = _Clock(device)
+    trainer = Trainer(
+        max_epochs=1,
+        accelerator="gpu" if device == "cuda" else "cpu",
+        devices=1,
+        precision=torch_device.precision(),
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+        callbacks=[clock],
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # on noise a schedule of a few steps may warn; nothing of it is kept
+        trainer.fit(method.to(memory_format=torch.channels_last), batches)
+    weights = _bytes(method.state_dict().values())
+    checkpoint = weights + _bytes(
+        v for held in trainer.optimizers[0].state.values() for v in held.values()
+    )
+    gradients = _bytes(p for p in method.parameters() if p.requires_grad)
+    kept = max(sum(clock.kept.values()) * asked // batch, PASSING * run.px**2 * probes.BATCH)
+    method.to(device)
+    with trainer.precision_plugin.forward_context():
+        clean, augmented = (
+            batch
+            / _seconds(
+                lambda view=view: probes.features(method, split.pixels, images[:batch], view)
+            )
+            for view in (probes.clean(run.px), probes.augmented(probed, 0))
+        )
+    return Rates(
+        training=batch / clock.step(),
+        clean=clean,
+        augmented=augmented,
+        fitting=_fitting(method.backbone.features),
+        weights=weights,
+        checkpoint=checkpoint,
+        batch=batch,
+        asked=asked,
+        memory=checkpoint + gradients + kept,
+    )
+
+
+def _seconds(call, least: float = 0.5) -> float:
+    """Seconds a call takes, which ends with its numbers on the CPU: the median after a first one,
+    not counted."""
+    call()
+    taken = []
+    while sum(taken) < least or len(taken) < 2:
+        began = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - began)
+    return float(np.median(taken))
+
+
+def _bytes(tensors) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))
+
+
+@lru_cache
+def _fitting(features: int) -> float:
+    """Rows/s of the converged probe's cross-validation and fit on noise of that many features."""
+    rng = np.random.default_rng(0)
+    noise, defect = (
+        rng.standard_normal((PROBED, features), dtype=np.float32),
+        rng.integers(0, 2, PROBED),
+    )
+    began = time.perf_counter()
+    probes.converged(noise, defect, 0)
+    return PROBED / (time.perf_counter() - began)

@@ -1,0 +1,126 @@
+"""Tables and figures: each a notebook with parameters, and the part of the grid that it reads."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lib.study import profiles
+from lib.study.names import BACKBONES, METHODS, NAMES
+from lib.system import paths
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A table or figure: a notebook and its parameters, and the part of the grid that it reads."""
+
+    title: str
+    notebook: str
+    parameters: dict[str, Any] = field(default_factory=dict, hash=False)
+    study: str | None = (
+        "grid"  # "grid", "augmentation", "resolution", or None where no run of the profile is read
+    )
+    backbones: tuple[str, ...] = BACKBONES
+    methods: tuple[str, ...] = METHODS
+    networks: tuple[
+        str, ...
+    ] = ()  # runs of the profile `walkthrough`, whatever the profile asked for
+    frozen: bool = False  # reads what lib.store.measured keeps beside the runs, too
+
+
+EVERY = ["f1", "f2ciw", "f1_normal", "precision", "recall"]
+
+
+def _imbalance(name: str, title: str, backbone: str, metrics: list[str]) -> Artefact:
+    parameters = {"artefact": name, "backbone": backbone, "metrics": metrics}
+    return Artefact(
+        f"{title}, {NAMES[backbone]}", "val_imbalance", parameters, backbones=(backbone,)
+    )
+
+
+def _monitoring(name: str, method: str) -> Artefact:
+    parameters = {"artefact": name, "method": method}
+    return Artefact(
+        f"Monitoring metrics of {NAMES[method]} by epoch",
+        "monitoring",
+        parameters,
+        methods=(method,),
+    )
+
+
+def _detectors(name: str, title: str, **parameters: str) -> Artefact:
+    return Artefact(
+        f"Detectors without labels: {title}",
+        "detectors",
+        {"artefact": name, **parameters},
+        frozen=True,
+    )
+
+
+ARTEFACTS = {
+    "table1": Artefact("Detection at the natural validation share", "table1"),
+    "table2": Artefact(
+        "Supervised detection by input resolution", "resolution", study="resolution"
+    ),
+    "table3": _imbalance("table3", "Train share by validation share", "resnet18", EVERY),
+    "table4": _imbalance("table4", "Train share by validation share", "vit_tiny", EVERY),
+    "table5": Artefact("Images of every defect class", "data", {"artefact": "table5"}, study=None),
+    "fig1": Artefact("Frames and their classes", "data", {"artefact": "fig1"}, study=None),
+    "fig2": _imbalance("fig2", "F1 under imbalance", "resnet18", ["f1"]),
+    "fig3": Artefact("Augmentation ablation, supervised", "augmentation", study="augmentation"),
+    "fig4": _imbalance(
+        "fig4", "F1, F2CIW and F1Normal under imbalance", "resnet18", ["f1", "f2ciw", "f1_normal"]
+    ),
+    "fig5": _imbalance(
+        "fig5",
+        "Precision, recall and F1 under imbalance",
+        "resnet18",
+        ["precision", "recall", "f1"],
+    ),
+    "fig6": _monitoring("fig6", "simclr"),
+    "fig7": _monitoring("fig7", "byol"),
+    "fig8": _monitoring("fig8", "dino"),
+    "fig9": Artefact("Train F1 against RankMe", "rankme", {"artefact": "fig9"}),
+    "fig10": Artefact("Validation F1 against RankMe", "rankme", {"artefact": "fig10"}),
+    "claims": Artefact("The paper's claims, tested", "claims", frozen=True),
+    "protocol": Artefact("What the released code's protocol does to the results", "protocol"),
+    "classes": Artefact(
+        "Recall by class, ResNet-18", "classes", {"backbone": "resnet18"}, backbones=("resnet18",)
+    ),
+    "detectors": _detectors("detectors", "fitted on normals", setting="normals"),
+    "detectors-unlabelled": _detectors(
+        "detectors-unlabelled", "fitted on the whole subset", setting="unlabelled"
+    ),
+    "detectors-shares": _detectors("detectors-shares", "AUROC by train share"),
+    "detectors-gallery": _detectors("detectors-gallery", "where they err"),
+    "labelfree": Artefact(
+        "Which label-free measure tells a good representation", "labelfree", frozen=True
+    ),
+    "walkthrough": Artefact(
+        "From one image to a verdict",
+        "walkthrough",
+        study=None,
+        networks=("simclr-resnet18-d45-s42", "mae-vit_tiny-d45-s42"),
+    ),
+}
+
+
+def drawn() -> list[str]:
+    """The artefacts whose notebook exists, in the paper's order."""
+    return [
+        name for name, a in ARTEFACTS.items() if (paths.NOTEBOOKS / f"{a.notebook}.ipynb").exists()
+    ]
+
+
+def command(target: str, given: dict[str, Any]) -> str:
+    """The make command for `target` with the choices in `given`: profile, protocol, methods,
+    seeds."""
+    profile = profiles.load(given["profile"])
+    chosen = {
+        "PROFILE": given["profile"],
+        "PROTOCOL": given.get("protocol", ""),
+        "METHODS": ",".join(given.get("methods", ())),
+        "SEEDS": ",".join(map(str, given.get("seeds", ()))),
+        "LABELS": "your.csv" if profile["data"]["source"] == "own" else "",
+    }
+    return " ".join(
+        [f"make {target}", *(f"{name}={value}" for name, value in chosen.items() if value)]
+    )

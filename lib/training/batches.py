@@ -1,0 +1,80 @@
+"""The order of the training images and the batches of augmented views made from them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from lib.data import views
+from lib.data.pixels import Split
+from lib.study.grid import Run
+from lib.system import ranks
+
+SHUFFLE = 1002  # the "view" whose random numbers order the images of an epoch
+FIXED = 1024  # validation images behind the per-epoch metrics and RankMe (docs/study.md, Metrics)
+
+
+class Order:
+    """The order of the training images in each epoch, a function of (seed, epoch). Lightning calls
+    `set_epoch`."""
+
+    def __init__(self, rows: np.ndarray, seed: int):
+        self.rows, self.seed, self.epoch = rows, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(
+            self.rows[
+                np.argsort(views.uniforms(self.seed, self.epoch, self.rows, SHUFFLE, 1)[:, 0])
+            ]
+        )
+
+
+class Batches:
+    """Batches of augmented views, made on the training device: ([views], labels, image ids).
+
+    Several ranks cut each batch, the same as on one device, into shards that differ by at most one
+    image.
+    """
+
+    def __init__(
+        self, run: Run, split: Split, rows: np.ndarray, device: torch.device, place=ranks.ALONE
+    ):
+        self.run, self.split, self.device, self.place = run, split, device, place
+        self.sampler = Order(rows, run.seed)
+        self.batch = min(run.settings["batch"], len(rows))
+
+    def __len__(self) -> int:
+        """Batches an epoch; the last may be smaller, but a single image cannot be batch-normalised,
+        and each rank needs one."""
+        whole, rest = divmod(len(self.sampler.rows), self.batch)
+        return whole + (rest >= max(2, self.place.ranks))
+
+    def __iter__(self):
+        run, order = self.run, np.fromiter(self.sampler, np.int64)
+        for start in range(0, len(self) * self.batch, self.batch):  # slicing shortens the last
+            rows = np.array_split(order[start : start + self.batch], self.place.ranks)[
+                self.place.rank
+            ]
+            pixels = torch.from_numpy(self.split.pixels[rows]).to(self.device)
+            made = [
+                views.augment(
+                    pixels,
+                    rows,
+                    px=run.px,
+                    crop=run.crop,
+                    jitter=run.jitter,
+                    flip=run.settings["flip"],
+                    seed=run.seed,
+                    epoch=self.sampler.epoch,
+                    view=view,
+                )
+                for view in range(run.settings["views_per_image"])
+            ]
+            yield (
+                made,
+                torch.as_tensor(self.split.defect[rows], device=self.device),
+                torch.as_tensor(rows),
+            )

@@ -1,0 +1,187 @@
+"""One pass of the images through a frozen run's network, and all that follows from it without a
+defect label.
+
+scores, record = passes.made(runs.load(run))     what lib.store.measured keeps beside the run
+"""
+
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lib.data import splits, views
+from lib.data.pixels import Split, load
+from lib.measures import detectors, representation
+from lib.methods.mae import MAE, MASKS, normalise_patches, patchify, random_mask
+from lib.store.stored import Stored
+from lib.system import torch_device
+from lib.training import batches, predict, probes, train
+
+BANK = 20_000  # training images at most that detectors are fitted on: of Sewer-ML's half million, an hour of distances
+VIEWED, VIEWS = 256, 6  # validation images and augmented views of each behind lidar and alignment
+FIRST_VIEW = 16  # these views' random numbers: beyond those of the augmented evaluation
+MASKED = 4  # masks at least under which every patch is reconstructed
+MAPS = 12  # heat maps kept of the most anomalous normals, and of the most and the least anomalous defects
+
+
+def made(stored: Stored) -> tuple[pd.DataFrame, dict]:
+    """Scores of the validation images, a row per image and a column "detector, setting", and the
+    record of them.
+
+    A score is the detector's minus its threshold, in standard deviations of the training scores, so
+    it is a defect above 0, as a logit is. Settings: `normals`, fitted on the training images
+    without a defect, which needs to know them; `unlabelled`, on the training subset as it is.
+    Validation images reach neither detectors nor thresholds.
+    """
+    began, run = time.time(), stored.run
+    method, _ = predict.restore(stored)
+    method.to(torch_device.device(), memory_format=torch.channels_last)
+    training, validation = load(run.data, "train"), load(run.data, "val")
+    rows = fitted_on(
+        splits.resample(training.table, run.share, run.data["seed"]).index.to_numpy(), run.seed
+    )
+    every, clean = np.arange(len(validation.table)), probes.clean(run.px)
+    with predict.autocast(stored):
+        bank = probes.features(method, training.pixels, rows, clean)
+        features = probes.features(method, validation.pixels, every, clean)
+        fixed = train.EpochEnd(run, validation, Path()).rows
+        seen = _augmented(method, run, validation, fixed[:VIEWED])
+        errors, masks = (
+            _reconstructed(method, training, rows, validation)
+            if isinstance(method, MAE)
+            else ((), None)
+        )
+    table = training.table.loc[rows]
+    of_normals = table["Defect"].to_numpy() == 0
+    scores, fits = scored(
+        bank, features, of_normals, table["Video"].to_numpy(), *(e.mean(1) for e in errors)
+    )
+    scores.insert(0, "Filename", validation.table["Filename"].to_numpy())
+    record = {
+        "fitted_on": {"normals": int(of_normals.sum()), "unlabelled": len(rows)},
+        "fits": fits,
+        "measures": representation.measures(features[fixed], seen),
+        "measured_on": [len(fixed), *seen.shape[:2]],
+    }
+    if masks is not None:
+        record |= {"masks": len(masks), "maps": maps(errors[1], validation.table)}
+    return scores, record | {"seconds": round(time.time() - began, 1)}
+
+
+def fitted_on(rows: np.ndarray, seed: int) -> np.ndarray:
+    """The rows of the training subset that detectors are fitted on: all, or `BANK` drawn from
+    them."""
+    drawn = views.uniforms(seed, views.EVALUATION, rows, batches.SHUFFLE, 1)[:, 0]
+    return rows[np.sort(np.argsort(drawn)[:BANK])]
+
+
+def scored(
+    bank: np.ndarray,
+    features: np.ndarray,
+    of_normals: np.ndarray,
+    groups: np.ndarray,
+    train_errors=None,
+    errors=None,
+) -> tuple[pd.DataFrame, dict]:
+    """Columns "detector, setting" of standardised scores of `features` (m, d), and each column's
+    fitted numbers.
+
+    `bank` (n, d) with `of_normals` (n,) and `groups` (n,), the videos; reconstruction errors (n,)
+    and (m,) where there are any. An image's reconstruction needs no fit but the network's, so both
+    settings differ in its threshold alone.
+    """
+    columns, fits = {}, {}
+
+    def put(name: str, trained: np.ndarray, found: np.ndarray, facts: dict) -> None:
+        threshold, spread = detectors.threshold(trained), float(trained.std()) or 1.0
+        columns[name] = ((found - threshold) / spread).astype(
+            np.float16
+        )  # by the spread: within its range
+        fits[name] = {"threshold": threshold, "spread": spread, **facts}
+
+    for setting, chosen in (("normals", of_normals), ("unlabelled", np.ones_like(of_normals))):
+        for name, fit in detectors.DETECTORS.items():
+            fitted = fit(bank[chosen])
+            trained = detectors.held_out(fit, bank[chosen], groups[chosen])
+            put(f"{name}, {setting}", trained, fitted.score(features), fitted.facts)
+        if errors is not None:
+            put(f"reconstruction, {setting}", train_errors[chosen], errors, {})
+    return pd.DataFrame(columns), fits
+
+
+def _augmented(method, run, split: Split, rows: np.ndarray) -> np.ndarray:
+    """(len(rows), VIEWS, d) features of random training views of these images."""
+    seen = range(FIRST_VIEW, FIRST_VIEW + VIEWS)
+    return np.stack(
+        [probes.features(method, split.pixels, rows, probes.augmented(run, view)) for view in seen],
+        axis=1,
+    )
+
+
+# What a masked autoencoder fails to reconstruct
+
+
+def fixed_masks(patches: int, ratio: float) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Kept (1, 1 + kept) and masked (1, masked) positions, the same for every image and run.
+
+    As many as it takes to mask every patch `MASKED` times.
+    """
+    masks, hidden = [], np.zeros(patches, int)
+    for number in count():
+        u = views.uniforms(0, views.EVALUATION, np.array([number]), MASKS, patches)
+        masks.append(random_mask(torch.from_numpy(u), ratio))
+        hidden[masks[-1][1][0].numpy() - 1] += 1
+        if hidden.min() >= MASKED:
+            return masks
+
+
+@torch.inference_mode()
+def patch_errors(
+    method: MAE, masks: list, pixels: np.ndarray, rows: np.ndarray, view: Callable
+) -> np.ndarray:
+    """(len(rows), patches) mean squared error of each patch's normalised pixels, over the masks
+    that hide it."""
+    found = []
+    for start in range(0, len(rows), probes.BATCH):
+        batch = rows[start : start + probes.BATCH]
+        x = view(torch.from_numpy(pixels[batch]).to(method.device), batch)
+        target = normalise_patches(patchify(x, method.settings["patch"]))
+        total, hidden = target.new_zeros(target.shape[:2]), target.new_zeros(target.shape[1])
+        for keep, masked in masks:
+            keep, place = keep.to(x.device).expand(len(x), -1), masked[0].to(x.device) - 1
+            prediction = method.decoder(method.backbone.encode(x, idx_keep=keep), keep)
+            total[:, place] += (prediction.float() - target).square().mean(-1)[:, place]
+            hidden[place] += 1
+        found.append((total / hidden).cpu().numpy())
+    return np.nan_to_num(
+        np.concatenate(found), posinf=0.0, neginf=0.0
+    )  # of a diverged network, as its features
+
+
+def _reconstructed(method: MAE, training: Split, rows: np.ndarray, validation: Split):
+    """Patch errors of the training images `rows` and of every validation image; the masks."""
+    patches, every = (
+        (method.run.px // method.settings["patch"]) ** 2,
+        np.arange(len(validation.table)),
+    )
+    masks, view = fixed_masks(patches, method.settings["mask"]), probes.clean(method.run.px)
+    parts = ((training, rows), (validation, every))
+    return [
+        patch_errors(method, masks, split.pixels, chosen, view) for split, chosen in parts
+    ], masks
+
+
+def maps(errors: np.ndarray, table: pd.DataFrame) -> dict[str, list[float]]:
+    """Filename -> errors of its patches, row by row, of the `MAPS` images at either end that a
+    gallery shows."""
+    order = np.argsort(-errors.mean(1), kind="stable")
+    defect = table["Defect"].to_numpy()[order] == 1
+    chosen = np.concatenate([order[~defect][:MAPS], order[defect][:MAPS], order[defect][-MAPS:]])
+    return {
+        table["Filename"].iloc[i]: [round(float(e), 3) for e in errors[i]]
+        for i in np.unique(chosen)
+    }

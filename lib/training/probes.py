@@ -1,0 +1,174 @@
+"""Logits for every image, evaluation and probe: what all tables and figures are made from.
+
+The online probe is part of the method. The converged probe is fitted here, to convergence, on
+frozen features.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedKFold
+
+from lib.data import views
+from lib.data.pixels import Split
+
+BATCH = 256
+FLIPS = 1001  # the "view" whose random numbers flip evaluation images; lib.methods.mae uses 1000
+STRENGTHS = np.logspace(-4, 1, 6)  # C, inverse of the l2 penalty; features are standardised
+FOLDS = 3
+
+
+@dataclass
+class Probe:
+    """logit = ((feature - mean) / std) weight + bias; weight (d,)."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    weight: np.ndarray
+    bias: float
+    strength: float
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """(n, d) -> (n,) logits."""
+        return (features - self.mean) / self.std @ self.weight + self.bias
+
+
+def converged(features: np.ndarray, defect: np.ndarray, seed: int) -> Probe:
+    """Logistic regression with class weights n_neg / n_pos, fitted to convergence on (n, d)
+    features.
+
+    Its l2 penalty has the least class-balanced log loss in a stratified cross-validation of the
+    training subset.
+    """
+    mean, std = features.mean(0), features.std(0)
+    std = np.where(std > 1e-8, std, 1.0)  # a dead feature stays zero
+    z = (features - mean) / std
+    loss = np.zeros(len(STRENGTHS))
+    folds = StratifiedKFold(max(2, min(FOLDS, int(defect.sum()))), shuffle=True, random_state=seed)
+    for train, test in folds.split(z, defect) if defect.sum() > 1 else ():
+        weight = np.where(
+            defect[test] == 1, (defect[test] == 0).sum() / (defect[test] == 1).sum(), 1.0
+        )
+        for i, strength in enumerate(STRENGTHS):
+            model = _fit(z[train], defect[train], strength)
+            loss[i] += log_loss(
+                defect[test],
+                model.predict_proba(z[test])[:, 1],
+                sample_weight=weight,
+                labels=[0, 1],
+            )
+    best = STRENGTHS[
+        int(np.argmin(loss))
+    ]  # a single defect cannot be cross-validated: the strongest penalty
+    model = _fit(z, defect, best)
+    return Probe(mean, std, model.coef_[0], float(model.intercept_[0]), float(best))
+
+
+def _fit(z: np.ndarray, defect: np.ndarray, strength: float) -> LogisticRegression:
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # a separable fold at the weakest penalty; never chosen
+        model = LogisticRegression(
+            C=strength, class_weight="balanced", solver="newton-cholesky", max_iter=200
+        )
+        return model.fit(z, defect)
+
+
+@torch.inference_mode()
+def features(method, pixels: np.ndarray, rows: np.ndarray, view, encode=None) -> np.ndarray:
+    """(len(rows), d) float32 features of cached images; `view(pixels, rows)` makes the network's
+    input of a batch.
+
+    `encode(x, rows)` replaces the method's own forward pass where given.
+
+    A diverged network's features carry no information: what is not finite becomes 0, and the run's
+    health says so.
+    """
+    method.eval()
+    found = []
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        x = view(torch.from_numpy(pixels[batch]).to(method.device), batch)
+        found.append((encode(x, batch) if encode else method(x)).float().cpu().numpy())
+    return np.nan_to_num(np.concatenate(found), posinf=0.0, neginf=0.0)
+
+
+def clean(px: int):
+    """The `clean` evaluation: resize only."""
+    return lambda pixels, rows: views.evaluation(pixels, px)
+
+
+def augmented(run, view: int):
+    """The `augmented` evaluation: one random training view of each image."""
+    return lambda pixels, rows: views.augment(
+        pixels,
+        rows,
+        px=run.px,
+        crop=run.crop,
+        jitter=run.jitter,
+        flip=run.settings["flip"],
+        seed=run.seed,
+        epoch=views.EVALUATION,
+        view=view,
+    )
+
+
+def evaluations(method, run, split: Split):
+    """Yield (evaluation, view, features (n, d)) of every image of a validation split.
+
+    `flip` mirrors each image with the training probability; only those that change are passed
+    through again. Ablations (docs/study.md) read `clean` and `augmented` alone.
+    """
+    rows = np.arange(len(split.table))
+    found = features(method, split.pixels, rows, clean(run.px))
+    yield "clean", 0, found
+    if run.study == "grid":
+        flipped = (
+            views.uniforms(run.seed, views.EVALUATION, rows, FLIPS, 1)[:, 0] < run.settings["flip"]
+        )
+        mirrored = found.copy()
+        mirrored[flipped] = features(
+            method,
+            split.pixels,
+            rows[flipped],
+            lambda pixels, _: views.evaluation(pixels, run.px, flipped=True),
+        )
+        yield "flip", 0, mirrored
+    for view in range(run.settings["views_per_image"]):
+        yield "augmented", view, features(method, split.pixels, rows, augmented(run, view))
+
+
+def online(method) -> Probe:
+    """The online probe as numbers."""
+    weight = method.probe.weight[0].detach().float().cpu().numpy()
+    return Probe(np.float32(0), np.float32(1), weight, method.probe.bias.item(), float("nan"))
+
+
+def rows_of(
+    table: pd.DataFrame, split: str, evaluation: str, view: int, logits: dict[str, np.ndarray]
+) -> pd.DataFrame:
+    """Score rows of one evaluation: Filename, split, evaluation, view, probe, logit, Defect.
+
+    Half precision keeps a logit to 1 part in 2,048 and its sign, in half the space.
+    """
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "Filename": table["Filename"].to_numpy(),
+                "split": split,
+                "evaluation": evaluation,
+                "view": np.int8(view),
+                "probe": probe,
+                "logit": logit.astype(np.float16),
+                "Defect": table["Defect"].to_numpy(np.int8),
+            }
+        )
+        for probe, logit in logits.items()
+    )

@@ -1,0 +1,256 @@
+"""Claims are decided by the rule that the module states: each can come out either way, or
+undecided."""
+
+import zlib
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.analysis import claims
+from lib.analysis.board import Board, NotRun
+from lib.analysis.claims import SHARES
+from lib.measures import bootstrap
+from lib.report import scorecard
+from lib.study import names, protocols
+from lib.system.errors import DataError
+
+B = 400
+
+
+class Made(Board):
+    """A board with given F1 (method, backbone, share) -> value, and noise of deviation `noise` in
+    the draws."""
+
+    def __init__(self, f1, noise=0.005, absent=(), rankme=lambda *cell: 1.0, curve=None):
+        self.value, self.noise, self.absent, self.rank, self.curve = (
+            f1,
+            noise,
+            absent,
+            rankme,
+            curve,
+        )
+        self.resamples = B
+
+    def system(self, method, backbone, share):
+        if method in self.absent:
+            raise NotRun(method)
+        history = None if self.curve is None else self.curve(method, backbone, share)
+        return [
+            SimpleNamespace(record={"rankme": self.rank(method, backbone, share)}, history=history)
+        ]
+
+    def draw(self, value, *key):
+        rng = np.random.default_rng(zlib.crc32(repr(key).encode()))
+        return np.r_[value, value + self.noise * rng.standard_normal(B)]
+
+    def cell(self, method, backbone, share):
+        self.system(method, backbone, share)
+        return {"f1": self.draw(self.value(method, backbone, share), method, backbone, share)}
+
+    def ends(self, method, backbone, share):
+        f1, gain = self.value(method, backbone, share), 0.5 * self.value("slope", backbone, share)
+        low = {"f1": f1 - gain, "precision": f1 - gain, "recall": f1}
+        high = {"f1": f1, "precision": f1, "recall": f1}
+        return [
+            {k: self.draw(v, k, method, backbone, share, i) for k, v in end.items()}
+            for i, end in enumerate((low, high))
+        ]
+
+
+def curves(sign):
+    """Histories whose ViT-Tiny curves are `sign` times those of ResNet-18."""
+
+    def of(method, backbone, share):
+        rise = np.arange(5.0) if backbone == "resnet18" else sign * np.arange(5.0)
+        return pd.DataFrame({name: rise for name in claims.CURVES})
+
+    return of
+
+
+def mae_low(m, b, s):
+    return 0.3 if m.startswith("mae") else 0.6
+
+
+def mae_high(m, b, s):
+    return 0.8 if m.startswith("mae") else 0.6
+
+
+def backbone_only(m, b, s):
+    return 0.7 if b == "resnet18" else 0.3
+
+
+def method_only(m, b, s):
+    return 0.1 * (1 + claims.JOINT.index(m)) if m in claims.JOINT else 0.5
+
+
+def lead(who, by, backbone=None, shares=SHARES):
+    """F1 .5 everywhere, `by` more for one method (on one backbone, at some shares)."""
+    return lambda m, b, s: 0.5 + by * (m == who and backbone in (None, b) and s in shares)
+
+
+def falls(m, b, s):
+    return 0.3 + s
+
+
+def rises(m, b, s):
+    return 0.9 - s
+
+
+def slope(by):
+    return lambda m, b, s: by if m == "slope" else 0.6
+
+
+def dino(resnet, vit):
+    return lambda m, b, s: 0.5 + (m == "dino") * (resnet if b == "resnet18" else vit)
+
+
+CASES = {
+    1: (mae_low, mae_high),
+    2: (method_only, backbone_only),
+    4: (falls, rises),
+    5: (slope(0.4), slope(-0.4)),
+    6: (lead("byol", 0.2, shares=SHARES[:1]), lead("simclr", 0.2, shares=SHARES[:1])),
+    7: (lead("simclr", 0.2, "resnet18"), lead("simclr", -0.2, "resnet18")),
+    8: (lead("barlow", 0.2), lead("barlow", -0.2, shares=SHARES[:1])),
+    9: (dino(-0.2, 0.1), dino(0.2, 0.1)),
+    10: (mae_low, mae_high),
+    11: (lead("supervised", 0.2), lead("byol", 0.2)),
+}
+
+
+@pytest.mark.parametrize("number", CASES)
+def test_each_claim_can_be_supported_contradicted_and_left_open(number):
+    claim = claims.CLAIMS[number - 1]
+    assert claim.number == number
+    true, false = CASES[number]
+    assert claims.judge(claim, Made(true), "mae")["verdict"] == "supported"
+    assert claims.judge(claim, Made(false), "mae")["verdict"] == "contradicted"
+    assert claims.judge(claim, Made(true, noise=5.0), "mae")["verdict"] == "inconclusive"
+
+
+def test_a_rank_correlation_is_judged_against_the_limit_of_convention():
+    claim = claims.CLAIMS[2]
+    order = {m: i for i, m in enumerate((*claims.JOINT, "mae"))}
+
+    def f1(m, b, s):
+        return 0.1 * order.get(m, 0) + s
+
+    alike = claims.judge(claim, Made(f1, noise=0, rankme=f1), "mae")
+    assert alike["value"] == pytest.approx(1)
+    assert alike["verdict"] == "contradicted"
+    unrelated = claims.judge(
+        claim,
+        Made(f1, noise=0, rankme=lambda m, b, s: zlib.crc32(repr((m, s)).encode()) % 7),
+        "mae",
+    )
+    assert unrelated["low"] <= unrelated["value"] <= unrelated["high"]
+    assert unrelated["verdict"] != "supported"  # 25 points cannot show that there is no correlation
+
+
+def test_curves_that_run_together_contradict_that_backbones_differ():
+    claim = claims.CLAIMS[11]
+    together, apart = (
+        claims.judge(claim, Made(mae_low, curve=curves(sign)), "mae") for sign in (1, -1)
+    )
+    assert (together["value"], together["verdict"]) == (pytest.approx(1), "contradicted")
+    assert (apart["value"], apart["verdict"]) == (pytest.approx(-1), "supported")
+
+
+def test_the_rows_of_mae_are_told_apart():
+    def f1(m, b, s):
+        return {"mae": 0.8, "mae-released": 0.3}.get(m, 0.6)
+
+    board = Made(f1)
+    found = [
+        claims.judge(claims.CLAIMS[0], board, row)["verdict"] for row in claims.VARIANTS.values()
+    ]
+    assert found == ["contradicted", "supported"]
+
+
+def test_what_was_not_trained_is_not_judged():
+    found = claims.judge(claims.CLAIMS[0], Made(mae_low, absent=("dino",)), "mae")
+    assert found["verdict"] == "not run"
+    assert np.isnan(found["value"])
+    assert found["note"] == "dino"
+
+
+def test_verdicts_follow_the_intervals():
+    def part(centre):
+        return np.r_[centre, centre + np.linspace(-1, 1, 1001)]
+
+    assert claims.verdict([part(2), part(3)]) == "supported"
+    assert claims.verdict([part(2), part(0.5)]) == "inconclusive"
+    assert claims.verdict([part(2), part(-2)]) == "contradicted"
+    high = bootstrap.interval(part(-0.96))[1]
+    assert high < 0
+    assert claims.verdict([part(-0.96)]) == "contradicted"
+    assert claims.verdict([part(-0.96), *[part(2)] * 9]) == "inconclusive"  # Bonferroni: one of ten
+
+
+@pytest.fixture
+def scored():
+    rows = [
+        {
+            "claim": n,
+            "text": f"claim {n}",
+            "protocol": p,
+            "mae": v,
+            "statistic": "a − b at 1 %",
+            "value": 0.1 * n,
+            "low": 0.0,
+            "high": 0.2 * n,
+            "verdict": "supported" if (n, p) == (1, "clean") else "inconclusive",
+            "note": "",
+        }
+        for n in (1, 2)
+        for p in ("clean", "paper")
+        for v in claims.VARIANTS
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_disagreements_name_what_they_hang_on(scored):
+    assert claims.disagreements(scored, "protocol") == [1]
+    assert claims.disagreements(scored, "mae") == []
+    scored.loc[(scored["claim"] == 2) & (scored["mae"] == "released"), "verdict"] = "contradicted"
+    assert claims.disagreements(scored, "mae") == [2]
+
+
+def test_the_scorecard_shows_a_released_mae_only_where_it_differs(scored):
+    card = scorecard.Scorecard(scored)
+    assert "released" not in card.markdown()
+    scored.loc[(scored["claim"] == 2) & (scored["mae"] == "released"), "value"] = 0.15
+    first, second = scorecard.Scorecard(scored).lines()
+    assert "released" not in " ".join(first)
+    assert (
+        second[3]
+        == "inconclusive, +0.20 [+0.00, +0.40]; as released: inconclusive, +0.15 [+0.00, +0.40]"
+    )
+    assert all(
+        len(line.split(" & ")) == 5 for line in card.latex().splitlines() if line.endswith(r"\\")
+    )
+
+
+def test_every_claim_of_the_paper_is_there():
+    assert [claim.number for claim in claims.CLAIMS] == list(range(1, 13))
+    assert set(names.VIT_ONLY) == set(claims.VARIANTS.values())
+
+
+def test_a_validation_table_too_small_for_a_share_leaves_a_claim_unjudged(monkeypatch):
+    run = SimpleNamespace(method="simclr", backbone="resnet18", share=0.45, seed=1)
+    board = Board.__new__(Board)
+    board.rule, board.stored, board.seed_weight = (
+        protocols.PROTOCOLS["paper"],
+        [SimpleNamespace(run=run)],
+        {1: np.ones(1)},
+    )
+    board.validation_shares, board.resamples, board._cells = [0.01, 0.45], 0, {}
+
+    def refused(*_, **__):
+        raise DataError("a share of 1% cannot be reached")
+
+    monkeypatch.setattr(board.results, "draws", refused)
+    with pytest.raises(NotRun, match="in validation, a share of 1% cannot be reached"):
+        board.ends("simclr", "resnet18", 0.45)

@@ -1,0 +1,301 @@
+"""Class-wise scores equal a naive count, absent classes are nan, and where a class is half lost is
+found."""
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from lib.analysis import classes
+from lib.data import splits
+from lib.measures import bootstrap
+from lib.report import class_map
+from lib.simulator import frames
+from lib.study.names import CLASSES
+from lib.system import paths
+
+mpl.use("Agg")
+
+ABSENT = "OS"
+SHARES = [0.01, 0.02, 0.05, 0.15, 0.45]
+
+
+@pytest.fixture(scope="module")
+def random():
+    """Scores and labels of 300 images of 30 videos; several classes an image, none of ABSENT."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random((300, len(CLASSES))) < 0.06).astype(int)
+    labels[:, CLASSES.index(ABSENT)] = 0
+    defect = labels.any(axis=1).astype(int)
+    logit = np.round(rng.normal(size=300) + 0.7 * defect + 0.5 * labels[:, 0], 1)  # rounded: ties
+    return SimpleNamespace(
+        logit=logit, defect=defect, labels=labels, video=np.repeat(np.arange(30), 10)
+    )
+
+
+def detections(data, counted=None, draws=50):
+    counted = np.ones(len(data.logit)) if counted is None else counted
+    return classes.detections(data.logit, data.defect, data.labels, data.video, counted, draws)
+
+
+def test_recall_and_false_alarms_equal_a_naive_count(random):
+    found = detections(random)
+    for j, name in enumerate(CLASSES):
+        called = [
+            logit > 0 for logit, row in zip(random.logit, random.labels, strict=True) if row[j]
+        ]
+        expected = sum(called) / len(called) if called else np.nan
+        assert found["recall", name][0] == pytest.approx(expected, nan_ok=True)
+    assert found["recall", classes.ANY][0] == pytest.approx(
+        np.mean(random.logit[random.defect == 1] > 0)
+    )
+    assert found["recall", classes.NORMAL][0] == pytest.approx(
+        np.mean(random.logit[random.defect == 0] > 0)
+    )
+
+
+def test_auroc_against_normals_equals_scikit_learn(random):
+    found = detections(random)
+    for j, name in enumerate(CLASSES):
+        if name != ABSENT:
+            kept = (random.defect == 0) | (random.labels[:, j] == 1)
+            expected = roc_auc_score(random.labels[kept, j], random.logit[kept])
+            assert found["auroc", name][0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_class_without_images_is_unknown_not_missed(random):
+    found = detections(random)
+    assert all(np.isnan(found[metric, ABSENT]).all() for metric in classes.METRICS)
+    kept = {
+        name: values
+        for (metric, name), values in found.items()
+        if metric == "recall" and name != ABSENT
+    }
+    assert not any(np.isnan(values[0]) for values in kept.values())
+
+
+def test_a_resample_without_the_class_is_left_out():
+    labels = np.zeros((8, len(CLASSES)), int)
+    labels[:2, 0] = labels[4:, 1] = 1  # the first class in one video of four, always found
+    data = SimpleNamespace(
+        logit=np.ones(8),
+        defect=labels.any(axis=1).astype(int),
+        labels=labels,
+        video=np.repeat(np.arange(4), 2),
+    )
+    recall = detections(data, draws=200)["recall", CLASSES[0]][1:]
+    assert 0 < np.isnan(recall).mean() < 0.7  # (3/4)^4 = 0.32, and where no normal was drawn
+    assert (recall[~np.isnan(recall)] == 1).all()
+
+
+def test_images_that_do_not_count_are_left_out(random):
+    counted = np.arange(300) % 3 > 0
+    part = SimpleNamespace(**{name: values[counted] for name, values in vars(random).items()})
+    weighed, cut = detections(random, counted), detections(part)
+    for key, values in cut.items():
+        assert weighed[key][0] == pytest.approx(values[0], abs=1e-6, nan_ok=True)
+
+
+def test_resamples_are_those_of_every_other_metric(random):
+    other = bootstrap.resampled(
+        random.logit, random.defect, None, random.video, np.ones((1, 300)), draws=50
+    )
+    np.testing.assert_allclose(detections(random)["recall", classes.ANY], other["recall"][0])
+
+
+def test_without_class_columns_all_defects_are_one(random):
+    found = classes.detections(random.logit, random.defect, None, random.video, np.ones(300), 10)
+    assert set(found) == {
+        ("recall", classes.ANY),
+        ("auroc", classes.ANY),
+        ("recall", classes.NORMAL),
+    }
+    assert classes.images(pd.DataFrame({"Defect": [0, 1, 1]})) == {
+        classes.ANY: 2,
+        classes.NORMAL: 1,
+    }
+
+
+def test_images_at_a_train_share_are_those_of_its_subset():
+    table = frames.labels(1, "train", 400)
+    for share in SHARES:
+        subset = splits.resample(table, share, 1)
+        found = classes.images(subset)
+        assert found[classes.ANY] + found[classes.NORMAL] == len(subset)
+        assert {name: found[name] for name in CLASSES} == subset[list(CLASSES)].sum().to_dict()
+        assert found[classes.ANY] == (subset[list(CLASSES)].sum(axis=1) > 0).sum()
+
+
+# Half lost
+
+
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [
+        (
+            [0, 0, 0.2, 0.6, 0.8],
+            0.05 * 3**0.5,
+        ),  # 0.4 lies half-way between 5 and 15 %, in logarithms
+        ([0, 0.1, 0.4, 0.8, 0.8], 0.05),
+        ([0.4, 0.5, 0.6, 0.7, 0.8], 0),  # never below half
+        ([0.9, 0.9, 0.2, 0.6, 0.8], 0.05 * 3**0.5),  # what comes back below does not count
+        ([0, 0, 0, 0, 0], np.nan),  # nothing to lose
+        ([0.1, np.nan, 0.2, 0.6, 0.8], np.nan),
+    ],
+)
+def test_the_share_at_which_half_is_lost(curve, expected):
+    assert classes.halved(curve, SHARES) == pytest.approx(expected, nan_ok=True)
+    both = classes.halved([curve, [0, 0, 0.2, 0.6, 0.8]], SHARES)
+    assert both == pytest.approx([expected, 0.05 * 3**0.5], nan_ok=True)
+
+
+def test_one_train_share_has_no_half():
+    assert np.isnan(classes.halved([[0.5]], [0.45])).all()
+
+
+class Made(classes.Scores):
+    """Recall that falls to half of its excess at 15 % for the first class, the next ones ever
+    later."""
+
+    def __init__(self, averaged=("byol",)):
+        self.shares, self.averaged = SHARES, list(averaged)
+        self.validation = dict.fromkeys([*CLASSES, classes.ANY, classes.NORMAL], 30)
+
+    def curves(self, metric, name):
+        chance = 0.1 if metric == "recall" else 0.5
+        if name == classes.NORMAL:
+            return np.full((21, 5), chance)
+        k = 3.0 if name == classes.ANY else CLASSES.index(name) * 0.2
+        halving = np.log(0.15) - k * np.log(1.6)
+        steps = np.clip(0.25 + (np.log(SHARES) - halving) / 16, 0, 0.5)
+        steps[-1] = 0.5
+        return np.tile(chance + steps, (21, 1))
+
+
+def test_the_false_alarm_rate_is_no_finding():
+    np.testing.assert_allclose(Made().excess("recall", "RB")[0, -1], 0.5)
+    halves = classes.halvings(Made(), "recall")
+    assert halves["RB"][0] == pytest.approx(0.15)
+    assert list(halves) == [*CLASSES, classes.ANY]
+
+
+def test_the_reading_names_the_first_and_the_last():
+    training = {name: 100 - i for i, name in enumerate(CLASSES)}
+    told = classes.told(Made(), training)
+    assert "first for RB 15 [15, 15], OB 14" in told["recall"]
+    assert "OK" in told["recall"].split("last for")[1]
+    assert "the first and the last are told apart" in told["recall"]
+    assert "+1.00" in told["auroc"]  # here the commonest class is lost first
+    assert "false alarms from 0.10 to 0.10" in told["alarms"]
+
+
+def test_nothing_is_read_where_no_method_of_the_paper_is():
+    assert list(classes.told(Made(averaged=()), {})) == ["none"]
+    assert classes.halvings(Made(averaged=()), "auroc") == {}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ((0.0755, 0.04, 0.09), "7.5 [4, 9]"),
+        ((0.0, 0.0, 0.012), "<1 [<1, 1.2]"),
+        ((np.nan, np.nan, np.nan), "–"),
+        ((0.2, np.nan, np.nan), "20"),
+    ],
+)
+def test_shares_as_printed(numbers, expected):
+    assert classes.at(*numbers, 0.01) == expected
+
+
+# The figure
+
+
+def drawn(counted, panel, lost=None):
+    return class_map.draw(
+        {"One": panel, "Two": panel},
+        counted,
+        lost or {},
+        limits=(0, 1),
+        label="Recall, %",
+        marks={"One": ["", "°"], "Two": ["†", ""]},
+    )
+
+
+def test_a_cell_a_class_and_share_and_a_corner_where_nothing_was_trained_on():
+    rows = ["RB", "OS", classes.ANY]
+    counted = pd.DataFrame({0.01: [3, 0, 3], 0.45: [40, 20, 12_345], "val": [9, 0, 9]}, index=rows)
+    panel = pd.DataFrame({0.01: [0.123, 0.4, 0.5], 0.45: [0.9, np.nan, 1.0]}, index=rows[::-1]).loc[
+        rows
+    ]
+    fig = drawn(counted, panel, {"RB": "7 [5, 9]"})
+    left, one, *_, text = fig.axes[:4]
+    assert left.get_yticklabels()[0].get_text() == "cracks, breaks, collapses  RB"
+    assert [t.get_text() for t in left.texts if t.get_text()][:9] == [
+        "3",
+        "40",
+        "9",
+        "0",
+        "20",
+        "0",
+        "3",
+        "12k",
+        "9",
+    ]
+    assert [t.get_text() for t in one.texts][:6] == ["50", "100", "40", "–", "12", "90"]
+    (corner,) = one.patches
+    assert corner.get_xy()[0].tolist() == [-0.5, 0.5]  # OS, second row, at 1 %
+    assert [t.get_text() for t in one.texts][6:] == ["", "°"]
+    assert [t.get_text() for t in text.texts] == ["7 [5, 9]", "", ""]
+
+
+def test_many_methods_are_two_lines_of_panels():
+    counted = pd.DataFrame({0.45: [1], "val": [1]}, index=["RB"])
+    panel = pd.DataFrame({0.45: [0.5]}, index=["RB"])
+    names = [f"M{i}" for i in range(8)]
+    fig = class_map.draw(
+        dict.fromkeys(names, panel),
+        counted,
+        {},
+        limits=(0, 1),
+        label="",
+        marks={name: [""] for name in names},
+    )
+    heights = {
+        ax.get_title(): round(ax.get_position().y0, 2)
+        for ax in fig.axes
+        if ax.get_title().startswith("M")
+    }
+    assert len(heights) == 8
+    assert len(set(heights.values())) == 2
+
+
+# The artefact
+
+
+def test_the_artefact_of_the_random_backbone_in_smoke(workspace):
+    environment = {**os.environ, "PROFILE": "smoke", "METHODS": "random"}
+    for module, verb in (("lib.scheduling.plan", "run"), ("lib.publish.notebooks", "render")):
+        done = subprocess.run(
+            [sys.executable, "-m", module, verb, "classes"],
+            cwd=paths.ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (workspace / "figures" / "smoke" / "classes.png").exists()
+    found = pd.read_csv(workspace / "figures" / "smoke" / "classes.csv")
+    recall = found[found["metric"] == "recall"]
+    assert len(recall) == 5 * (len(CLASSES) + 2)
+    assert recall["value"].isna().equals(recall["validation"] == 0)
+    by = recall.set_index(["class", "train_share"])["training"]
+    assert by[classes.NORMAL].nunique() == 1
+    assert by[classes.ANY].is_monotonic_increasing

@@ -1,0 +1,184 @@
+"""Stored scores read back as metrics, from runs made here or from the committed reference."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.analysis import provenance, results
+from lib.data import sources, splits
+from lib.measures import metrics
+from lib.store import run_directory
+from lib.store.stored import MissingRuns, Stored, load, require
+from lib.study import grid
+from lib.study.names import CLASSES
+from lib.system import paths
+from lib.training import train
+
+
+@pytest.fixture
+def trained(store):
+    """A run made here: the cheapest there is."""
+    run = grid.run("smoke", "random", "resnet18", 0.45, 42)
+    train.train(run)
+    return run
+
+
+def validation_scores(run, evaluation, probe):
+    scores = load(run).scores
+    return scores[
+        (scores["split"] == "val")
+        & (scores["evaluation"] == evaluation)
+        & (scores["probe"] == probe)
+    ]
+
+
+def test_collect_has_a_row_per_run_share_evaluation_and_probe(trained):
+    table = results.collect("smoke")
+    assert (
+        len(table) == 6 * 3 * 2
+    )  # one run; natural and five shares; three evaluations; two probes
+    assert set(table["evaluation"]) == {"clean", "flip", "augmented"}
+    one = table[
+        (table["evaluation"] == "clean")
+        & (table["probe"] == "online")
+        & table["validation_share"].isna()
+    ]
+    rows = validation_scores(trained, "clean", "online")
+    labels = results.validation(load(trained))[0].set_index("Filename").loc[rows["Filename"]]
+    expected = metrics.scores(rows["Defect"], rows["logit"] > 0, labels[list(CLASSES)])
+    for name, value in expected.items():
+        assert one[name].item() == pytest.approx(value)
+
+
+def test_the_two_protocols_reach_a_share_each_in_its_way(trained):
+    weighted, sampled = (results.measure([trained], p, "imbalance") for p in ("clean", "paper"))
+    for table in (weighted, sampled):
+        assert set(table["validation_share"]) == {0.01, 0.02, 0.05, 0.15, 0.45}
+        told = table[
+            table["metric"] != "f2ciw"
+        ]  # a class whose one image is not drawn scores 0: resamples lie below
+        assert (told["low"] <= told["value"] + 1e-9).all() and (
+            told["value"] <= told["high"] + 1e-9
+        ).all()
+    recall = weighted[weighted["metric"] == "recall"]["value"]
+    assert np.ptp(recall) < 1e-9  # weights change precision, never recall
+    auroc = weighted[weighted["metric"] == "auroc"]["value"]
+    assert auroc.max() - auroc.min() < 1e-9
+
+
+def test_subsampled_shares_are_those_of_the_sampler(trained):
+    stored = load(trained)
+    table, _ = results.validation(stored)
+    drawn = results.draws(
+        stored, evaluation="flip", probe="online", shares=[0.15], sampling="subsample", resamples=0
+    )
+    subset = splits.resample(table, 0.15, trained.data["seed"]).set_index("Filename")
+    rows = (
+        validation_scores(trained, "flip", "online")
+        .set_index("Filename")["logit"]
+        .loc[subset.index]
+    )
+    expected = metrics.scores(subset["Defect"], rows.to_numpy() > 0, subset[list(CLASSES)])
+    assert drawn["f1"][0, 0] == pytest.approx(expected["f1"])
+
+
+def test_facts_of_the_images_need_no_run(store):
+    facts = provenance.of_data("smoke")
+    assert (facts["n_training"], facts["n_validation"]) == (200, 200)
+    assert "simulated" in facts["data"]
+    assert not paths.RUNS.exists()
+
+
+def test_a_missing_run_names_the_command_that_makes_it(store):
+    wanted = grid.runs("fig2", "smoke")
+    with pytest.raises(
+        MissingRuns, match=r"30 of 30 runs are missing .*`make fig2 PROFILE=smoke` makes them"
+    ):
+        require(wanted, "make fig2 PROFILE=smoke")
+    with pytest.raises(MissingRuns, match=f"make run ID={wanted[0].id}"):
+        load(wanted[0])
+
+
+def test_a_half_written_record_is_no_run(trained):
+    record = run_directory.folder(trained) / "run.json"
+    record.write_text(record.read_text()[:100])
+    assert run_directory.state(trained)[0] == "missing"
+
+
+def test_the_reference_stands_in_only_for_an_identical_run(trained, store, monkeypatch):
+    reference = store / "reference"
+    monkeypatch.setattr(paths, "REFERENCE", reference)
+    fresh = results.measure([trained], "clean")
+    (reference / "smoke").mkdir(parents=True)
+    run_directory.folder(trained).rename(reference / "smoke" / trained.id)
+    table, _ = sources.tables(trained.data, "val")
+    table.to_parquet(reference / "smoke" / "validation.parquet")
+    monkeypatch.setattr(paths, "DATA", store / "no data")  # a fresh clone: nothing drawn yet
+    stored = load(trained)
+    assert stored.origin == "reference"
+    pd.testing.assert_frame_equal(
+        fresh.drop(columns="origin"), results.measure([trained], "clean").drop(columns="origin")
+    )
+    assert provenance.of_runs([trained])["reference"] == 1
+    record = reference / "smoke" / trained.id / "run.json"
+    changed = json.loads(record.read_text())
+    changed["inputs"]["settings"] = "another"
+    record.write_text(json.dumps(changed))
+    with pytest.raises(MissingRuns):
+        load(trained)
+
+
+def test_always_defect_bounds_f2ciw_by_the_classes_present(trained):
+    stored = load(trained)
+    table, _ = results.validation(stored)
+    always = metrics.scores(table["Defect"], np.ones(len(table)), table[list(CLASSES)])
+    assert results.f2ciw_maximum(trained) == pytest.approx(always["f2ciw"])
+
+
+def test_ablations_say_what_was_varied_and_the_grid_keeps_its_columns(trained):
+    ablation = grid.run(
+        "smoke", "supervised", "vit_tiny", None, 42, study="resolution", px=32, crop=1.0, jitter=0.0
+    )
+    train.train(ablation)
+    varied, plain = (results.measure([run], resamples=0) for run in (ablation, trained))
+    assert set(varied.columns) - set(plain.columns) == {"px", "crop", "jitter"}
+    assert (varied[["px", "crop", "jitter"]] == [32, 1.0, 0.0]).all(axis=None)
+
+
+@pytest.fixture
+def beside_random(trained):
+    """A function that makes a SimCLR run whose scores are the random backbone's with `shift` added
+    to its defects."""
+    floor = load(trained)
+
+    def make(shift, health="healthy"):
+        run = grid.run("smoke", "simclr", "resnet18", 0.45, 42)
+        path = run_directory.folder(run)
+        path.mkdir(exist_ok=True)
+        run_directory.write_scores(
+            floor.scores.assign(logit=floor.scores["logit"] + shift * floor.scores["Defect"]), path
+        )
+        (path / "run.json").write_text(json.dumps(floor.record | {"health": health}))
+        return Stored(run, path, "fresh")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "shift, verdict", [(0, "no better than random"), (-3, "no better than random"), (30, "healthy")]
+)
+def test_a_run_has_to_beat_the_random_backbone_to_be_healthy(beside_random, shift, verdict):
+    assert results.health(beside_random(shift)) == verdict
+
+
+def test_a_collapse_is_told_first_and_the_random_backbone_is_its_own_floor(beside_random, trained):
+    assert results.health(beside_random(30, "collapsed")) == "collapsed"
+    assert results.health(load(trained)) == "healthy"
+
+
+def test_without_a_random_backbone_the_verdict_of_the_training_stands(beside_random, trained):
+    stored = beside_random(0)
+    (run_directory.folder(trained) / "run.json").unlink()
+    assert results.health(stored) == "healthy"

@@ -1,0 +1,59 @@
+"""A reader steps through each notebook on a fresh clone: from any folder, without training, to the
+committed values."""
+
+import json
+
+import nbformat
+import pandas as pd
+import pytest
+from nbclient import NotebookClient
+
+from lib.publish import notebooks
+from lib.study import artefacts
+from lib.system import paths
+
+BOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """Nothing trained and nothing drawn; shared, so that frames are drawn once."""
+    return tmp_path_factory.mktemp("stepping")
+
+
+def artefact_of(book) -> str | None:
+    """The artefact that the notebook makes with its parameters as they stand; None for `train_one`,
+    a run's own."""
+    own = notebooks.parameters(book).get("artefact")
+    named = [name for name, a in artefacts.ARTEFACTS.items() if a.notebook == book.stem]
+    return own or (named[0] if named else None)
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
+def test_steps_through_from_any_folder_without_training(book, workspace, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKSPACE", str(workspace))
+    for name in ("PROFILE", "PROTOCOL", "METHODS", "SEEDS"):
+        monkeypatch.delenv(name, raising=False)
+    stepped = nbformat.read(book, as_version=4)
+    NotebookClient(
+        stepped, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    assert not (workspace / "runs").exists(), "a notebook trained"
+    assert not list(tmp_path.iterdir()), "a notebook wrote into the folder it was started in"
+    made = list((workspace / "build").glob("*/stepped/*.png"))
+    assert made
+    artefact = artefact_of(book)
+    if artefact is None:
+        return
+    (ours,) = (workspace / "build").glob(f"*/stepped/{artefact}.csv")
+    here, committed = (pd.read_csv(p) for p in (ours, paths.REFERENCE_FIGURES / f"{artefact}.csv"))
+    near = (
+        0.05 if artefact == "walkthrough" else 1e-4
+    )  # its networks run here, in this processor's arithmetic
+    tables = (t.drop(columns="origin", errors="ignore") for t in (here, committed))
+    pd.testing.assert_frame_equal(*tables, rtol=near, atol=near)
+
+
+def test_every_notebook_is_stepped_through():
+    assert {json.loads(book.read_text())["nbformat"] for book in BOOKS} == {4}
+    assert {a.notebook for a in artefacts.ARTEFACTS.values()} <= {book.stem for book in BOOKS}

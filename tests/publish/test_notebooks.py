@@ -1,0 +1,320 @@
+"""Notebooks keep to the skeleton, and are run only with parameters that they have."""
+
+import ast
+import json
+import re
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+from lib.publish import notebooks, renderings
+from lib.store import fingerprints
+from lib.study import artefacts
+from lib.system import paths
+
+strip = notebooks.strip
+
+BOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+# Notebooks that only read results; the walkthrough and one step of MAE in `protocol` run networks,
+# so they need torch.
+READERS = {a.notebook for a in artefacts.ARTEFACTS.values()} - {"walkthrough", "protocol"}
+DRAWN = [book for book in BOOKS if book.stem in READERS]
+each = pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
+drawn = pytest.mark.parametrize("book", DRAWN, ids=lambda book: book.stem)
+
+
+def cells(book, kind="code"):
+    return [c for c in json.loads(book.read_text())["cells"] if c["cell_type"] == kind]
+
+
+def source(cell) -> str:
+    return "".join(cell["source"])
+
+
+def write(path, *sources, tags=("parameters",)):
+    """A small notebook; the first cell carries `tags`."""
+    made = [
+        {
+            "cell_type": "code",
+            "id": f"c{i}",
+            "metadata": {"tags": list(tags)} if i == 0 and tags else {},
+            "source": text,
+            "outputs": [],
+            "execution_count": None,
+        }
+        for i, text in enumerate(sources)
+    ]
+    path.write_text(
+        strip(json.dumps({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    )
+    return path
+
+
+# The skeleton
+
+
+def test_every_artefact_has_its_notebook():
+    assert artefacts.drawn() == list(artefacts.ARTEFACTS)
+
+
+@each
+def test_committed_as_the_filter_leaves_it(book):
+    assert strip(book.read_text()) == book.read_text()
+
+
+@each
+def test_parameters_are_commented_literals(book):
+    assert notebooks.parameters(book)
+    (tagged,) = [c for c in cells(book) if "parameters" in c["metadata"].get("tags", ())]
+    assert all(re.search(r"  # \S", line) for line in tagged["source"])
+
+
+@each
+def test_cells_are_short(book):
+    lengths = [len(c["source"]) for c in cells(book)]
+    assert max(lengths) <= 25
+    assert statistics.median(lengths) <= 8
+
+
+@each
+def test_skeleton(book):
+    first = json.loads(book.read_text())["cells"][0]
+    assert first["cell_type"] == "markdown"
+    assert source(first).startswith("# ")
+    assert "`make " in source(first)
+    code = cells(book)
+    assert all(isinstance(n, ast.Import | ast.ImportFrom) for n in ast.parse(source(code[0])).body)
+    assert "parameters" in code[1]["metadata"]["tags"]
+    assert source(code[-1]).splitlines()[-1].startswith("saving.save(")
+    assert not any(
+        isinstance(n, ast.Import | ast.ImportFrom)
+        for c in code[1:]
+        for n in ast.walk(ast.parse(source(c)))
+    )
+
+
+@each
+def test_python_only(book):
+    for cell in cells(book):
+        ast.parse(source(cell))  # neither shell escapes nor magics parse
+        assert not re.search(r"\bos\.system|subprocess|get_ipython|/home/|/Users/", source(cell))
+
+
+@drawn
+def test_figures_need_no_torch(book):
+    command = f"import sys\n{source(cells(book)[0])}\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", command], cwd=paths.ROOT, check=True)
+
+
+@pytest.mark.parametrize("name", artefacts.ARTEFACTS)
+def test_artefacts_give_parameters_that_exist(name):
+    artefact = artefacts.ARTEFACTS[name]
+    notebooks.check(notebooks.find(artefact.notebook), artefact.parameters)
+    assert {"profile", "protocol", "methods", "seeds", "output"} <= set(
+        notebooks.parameters(notebooks.find(artefact.notebook))
+    )
+
+
+# Checked parameters: every mistake is told before a kernel starts
+
+
+@pytest.fixture
+def no_kernel(monkeypatch):
+    import papermill
+
+    def started(*_, **__):
+        raise AssertionError("a kernel was started")
+
+    monkeypatch.setattr(papermill, "execute_notebook", started)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"protocl": "clean"}, "did you mean 'protocol'"),
+        ({"seeds": 42}, "'seeds' should be of type list"),
+        ({"profile": 1}, "'profile' should be of type str"),
+    ],
+)
+def test_wrong_parameters(no_kernel, tmp_path, given, message):
+    with pytest.raises(ValueError, match=message):
+        notebooks.execute(notebooks.find("table1"), given, tmp_path / "copy.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("tags", "text", "message"),
+    [
+        ((), "a = 1", "0 cells tagged 'parameters'"),
+        (("parameters",), "a = 1 + b", "not a literal"),
+        (("parameters",), "import os", "not a literal"),
+    ],
+)
+def test_untagged_or_computed_parameters(no_kernel, tmp_path, tags, text, message):
+    book = write(tmp_path / "book.ipynb", text, tags=tags)
+    with pytest.raises(notebooks.NotebookError, match=message):
+        notebooks.execute(book, {"a": 2}, tmp_path / "copy.ipynb")
+
+
+def test_a_whole_number_is_a_float():
+    notebooks.check(notebooks.find("train_one"), {"share": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("simclr", "simclr"),
+        ("0.05", 0.05),
+        ("['f1', 'recall']", ["f1", "recall"]),
+        ("None", None),
+        ("1e-3", 1e-3),
+    ],
+)
+def test_literals(text, value):
+    assert notebooks.literal(text) == value
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            ("run", "table1", "-p", "protocl", "clean"),
+            "error: unknown parameter of table1.ipynb 'protocl': did you mean",
+        ),
+        (("run", "tabel1"), "error: unknown notebook 'tabel1': did you mean 'table1'?"),
+        (("render", "fig22"), "error: unknown artefact 'fig22': did you mean 'fig2'?"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_one_sentence(command, message):
+    done = subprocess.run(
+        [sys.executable, "-m", "lib.publish.notebooks", *command],
+        cwd=paths.ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.splitlines()) == 1
+
+
+# Execution
+
+
+def test_a_failing_cell_names_its_error_and_the_copy(tmp_path):
+    book = write(tmp_path / "book.ipynb", "word = 'a'  # any", "raise RuntimeError(word)")
+    with pytest.raises(notebooks.NotebookError, match=r"RuntimeError: b .*copy\.ipynb"):
+        notebooks.execute(book, {"word": "b"}, tmp_path / "copy.ipynb")
+    assert (tmp_path / "copy.ipynb").exists()
+
+
+def test_the_filter_drops_outputs_and_keeps_the_rest(tmp_path):
+    book = json.loads(write(tmp_path / "book.ipynb", "a = 1  # é").read_text())
+    clean = json.dumps(book, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    book["cells"][0] |= {
+        "outputs": [{"output_type": "stream", "name": "stdout", "text": ["1"]}],
+        "execution_count": 3,
+    }
+    book["cells"][0]["metadata"]["collapsed"] = True
+    book["metadata"]["language_info"] = {"name": "python", "version": "3.12"}
+    assert strip(json.dumps(book)) == clean
+    assert strip("not a notebook") == "not a notebook"
+
+
+# Stamps
+
+
+def test_imports_are_followed():
+    found = {path.stem for path in fingerprints.modules("from lib.report import saving")}
+    assert {"saving", "names", "paths"} <= found
+    assert "train" not in {
+        path.stem
+        for path in fingerprints.modules(
+            "from lib.report import saving, tables\nfrom lib.analysis import results"
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("a = 1", "a = 1  # one", True),
+        ('"""Doc."""\na = 1', '"""Other."""\na = 1', True),
+        ("a = 1", "a = 2", False),
+    ],
+)
+def test_comments_and_docstrings_do_not_count(tmp_path, before, after, same):
+    for name, text in (("before", before), ("after", after)):
+        (tmp_path / f"{name}.py").write_text(text)
+    hashes = [fingerprints.syntax(tmp_path / f"{name}.py") for name in ("before", "after")]
+    assert (hashes[0] == hashes[1]) is same
+
+
+def test_why_an_artefact_is_out_of_date(workspace, monkeypatch):
+    monkeypatch.setattr(paths, "WORKSPACE", workspace)
+    stamp, now = workspace / "stamps" / "fig2.json", {"notebook": "a", "runs": "b"}
+    assert renderings.outdated(stamp, now) == "not rendered yet"
+    (workspace / "fig2.png").touch()
+    renderings.write(stamp, now, ["fig2.png"])
+    assert renderings.outdated(stamp, now) == ""
+    assert renderings.outdated(stamp, now | {"runs": "c"}) == "changed: runs"
+    (workspace / "fig2.png").unlink()
+    assert renderings.outdated(stamp, now) == "fig2.png is gone"
+    stamp.write_text("{")
+    assert renderings.outdated(stamp, now) == "not rendered yet"
+
+
+def test_what_reads_no_run_depends_on_its_tables(tmp_path, monkeypatch):
+    labels = tmp_path / "labels.csv"
+    monkeypatch.setenv("LABELS", str(labels))
+    found = []
+    for every in (2, 3, 3):
+        labels.write_text(
+            "Filename,Defect\n" + "".join(f"{i}.png,{int(i % every == 0)}\n" for i in range(40))
+        )
+        found.append(renderings.inputs("table5", {"profile": "own", "methods": [], "seeds": []}))
+    assert found[0] != found[1] == found[2]
+
+
+def test_one_failure_does_not_stop_the_others(workspace, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "WORKSPACE", workspace)
+    monkeypatch.setattr(renderings, "inputs", lambda artefact, given: {"runs": artefact})
+
+    def rendered(artefact, *_):
+        if artefact == "fig2":
+            raise notebooks.NotebookError("fig2: no")
+        return f"{artefact}: yes"
+
+    monkeypatch.setattr(notebooks, "_render", rendered)
+    assert notebooks.render(["fig2", "fig4"], "smoke") == 1
+    said = capsys.readouterr()
+    assert "fig4: yes" in said.out
+    assert "error: fig2: no" in said.err
+
+
+def test_what_shows_none_of_the_methods_is_left_out(workspace, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "WORKSPACE", workspace)
+    monkeypatch.setattr(renderings, "inputs", lambda artefact, given: {"runs": artefact})
+    monkeypatch.setattr(notebooks, "_render", lambda artefact, *_: f"{artefact}: yes")
+    assert notebooks.render(["fig2", "fig3", "fig6", "fig1"], "smoke", methods=["random"]) == 0
+    said = capsys.readouterr().out
+    assert {name for name in ("fig2", "fig3", "fig6", "fig1") if f"{name}: yes" in said} == {
+        "fig2",
+        "fig1",
+    }
+    assert "fig3: left out, METHODS names nothing that it shows" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ({"profile": "mini"}, "make fig2 PROFILE=mini"),
+        (
+            {"profile": "mini", "protocol": "paper", "methods": ["byol"], "seeds": [1, 2]},
+            "make fig2 PROFILE=mini PROTOCOL=paper METHODS=byol SEEDS=1,2",
+        ),
+        ({"profile": "own", "methods": [], "seeds": []}, "make fig2 PROFILE=own LABELS=your.csv"),
+    ],
+)
+def test_commands_repeat_what_was_chosen(given, command):
+    assert artefacts.command("fig2", given) == command

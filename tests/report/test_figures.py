@@ -1,0 +1,309 @@
+"""Curves, scatters and frames: every run, share and box is drawn, once, where it was measured."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.report import curve_plot, forest_plot, image_grid, scatter_plot, style
+
+mpl.use("Agg")
+
+SHARES, BACKBONES, EPOCHS = (0.01, 0.05, 0.45), ("resnet18", "vit_tiny"), (1, 2, 3)
+
+
+def found(seeds=(42,)) -> pd.DataFrame:
+    """Histories that say where they come from: the epoch, ten times the share, a thousandth a
+    seed."""
+    return pd.DataFrame(
+        [
+            {
+                "run": f"{backbone}-{p}-{seed}",
+                "method": "byol",
+                "backbone": backbone,
+                "train_share": p,
+                "seed": seed,
+                "health": "healthy",
+                "epoch": epoch,
+                "metric": metric,
+                "value": epoch + 10 * p + 0.001 * (seed - 42),
+            }
+            for backbone in BACKBONES
+            for p in SHARES
+            for seed in seeds
+            for epoch in EPOCHS
+            for names in curve_plot.ROWS
+            for metric in names
+            if metric != "rankme" or epoch == 3
+        ]
+    )
+
+
+def points(methods=("supervised", "byol", "random")) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "method": method,
+                "backbone": backbone,
+                "train_share": share,
+                "health": "healthy",
+                "f1": share,
+                "rescaled": 0.1 * (1 + i),
+            }
+            for i, method in enumerate(methods)
+            for backbone in BACKBONES
+            for share in SHARES
+        ]
+    )
+
+
+def diamonds(ax) -> np.ndarray:
+    """Where the hollow diamonds of the paper's values lie, (n, 2)."""
+    corners = mpl.markers.MarkerStyle("D").get_path()
+    hollow = [c for c in ax.collections if len(c.get_facecolors()) == 0 and len(c.get_offsets())]
+    return np.concatenate(
+        [
+            np.zeros((0, 2)),
+            *(
+                c.get_offsets()
+                for c in hollow
+                if len(c.get_paths()) and len(c.get_paths()[0]) == len(corners)
+            ),
+        ]
+    )
+
+
+def paper(**row) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "backbone": "vit_tiny",
+                "train_share": 0.05,
+                "epoch": 2,
+                "value": 1.25,
+                "method": "byol",
+            }
+            | row
+        ]
+    )
+
+
+def test_curves_draw_every_share_at_every_epoch():
+    fig = curve_plot.draw(found())
+    assert [ax.get_title() for ax in fig.axes[:2]] == ["ResNet-18", "ViT-Tiny"]
+    first, last = fig.axes[0], fig.axes[-1]
+    drawn = [line.get_ydata() for line in last.lines]
+    np.testing.assert_allclose(drawn, [[e + 10 * s for e in EPOCHS] for s in SHARES])
+    assert len(first.lines) == 2 * len(SHARES)  # RankMe of batches and of the fixed images
+    assert [len(line.get_xdata()) for line in first.lines if line.get_linestyle() == "--"] == [
+        1
+    ] * len(SHARES)
+
+
+def test_a_band_holds_the_seeds_and_the_line_is_their_mean():
+    fig = curve_plot.draw(found(seeds=(42, 44)))
+    ax = fig.axes[-1]
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [e + 0.101 for e in EPOCHS])
+    band = ax.collections[0].get_paths()[0].get_extents()
+    assert (band.y0, band.y1) == pytest.approx((1.1, 3.102))
+    assert not curve_plot.draw(found()).axes[-1].collections
+
+
+def test_shares_differ_in_colour_order_and_marker():
+    lines = curve_plot.draw(found()).axes[-1].lines
+    grey = [np.dot(mpl.colors.to_rgb(line.get_color()), [0.299, 0.587, 0.114]) for line in lines]
+    assert grey == sorted(grey)
+    assert len({line.get_marker() for line in lines}) == len(SHARES)
+    assert max(grey) < 0.75  # shows on white
+
+
+def test_the_papers_values_are_diamonds_in_their_panel_alone():
+    fig = curve_plot.draw(found(), paper(metric="embedding_std"))
+    assert [len(diamonds(ax)) for ax in fig.axes] == [0] * (len(fig.axes) - 1) + [1]
+    np.testing.assert_allclose(diamonds(fig.axes[-1]), [[2, 1.25]])
+    fig = curve_plot.draw(found(), paper(metric="rankme"))
+    assert [len(diamonds(ax)) for ax in fig.axes[:3]] == [0, 1, 0]
+
+
+def test_scatter_draws_a_point_a_run_and_says_rho():
+    rho = dict.fromkeys(BACKBONES, (0.5, -0.25, 0.75))
+    fig = scatter_plot.draw(points(), rho, ylabel="F1")
+    for ax, name in zip(fig.axes, ("ResNet-18", "ViT-Tiny"), strict=True):
+        drawn = np.concatenate([c.get_offsets() for c in ax.collections])
+        np.testing.assert_allclose(drawn, [[0.1 * i, s] for i in (1, 2, 3) for s in SHARES[::-1]])
+        assert (
+            ax.get_title() == f"{name}: ρ = 0.50 [-0.25, 0.75], n = 6"
+        )  # without the random backbone
+        assert [len(c.get_facecolors()) for c in ax.collections] == [
+            1,
+            1,
+            0,
+        ]  # hollow: not in the paper
+        assert (
+            np.diff(ax.collections[0].get_sizes()) < 0
+        ).all()  # by train share, the largest below the others
+
+
+def test_scatter_without_a_correlation_says_none():
+    titles = [ax.get_title() for ax in scatter_plot.draw(points(("random",)), {}, ylabel="F1").axes]
+    assert titles == ["ResNet-18", "ViT-Tiny"]
+
+
+def test_scatter_of_the_papers_pairs():
+    rho = dict.fromkeys(BACKBONES, (0.0, 0.0, 0.0))
+    fig = scatter_plot.draw(points(), rho, ylabel="F1", paper=paper(f1=0.3, rankme=0.4))
+    np.testing.assert_allclose(diamonds(fig.axes[1]), [[0.4, 0.3]])
+    assert len(diamonds(fig.axes[0])) == 0
+    assert "the paper's value" in [text.get_text() for text in fig.legends[0].get_texts()]
+
+
+def test_boxes_lie_on_the_pixels_and_the_marked_class_is_red():
+    boxes = pd.DataFrame({"Class": ["OS", "RO"], "x0": 0, "y0": 2, "x1": 10, "y1": 6})
+    fig = image_grid.draw(
+        [np.zeros((8, 10, 3), np.uint8)] * 2,
+        ["OS", ""],
+        [boxes, boxes.iloc[:0]],
+        [True, False],
+        columns=3,
+    )
+    marked, other = fig.axes[0].lines
+    assert (marked.get_color(), other.get_color()) == (image_grid.MARKED, image_grid.OTHER)
+    assert marked.get_linestyle() != other.get_linestyle()
+    box = marked.get_path().get_extents()
+    assert (box.x0, box.y0, box.x1, box.y1) == (
+        -0.5,
+        1.5,
+        9.5,
+        5.5,
+    )  # pixel 0 reaches from -0.5 to 0.5
+    assert not fig.axes[1].lines
+    assert [len(ax.images) for ax in fig.axes] == [1, 1, 0]
+    assert [ax.get_title("left") for ax in fig.axes] == ["OS", "", ""]
+    assert [ax._left_title.get_color() for ax in fig.axes[:2]] == [image_grid.MARKED, "black"]
+    assert len(fig.legends[0].get_texts()) == 2
+
+
+def test_photographs_have_no_boxes_and_no_legend():
+    none = pd.DataFrame(columns=["Class", "x0", "y0", "x1", "y1"])
+    assert not image_grid.draw(
+        [np.zeros((8, 10, 3), np.uint8)], ["Normal"], [none], [False]
+    ).legends
+
+
+PANELS = {"one": ("probe", "clean images"), "two": ("protocol", "nothing")}
+BELOW = ("MAE", {"protocol clean": ("mae", "clean")})
+
+
+def differences(mae=True) -> pd.DataFrame:
+    """What lib.analysis.protocol_effects.measure returns, in small: values that say where they come
+    from."""
+    systems = [
+        ("byol", "resnet18"),
+        ("random", "resnet18"),
+        ("byol", "vit_tiny"),
+        ("mae", "vit_tiny"),
+        ("mean", "all"),
+    ]
+    cells = [(*key, *s) for key in PANELS.values() for s in systems] + [
+        ("mae", "clean", "mae", "vit_tiny")
+    ] * mae
+    return pd.DataFrame(
+        [
+            {
+                "effect": effect,
+                "held": held,
+                "method": method,
+                "backbone": backbone,
+                "metric": metric,
+                "value": 0.1 * i + 0.05 * j,
+                "low": 0.1 * i + 0.05 * j - 0.02,
+                "high": 0.1 * i + 0.05 * j + 0.03,
+            }
+            for i, (effect, held, method, backbone) in enumerate(cells)
+            for j, metric in enumerate(("f1", "auroc"))
+        ]
+    )
+
+
+def test_a_forest_draws_every_difference_at_its_row():
+    fig = forest_plot.draw(differences(), PANELS, BELOW)
+    first, second, strip, _ = fig.axes
+    names = [text.get_text() for text in first.get_yticklabels()]
+    assert names == [
+        "ResNet-18",
+        "BYOL",
+        "Random backbone",
+        "ViT-Tiny",
+        "BYOL",
+        "MAE",
+        "Mean of 3 systems",
+    ]
+    for ax, start in ((first, 0), (second, 0.5), (strip, 1.0)):
+        points = [line for line in ax.lines if line.get_marker() in "os"]
+        np.testing.assert_allclose(
+            [line.get_xdata()[0] for line in points],
+            [start + 0.1 * i + 0.05 * j for i in range(len(points) // 2) for j in (0, 1)],
+        )
+        assert [line.get_markerfacecolor() == "white" for line in points] == [False, True] * (
+            len(points) // 2
+        )
+    bars = [
+        line
+        for line in first.lines
+        if len(line.get_xdata()) == 2 and line.get_color() in ("#000000", "#D55E00")
+    ]
+    np.testing.assert_allclose(bars[0].get_xdata(), [-0.02, 0.03])
+    rows = [round(line.get_ydata()[0]) for line in first.lines if line.get_marker() == "o"]
+    assert rows == [1, 2, 4, 5, 6]
+    assert first.get_xlim() == second.get_xlim() == strip.get_xlim()
+
+
+def test_a_forest_without_mae_has_no_strip():
+    assert len(forest_plot.draw(differences(mae=False), PANELS, BELOW).axes) == 3
+
+
+def test_no_label_of_a_forest_is_cut():
+    fig = forest_plot.draw(differences(), PANELS, BELOW)
+    fig.draw_without_rendering()
+    drawn, (width, height) = fig.get_tightbbox(), fig.get_size_inches()
+    assert drawn.x0 >= 0 and drawn.y0 >= 0
+    assert drawn.x1 <= width and drawn.y1 <= height
+
+
+@pytest.mark.parametrize(
+    "fig",
+    [
+        curve_plot.draw(found()),
+        scatter_plot.draw(points(), dict.fromkeys(BACKBONES, (0.0, 0.0, 0.0)), ylabel="F1"),
+        forest_plot.draw(differences(), PANELS, BELOW),
+    ],
+    ids=["curves", "scatter", "forest"],
+)
+def test_two_columns_wide_and_legible(fig):
+    assert fig.get_figwidth() == style.DOUBLE
+    texts = [t for t in fig.findobj(mpl.text.Text) if t.get_text()]
+    assert min(t.get_fontsize() for t in texts) >= 5.5
+
+
+def test_unhealthy_runs_are_crossed_out_and_stay():
+    frame = points().assign(
+        health=lambda f: np.where(f["method"] == "byol", "collapsed", f["health"])
+    )
+    plain, crossed = (scatter_plot.draw(p, {}, ylabel="F1") for p in (points(), frame))
+    marked = [len(fig.axes[0].collections) for fig in (plain, crossed)]
+    assert marked == [3, 4]
+    assert "collapsed" in [t.get_text() for t in crossed.legends[0].get_texts()]
+    curves = found().assign(
+        health=lambda f: np.where(f["train_share"] == 0.01, "collapsed", "healthy")
+    )
+    crosses = curve_plot.draw(curves).axes[-1].collections
+    np.testing.assert_allclose(crosses[0].get_offsets(), [[3, 3.1]])  # its last epoch
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"), [("supervised", "white"), ("byol", "white"), ("random", "black")]
+)
+def test_a_cross_stands_out_on_its_point(method, expected):
+    fig = scatter_plot.draw(points((method,)).assign(health="collapsed"), {}, ylabel="F1")
+    crosses = fig.axes[0].collections[-1]
+    np.testing.assert_allclose(crosses.get_edgecolors()[0], mpl.colors.to_rgba(expected))

@@ -1,0 +1,299 @@
+"""Style and saving of tables and figures: what is drawn is what was measured, and equal content
+gives equal bytes."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.analysis import results
+from lib.report import captions, saving, style, tables
+from lib.report.heatmap import draw
+from lib.study.names import share
+from lib.system import paths
+
+mpl.use("Agg")
+
+SHARES = (0.01, 0.45)
+FACTS = {
+    "data": "simulated Sewer-ML",
+    "profile": "mini",
+    "px": 64,
+    "width": 0.5,
+    "epochs": [5, 10],
+    "train_shares": 5,
+    "seeds": [42],
+    "n_validation": 1500,
+    "n_groups": 75,
+    "bootstrap_unit": "videos",
+    "fresh": 3,
+    "reference": 5,
+}
+
+
+def measured(seeds=(42,)) -> pd.DataFrame:
+    """Values that say where they come from: a different one in every row, tens of seeds in the
+    third decimal."""
+    rows = []
+    for i, method in enumerate(("supervised", "simclr", "random")):
+        for j, train in enumerate(SHARES):
+            for k, validation in enumerate(SHARES):
+                for seed in seeds:
+                    value = 0.1 + 0.2 * i + 0.08 * j + 0.02 * k + 0.001 * (seed - 42)
+                    rows.append(
+                        {
+                            "method": method,
+                            "backbone": "resnet18",
+                            "train_share": train,
+                            "seed": seed,
+                            "validation_share": validation,
+                            "metric": "f1",
+                            "value": value,
+                            "low": value - 0.05,
+                            "high": value + 0.05,
+                            "draws": value + np.array([0, -0.05, 0.05]),
+                            "health": "healthy" if i else "collapsed",
+                        }
+                    )
+    return pd.DataFrame(rows)
+
+
+def wide(frame: pd.DataFrame) -> pd.DataFrame:
+    return results.rectangle(
+        results.over_seeds(frame), "f1", ["method", "train_share"], "validation_share"
+    )
+
+
+def heatmap(**options):
+    return draw({"F1": wide(measured())}, xlabel="x", ylabel="y", **options)
+
+
+def table(**options) -> tables.Table:
+    found = results.over_seeds(measured())
+    return tables.table(found, ["f1"], ["method", "train_share"], "validation_share", **options)
+
+
+def test_seeds_are_averaged_and_one_bad_run_is_told():
+    frame = measured(seeds=(42, 52))
+    frame.loc[len(frame) - 1, "health"] = "diverged"
+    reduced = results.over_seeds(frame)
+    assert len(reduced) == len(measured())
+    np.testing.assert_allclose(reduced["value"], measured()["value"] + 0.005)
+    assert reduced["seeds"].eq(2).all()
+    assert reduced["health"].iloc[-1] == "diverged"  # the worst of the seeds
+    assert reduced["health"].iloc[-2] == "healthy"
+
+
+def test_grid_keeps_the_order_of_the_paper():
+    assert list(wide(measured()).index.get_level_values(0).unique()) == [
+        "supervised",
+        "simclr",
+        "random",
+    ]
+
+
+def test_heatmap_writes_every_value_in_its_cell():
+    ax = heatmap().axes[0]
+    written = {
+        tuple(map(int, t.get_position())): t.get_text()
+        for t in ax.texts
+        if t.get_text()[:2] == "0."
+    }
+    expected = {(j, i): f"{v:.2f}" for (i, j), v in np.ndenumerate(wide(measured()).to_numpy())}
+    assert written == expected
+
+
+def test_panels_share_one_colour_scale():
+    frame = wide(measured())
+    fig = draw({"a": frame, "b": frame / 2}, xlabel="x", ylabel="y")
+    assert len({ax.images[0].get_clim() for ax in fig.axes if ax.images}) == 1
+
+
+def test_unhealthy_cells_keep_their_value_and_are_marked():
+    verdicts = results.rectangle(
+        results.over_seeds(measured()),
+        "f1",
+        ["method", "train_share"],
+        "validation_share",
+        "health",
+    )
+    verdicts.iloc[-1, -1] = "no better than random"
+    texts = [t.get_text() for t in heatmap(health={"F1": verdicts}).axes[0].texts]
+    assert texts.count("†") == int(verdicts.eq("collapsed").to_numpy().sum()) > 0
+    assert texts.count("°") == 1
+    assert sum(t[:2] == "0." for t in texts) == verdicts.size
+
+
+def test_marks_follow_the_values_in_text_and_in_the_drawing():
+    found = table()
+    ill = int(measured()["health"].eq("collapsed").sum())
+    assert found.markdown().count("†") == found.latex().count("†") == ill
+    assert [t.get_text() for t in found.draw().axes[0].texts].count("†") == ill
+    names = [t.get_text() for t in table(beside=True).draw().axes[0].texts if "†" in t.get_text()]
+    assert names == ["1 %†", "45 %†"]  # side by side, once a row, which is one run
+
+
+def test_the_caption_counts_each_verdict():
+    told = captions.marked(
+        {"health": {"healthy": 5, "collapsed": 2, "diverged": 1, "no better than random": 4}}
+    )
+    assert told == (
+        " †: collapsed or diverged (3 of 12 runs). °: AUROC not above that of the backbone as initialised (4 of 12)."
+    )
+    assert captions.marked({"health": {"healthy": 5}}) == ""
+
+
+def test_one_cell_is_framed_where_it_is_in_the_grid():
+    frame = pd.DataFrame(
+        np.arange(6).reshape(2, 3) / 6, index=[0.08, 0.395], columns=[0.1, 0.275, 0.45]
+    )
+    drawn = {cell: draw({"F1": frame}, xlabel="x", ylabel="y", outlined=cell, name="{:g}".format).axes[0]
+             for cell in ((0.395, 0.275), (0.3, 0.275))}  # fmt: skip
+    assert not drawn[0.3, 0.275].patches
+    assert {p.get_bbox().bounds for p in drawn[0.395, 0.275].patches} == {(0.5, 0.5, 1, 1)}
+    assert [t.get_text() for t in drawn[0.3, 0.275].get_yticklabels()] == ["0.08", "0.395"]
+
+
+def test_seeds_are_averaged_within_the_keys_asked_for():
+    frame = pd.concat([measured(seeds=(42, 52)).assign(px=px) for px in (32, 64)])
+    assert len(results.over_seeds(frame, [*results.KEYS, "px"])) == 2 * len(measured())
+    assert (results.over_seeds(frame, ["metric"])["seeds"] == 2).all()
+
+
+def test_a_metric_without_any_value_is_not_shown():
+    reduced = results.over_seeds(measured())
+    unknown = reduced.assign(metric="f2ciw", value=np.nan)
+    assert results.measured_metrics(pd.concat([reduced, unknown]), ["f2ciw", "f1", "recall"]) == [
+        "f1"
+    ]
+
+
+def test_colours_read_in_grey():
+    colours = mpl.colormaps["cividis"](np.linspace(0, 1, 20))[:, :3] @ [0.299, 0.587, 0.114]
+    assert (np.diff(colours) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("colour", "expected"), [((1, 1, 1), "black"), ((0, 0, 0), "white"), ((0, 0, 0.5), "white")]
+)
+def test_ink_stands_out(colour, expected):
+    assert style.ink(colour) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.01, "1 %"), (0.45, "45 %"), (None, "natural"), (np.nan, "natural")]
+)
+def test_shares_are_printed_as_percent(value, expected):
+    assert share(value) == expected
+
+
+def test_only_the_best_estimate_of_a_column_is_bold():
+    text = table().markdown()
+    assert text.count("**") == 2 * len(SHARES)
+    assert "| Random backbone | 45 % | **0.58 [0.53, 0.63]** | **0.60 [0.55, 0.65]** |" in text
+
+
+def test_the_best_can_be_sought_within_a_train_share():
+    assert table(among="train_share").markdown().count("**") == 2 * len(SHARES) * len(SHARES)
+
+
+def test_reference_rows_come_first():
+    lines = table(bounds={"F1": {"Always": [0.02, 0.62]}}).markdown().splitlines()
+    assert lines[4] == "| Always |  | 0.02 | 0.62 |"
+
+
+def test_latex_escapes_percent():
+    text = table().latex()
+    assert r"1\,\%" in text
+    assert r"\textbf{0.60 [0.55, 0.65]}" in text
+
+
+def test_footer_names_simulated_data_and_the_origin_of_runs():
+    for protocol in ("clean", "paper"):
+        text = captions.footer(FACTS, protocol)
+        for part in (
+            "simulated",
+            "mini",
+            "64 px",
+            "0.5",
+            protocol,
+            "42",
+            "1,500",
+            "75 videos",
+            "3 fresh",
+            "5 from",
+        ):
+            assert part in text
+
+
+def test_footer_leaves_out_what_does_not_apply():
+    text = captions.footer(FACTS | {"bootstrap_unit": ""}, [])
+    assert "Protocol" not in text and "interval" not in text
+    assert "3 fresh" in text and "1,500 validation images. " in text
+    images = {
+        "data": "simulated Sewer-ML",
+        "profile": "mini",
+        "n_training": 1896,
+        "n_validation": 1600,
+    }
+    text = captions.footer(images, [])
+    assert (
+        "simulated" in text
+        and "1,896 training and 1,600 validation images" in text
+        and "No run is read" in text
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "suffixes"),
+    [
+        (heatmap, {".png", ".pdf", ".csv"}),
+        (table, {".png", ".pdf", ".csv", ".md", ".tex"}),
+        (lambda: table(beside=True), {".png", ".pdf", ".csv", ".md", ".tex"}),
+    ],
+)
+def test_equal_content_gives_equal_bytes(tmp_path, content, suffixes):
+    made = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        files = saving.save(
+            "fig2", content(), measured(), FACTS, protocol="clean", caption="C.", output=folder
+        )
+        assert {f.suffix for f in files} == suffixes == {f.suffix for f in folder.iterdir()}
+        made.append({f.name: f.read_bytes() for f in files})
+    assert made[0] == made[1]
+
+
+def test_saving_twice_adds_one_caption(tmp_path):
+    fig = heatmap()
+    found = []
+    for _ in range(2):
+        saving.save("fig2", fig, measured(), FACTS, protocol="clean", caption="C.", output=tmp_path)
+        found.append((tuple(fig.get_size_inches()), len(fig.texts)))
+    assert found[0] == found[1]
+
+
+def test_a_journal_column_wide(tmp_path):
+    files = saving.save(
+        "fig2", heatmap(), measured(), FACTS, protocol="clean", caption="C.", output=tmp_path
+    )
+    width = mpl.image.imread(files[0]).shape[1]
+    assert width == pytest.approx(style.SINGLE * style.DPI, abs=1)
+
+
+def test_stepping_writes_beside_what_make_rendered(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "BUILD", tmp_path / "build")
+    files = saving.save("fig2", heatmap(), measured(), FACTS, protocol="clean", caption="C.")
+    assert {f.parent for f in files} == {tmp_path / "build" / "mini" / "stepped"}
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    old = tmp_path / "fig2.png"
+    old.write_bytes(b"old")
+    fig = heatmap()
+    monkeypatch.setattr(
+        fig, "savefig", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full"))
+    )
+    with pytest.raises(OSError, match="disk full"):
+        saving.save("fig2", fig, measured(), FACTS, protocol="clean", caption="C.", output=tmp_path)
+    assert old.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [old]

@@ -1,0 +1,266 @@
+"""What trainings will take: counts in closed form, disk, and nothing starts unasked."""
+
+import io
+from dataclasses import replace
+
+import pytest
+
+from lib.data import labels, pixels, sources
+from lib.scheduling import estimate, plan, progress, throughput
+from lib.simulator import frames
+from lib.store import fingerprints, stored
+from lib.study import grid, profiles
+from lib.system import paths
+from lib.training import batches
+
+RATES = {
+    "training": 10.0,
+    "clean": 40.0,
+    "augmented": 20.0,
+    "fitting": 100.0,
+    "weights": 10**7,
+    "checkpoint": 3 * 10**7,
+    "batch": 256,
+    "asked": 256,
+    "memory": 10**9,
+}
+TRAIN, VAL = 440, 200
+
+
+@pytest.fixture
+def tree(workspace, monkeypatch):
+    """Sewer-ML's two tables, without an image; METHODS, SEEDS, JOBS as if nobody had chosen."""
+    root = workspace / "sewer-ml"
+    root.mkdir()
+    for split, n in (("train", TRAIN), ("val", VAL)):
+        frames.labels(1, split, n)[list(frames.COLUMNS)].to_csv(
+            root / sources.TABLES[split], index=False
+        )
+    monkeypatch.setenv("SEWERML_ROOT", str(root))
+    monkeypatch.setenv("PROFILE", "rehearsal")
+    monkeypatch.setenv("DEVICE", "cpu")
+    for name in ("METHODS", "SEEDS", "JOBS", "FORCE", "YES", "PROTOCOL"):
+        monkeypatch.delenv(name, raising=False)
+    fingerprints._identity.cache_clear()
+    return root
+
+
+@pytest.fixture
+def fabricated(monkeypatch):
+    """Rates without a probe; returns the runs that were asked for."""
+    asked = []
+
+    def of(todo, rows, processes, gpus):
+        asked.extend(todo)
+        return [RATES] * len(todo)
+
+    monkeypatch.setattr(throughput, "of", of)
+    return asked
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Stands in for the pool; the runs that it was given to train."""
+    given = []
+    monkeypatch.setattr(plan, "train", lambda todo, again: given.extend(todo) or 0)
+    return given
+
+
+# Counts
+
+
+@pytest.mark.parametrize(
+    "method, views, masked", [("simclr", 2, 0), ("supervised", 1, 0), ("mae-released", 1, 1)]
+)
+def test_the_work_of_a_run_in_closed_form(method, views, masked):
+    run = grid.run("paper", method, "vit_tiny", 0.45, 42)
+    assert estimate.FIXED == batches.FIXED
+    found = estimate.work(run, 500_000, 130_046)
+    assert found.training == 45 * 500_000
+    assert (
+        found.clean == 9 * 1024 + (1 + masked) * 500_000 + 1.5 * 130_046
+    )  # 9 validations; half are flipped
+    assert found.augmented == views * 130_046 and found.fitting == 500_000
+    assert found.scores == 2 * (500_000 + (2 + views) * 130_046)
+    assert found.seconds(RATES) == pytest.approx(
+        found.training / 10 + found.clean / 40 + found.augmented / 20 + found.fitting / 100
+    )
+
+
+def test_an_ablation_has_no_flipped_evaluation_and_a_single_left_over_image_is_not_trained_on():
+    ablation = grid.parse("paper", "supervised-resnet18-dnat-s42-px64")
+    assert estimate.work(ablation, 1000, 800).clean == 9 * 800 + 1000 + 800
+    assert estimate.work(ablation, 513, 800).training == 45 * 512
+    assert (
+        estimate.work(replace(ablation, settings=ablation.settings | {"epochs": 11}), 512, 9).clean
+        == 3 * 9 + 521
+    )
+
+
+def test_hours_are_those_of_the_images_at_each_share(tree, fabricated):
+    table = labels.read_table(tree / sources.TABLES["train"])
+    half, _ = sources.tables(profiles.load("rehearsal")["data"], "train")
+    normals = int((half["Defect"] == 0).sum())
+    assert len(half) < len(table) / 2 + 1
+    todo = grid.cells("rehearsal", methods=["simclr"], backbones=["resnet18"])
+    found = estimate.make(todo, 2, [])
+    drawn = [normals + int(normals * p / (1 - p) + 1e-9) for p in (0.01, 0.02, 0.05, 0.15)]
+    defects = len(half) - normals  # of which 45 % takes more than there are: all, and fewer normals
+    drawn.append(defects + int(defects * 0.55 / 0.45 + 1e-9))
+    assert [w.training for w in found.work] == drawn
+    scoring = [(VAL + n + 1.5 * VAL) / 40 + 2 * VAL / 20 + n / 100 for n in drawn]
+    assert found.seconds == pytest.approx([n / 10 + s for n, s in zip(drawn, scoring, strict=True)])
+    assert found.hours(sum(found.seconds)) == pytest.approx(sum(found.seconds) / 3600)
+
+
+def test_processes_on_one_gpu_share_its_hours_and_the_longest_run_bounds_the_time():
+    todo = grid.cells("paper", methods=["random"], backbones=["resnet18"])
+    work = [estimate.Work(n, 0, 0, 0, 0) for n in (100, 20, 20, 20, 20)]  # at 10 a second
+    made = {
+        g: estimate.Estimate(todo, work, [RATES] * 5, 2, ["0", "1"][:g], "", 0, 0)
+        for g in (0, 1, 2)
+    }
+    assert [e.unit for e in made.values()] == ["core-hours", "GPU-hours", "GPU-hours"]
+    assert [e.hours(3600) for e in made.values()] == [1.0, 0.5, 1.0]
+    assert all(e.wall == 10 for e in made.values())
+    assert replace(made[0], workers=1).wall == 18
+
+
+def test_every_cache_is_counted_once_and_what_is_there_is_not(tree, fabricated):
+    data = profiles.load("rehearsal")["data"]
+    half = len(sources.tables(data, "train")[0])
+    todo = [*grid.cells("rehearsal", methods=["random"]), *grid.cells("rehearsal", "resolution")]
+    small, middle, large = (3 * side**2 for side in (256, 384, 512))
+    expected = (half + TRAIN + VAL) * small + (TRAIN + VAL) * (
+        middle + large
+    )  # Table 2 reads the whole table
+    assert estimate.make(todo, 1, []).caches == expected
+    there = pixels.cached(data, "val", sources.tables(data, "val")[0])
+    there.parent.mkdir(parents=True)
+    there.touch()
+    assert estimate.make(todo, 1, []).caches == expected - VAL * small
+    there.rename(there.with_name(f"{there.name}.partial"))
+    with open(there.with_name(f"{there.name}.partial"), "wb") as holes:  # a third is filled
+        holes.write(bytes(VAL * small // 3))
+        holes.truncate(VAL * small)
+    assert estimate.make(todo, 1, []).caches == pytest.approx(expected - VAL * small / 3, abs=1e5)
+
+
+def test_run_directories_hold_weights_of_the_grid_scores_and_a_checkpoint_in_training(
+    tree, fabricated
+):
+    one = estimate.make(
+        grid.cells("rehearsal", methods=["random"], backbones=["resnet18"])[:1], 1, []
+    )
+    ablation = estimate.make(grid.cells("rehearsal", "resolution")[:1], 1, [])
+    assert one.store == int(one.work[0].scores * estimate.SCORE + 10**7 + 2 * 3 * 10**7)
+    assert ablation.store == int(ablation.work[0].scores * estimate.SCORE + 2 * 3 * 10**7)
+
+
+# Asking
+
+
+@pytest.mark.parametrize(
+    "terminal, answer, yes, starts",
+    [
+        (False, "", "", False),
+        (False, "", "1", True),
+        (True, "n\n", "", False),
+        (True, "\n", "", False),
+        (True, "", "", False),
+        (True, "y\n", "", True),
+    ],
+)
+def test_nothing_starts_unless_it_is_agreed_to(
+    tree, fabricated, started, monkeypatch, capsys, terminal, answer, yes, starts
+):
+    monkeypatch.setenv("METHODS", "random")
+    monkeypatch.setenv("YES", yes)
+    stdin = io.StringIO(answer)
+    stdin.isatty = lambda: terminal
+    monkeypatch.setattr("sys.stdin", stdin)
+    status = plan.run(["table1"], "rehearsal", None)
+    told = capsys.readouterr().out
+    assert status == (0 if starts else 2)
+    assert len(started) == (10 if starts else 0)
+    assert {r.method for r in fabricated} == {"random"}  # the estimate is of what was asked for
+    assert (
+        "Random backbone, ViT-Tiny, 224 px" in told and "core-hours" in told and "free in" in told
+    )
+    assert ("Start 10 trainings? [y/N]" in told) == (terminal and not yes)
+    command = (
+        f"make table1 PROFILE=rehearsal METHODS=random DEVICE=cpu SEWERML_ROOT={tree} WORKSPACE="
+    )
+    assert (command in told) == (not starts) and ("YES=1" in told) == (not starts)
+    assert not list(paths.RUNS.glob("*/*.partial"))
+
+
+def test_one_named_run_is_estimated_alone(tree, fabricated, started, monkeypatch):
+    monkeypatch.setenv("YES", "1")
+    assert plan.run([], "rehearsal", "byol-vit_tiny-d15-s42") == 0
+    assert [r.id for r in fabricated] == [r.id for r in started] == ["byol-vit_tiny-d15-s42"]
+
+
+def test_what_is_simulated_or_trains_nothing_is_not_probed(tree, started, monkeypatch, capsys):
+    monkeypatch.setattr(throughput, "of", lambda *_: pytest.fail("probed"))
+    monkeypatch.setattr(sources, "simulated", lambda *_: None)
+    assert plan.explain([], "rehearsal") == 0
+    assert plan.run([], "smoke", "random-resnet18-d45-s42") == 0 and len(started) == 1
+    monkeypatch.setattr(stored, "reference", lambda run: paths.REFERENCE)
+    assert plan.run(["walkthrough"], "rehearsal", None) == 0 and len(started) == 1
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_starts(
+    tree, fabricated, started, monkeypatch
+):
+    monkeypatch.setenv("YES", "1")
+    usage = estimate.shutil.disk_usage(tree)
+    monkeypatch.setattr(estimate.shutil, "disk_usage", lambda _: usage._replace(free=10**8))
+    with pytest.raises(
+        sources.DataError, match=r"has 0\.1 GB free and these trainings write 0\.\d GB"
+    ):
+        plan.run(["table1"], "rehearsal", None)
+    assert not started
+
+
+def test_a_share_that_a_small_tree_cannot_reach_is_told_before_the_probe(
+    tree, fabricated, monkeypatch, capsys
+):
+    for split, n in (("train", 60), ("val", 24)):
+        frames.labels(1, split, n)[list(frames.COLUMNS)].to_csv(
+            tree / sources.TABLES[split], index=False
+        )
+    with pytest.raises(
+        sources.DataError, match=r"1% defects cannot be reached .* at least 1 defect and 99"
+    ):
+        plan.run(["table1"], "rehearsal", None)
+    assert not fabricated
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert (
+        plan.run([], "rehearsal", "random-resnet18-d45-s42") == 2
+    )  # this one can: only validation lacks normals
+    assert (
+        "warning: in validation, a share of 1% defects cannot be reached" in capsys.readouterr().err
+    )
+
+
+def test_what_does_not_fit_is_said(tree, fabricated):
+    one = estimate.make(
+        grid.cells("rehearsal", methods=["dino"], backbones=["resnet18"])[:1], 4, []
+    )
+    on_gpu = replace(one, gpus=["0"], rates=[RATES | {"batch": 64}])
+    assert "a batch of 256 does not fit this GPU's memory" in estimate.table(on_gpu)
+    assert "measured with 64" in estimate.table(on_gpu)
+    assert "does not fit" not in estimate.table(replace(on_gpu, rates=[RATES]))
+    assert "steps of fewer images" in estimate.table(replace(one, rates=[RATES | {"batch": 64}]))
+    assert "lower JOBS" in estimate.table(replace(one, rates=[RATES | {"memory": 10**15}]))
+    assert "warning" not in estimate.table(one)
+
+
+def test_durations_are_said_in_the_unit_that_fits():
+    assert [progress.duration(s) for s in (90, 5400, 3 * 3600, 30 * 86400)] == [
+        "2 min",
+        "90 min",
+        "3.0 hours",
+        "30.0 days",
+    ]

@@ -1,0 +1,158 @@
+"""The grid: ids are reversible, profiles are checked before anything slow starts."""
+
+import pytest
+
+from lib.study import grid, profiles
+from lib.system import paths
+
+PROFILES = profiles.available()
+
+
+@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("part", ["grid", "augmentation", "resolution"])
+def test_run_ids_are_unique_and_reversible(name, part):
+    runs = grid.cells(name, part)
+    assert len({run.id for run in runs}) == len(runs)
+    assert all(grid.parse(name, run.id) == run for run in runs)
+
+
+def test_the_paper_grid_is_the_papers():
+    runs = grid.cells("paper")
+    rows = {(r.method, r.backbone) for r in runs}
+    trained = {row for row in rows if row[0] not in ("random", "mae-released")}
+    assert len(trained) == 11  # docs/study.md: 11 systems
+    assert len(rows) == 14  # and two backbones as initialised, one MAE as released
+    assert {r.share for r in runs} == {0.01, 0.02, 0.05, 0.15, 0.45}
+    assert {r.backbone for r in runs if r.method.startswith("mae")} == {"vit_tiny"}
+    assert {r.px for r in grid.cells("paper", "resolution")} == {64, 128, 224, 384, 512}
+    assert len(grid.cells("paper", "augmentation")) == 2 * 5 * 5
+
+
+@pytest.mark.parametrize(
+    "method, expected",
+    [
+        (
+            "supervised",
+            {"optimiser": "adamw", "lr": 5e-4, "weight_decay": 1e-4, "warmup_start": 3e-5},
+        ),
+        (
+            "byol",
+            {
+                "optimiser": "lars",
+                "lr": 0.2,
+                "weight_decay": 1.5e-6,
+                "warmup_start": 0.1,
+                "hidden": 2048,
+            },
+        ),
+        ("barlow", {"optimiser": "lars", "redundancy": 0.0051, "scale": 0.024, "embedding": 256}),
+        (
+            "simclr",
+            {
+                "optimiser": "lars",
+                "lr": 0.3,
+                "weight_decay": 1e-6,
+                "warmup_start": 0.15,
+                "temperature": 0.2,
+            },
+        ),
+        (
+            "dino",
+            {
+                "optimiser": "adamw",
+                "prototypes": 8192,
+                "student_temperature": 0.1,
+                "teacher_temperature": 0.07,
+                "teacher_warmup_epochs": 15,
+                "centre_momentum": 0.9,
+                "frozen_epochs": 1,
+                "clip": 1.0,
+            },
+        ),
+        (
+            "mae",
+            {
+                "optimiser": "adamw",
+                "lr": 1e-3,
+                "weight_decay": 0.05,
+                "warmup_start": 5e-4,
+                "mask": 0.75,
+                "heads": 12,
+                "decoder_width": 192,
+                "decoder_depth": 12,
+                "decoder_heads": 12,
+            },
+        ),
+    ],
+)
+def test_the_paper_profile_holds_the_protocols_numbers(method, expected):
+    settings = grid.run("paper", method, "vit_tiny", 0.45, 42).settings
+    assert settings | expected == settings
+    common = {
+        "epochs": 45,
+        "batch": 256,
+        "warmup_epochs": 10,
+        "final_lr": 1e-6,
+        "probe_lr": 1e-3,
+        "width": 1.0,
+    }
+    assert settings | common == settings
+
+
+def test_settings_hold_nothing_of_other_methods():
+    assert "temperature" not in grid.run("paper", "byol", "resnet18", 0.01, 42).settings
+    assert "tau_start" not in grid.run("paper", "simclr", "resnet18", 0.01, 42).settings
+
+
+def test_a_run_that_differs_in_a_setting_is_another_run():
+    a, b = (
+        grid.run("mini", "simclr", "resnet18", 0.01, 42),
+        grid.run("mini", "simclr", "resnet18", 0.01, 43),
+    )
+    assert a != b and a == grid.run("mini", "simclr", "resnet18", 0.01, 42)
+
+
+@pytest.mark.parametrize(
+    "call, near",
+    [
+        (lambda: profiles.load("mnii"), "mini"),
+        (lambda: grid.runs("tabel1"), "table1"),
+        (lambda: grid.runs("table1", "mini", methods=["simclrr"]), "simclr"),
+        (lambda: grid.run("mini", "mae", "resnet19", 0.01, 1), "resnet18"),
+    ],
+)
+def test_unknown_names_are_met_with_the_nearest(call, near):
+    with pytest.raises(ValueError, match=f"did you mean '{near}'"):
+        call()
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("[training]\nepohcs = 3", "did you mean 'epochs'"),
+        ("[training]\nepochs = 'three'", "of type int"),
+        ("training = 3", "is a table"),
+        ("[method.simclr]\ntemprature = 1.0", "did you mean 'temperature'"),
+    ],
+)
+def test_a_wrong_profile_is_refused(tmp_path, monkeypatch, text, expected):
+    (tmp_path / "paper.toml").write_text((paths.PROFILES / "paper.toml").read_text())
+    (tmp_path / "own.toml").write_text(text)
+    monkeypatch.setattr(paths, "PROFILES", tmp_path)
+    profiles.load.cache_clear()
+    with pytest.raises(ValueError, match=expected):
+        profiles.load("own")
+    profiles.load.cache_clear()
+
+
+def test_mae_asks_for_a_vit():
+    with pytest.raises(ValueError, match="vit_tiny"):
+        grid.run("mini", "mae", "resnet18", 0.01, 42)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["simclr-resnet18", "simclr-resnet18-d45", "nothing", "simclr-resnet18-d45-s42-px"]
+)
+def test_a_wrong_run_id_is_refused(wrong):
+    with pytest.raises(ValueError, match="is not a run id"):
+        grid.parse("mini", wrong)

@@ -1,0 +1,247 @@
+"""What is measured on frozen runs: kept beside them, known when stale, read as a probe's scores
+are."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import f1_score, recall_score, roc_auc_score
+
+from lib.analysis import results
+from lib.data import pixels
+from lib.measures import metrics
+from lib.scheduling import measuring
+from lib.store import fingerprints, measured
+from lib.store.stored import MissingRuns, load
+from lib.study import grid, profiles, protocols
+from lib.system import paths
+from lib.training import measure, predict, probes, train
+
+
+@pytest.fixture(scope="module")
+def run(shared_workspace, shared_data):
+    """A masked autoencoder of a profile that takes seconds, with its frozen results."""
+    (shared_workspace / "data").symlink_to(shared_data)
+    found = grid.run("smoke", "mae", "vit_tiny", 0.45, 42)
+    train.train(found)
+    stored = load(found)
+    measured.write(*measure.made(stored), stored)
+    return found
+
+
+@pytest.fixture
+def sample():
+    """Features of 50 training images, 20 of them defects, in 10 videos, and of 30 new ones."""
+    rng = np.random.default_rng(0)
+    of_normals = np.arange(50) < 30
+    bank = rng.normal(size=(50, 6)) + np.where(of_normals, 0, 3)[:, None]
+    return (
+        bank.astype(np.float32),
+        rng.normal(1, 2, size=(30, 6)).astype(np.float32),
+        of_normals,
+        np.arange(50) % 10,
+    )
+
+
+# Scores and thresholds
+
+
+def test_thresholds_never_see_validation(sample):
+    bank, features, of_normals, groups = sample
+    errors = np.linspace(0, 1, 50), np.linspace(0, 2, 30)
+    scores, fits = measure.scored(bank, features, of_normals, groups, *errors)
+    others, same = measure.scored(
+        bank, 5 * features[::-1] + 9, of_normals, groups, errors[0], 7 - errors[1]
+    )
+    assert fits == same
+    assert not np.allclose(scores, others)
+
+
+def test_thresholds_are_those_of_the_settings_training_images(sample):
+    """Other defects in training leave the fits of `normals` as they are, and change all of
+    `unlabelled`."""
+    bank, features, of_normals, groups = sample
+    _, fits = measure.scored(bank, features, of_normals, groups)
+    moved = np.where(of_normals[:, None], bank, -4 * bank)
+    _, changed = measure.scored(moved, features, of_normals, groups)
+    assert [name for name in fits if fits[name] == changed[name]] == [
+        name for name in fits if "normals" in name
+    ]
+
+
+def test_a_score_is_above_0_where_the_detectors_is_above_its_threshold(sample):
+    bank, features, of_normals, groups = sample
+    errors = np.linspace(0, 1, 50), np.linspace(0, 2, 30)
+    scores, fits = measure.scored(bank, features, of_normals, groups, *errors)
+    for setting, rows in (("normals", of_normals), ("unlabelled", slice(None))):
+        name = f"reconstruction, {setting}"
+        assert fits[name]["threshold"] == np.quantile(errors[0][rows], 0.95)
+        np.testing.assert_array_equal(scores[name] > 0, errors[1] > fits[name]["threshold"])
+        assert (np.diff(scores[name].astype(float)) > 0).all()  # half precision keeps the order
+
+
+def test_a_large_bank_is_drawn_the_same_way_every_time(monkeypatch):
+    monkeypatch.setattr(measure, "BANK", 10)
+    rows = np.arange(100, 140)
+    drawn = measure.fitted_on(rows, 42)
+    assert len(drawn) == 10 and set(drawn) < set(rows) and (np.diff(drawn) > 0).all()
+    np.testing.assert_array_equal(drawn, measure.fitted_on(rows, 42))
+    assert set(drawn) != set(measure.fitted_on(rows, 43))
+
+
+# Reconstruction
+
+
+@pytest.mark.parametrize("patches", [4, 16, 196])
+def test_every_patch_is_masked_four_times_and_no_mask_is_spent_in_vain(patches):
+    masks = measure.fixed_masks(patches, 0.75)
+    hidden = sum(np.bincount(masked[0].numpy() - 1, minlength=patches) for _, masked in masks)
+    assert hidden.min() == measure.MASKED == 4
+    for keep, masked in masks:
+        assert (
+            sorted([*keep[0].tolist(), *masked[0].tolist()]) == list(range(patches + 1))
+            and keep[0, 0] == 0
+        )
+    last = np.bincount(masks[-1][1][0].numpy() - 1, minlength=patches)
+    assert (hidden - last).min() == 3
+
+
+def test_patch_errors_are_the_loss_of_each_patch_averaged_over_its_masks(run):
+    method, _ = predict.restore(run)
+    validation = pixels.load(run.data, "val")
+    masks, rows = measure.fixed_masks(4, 0.75), np.arange(3)
+    found = measure.patch_errors(method, masks, validation.pixels, rows, probes.clean(run.px))
+    x = probes.clean(run.px)(torch.from_numpy(validation.pixels[rows]), rows)
+    patch = method.settings["patch"]
+    total, hidden = np.zeros((3, 4)), np.zeros(4)
+    for keep, masked in masks:
+        with torch.no_grad():
+            tokens = method.backbone.encode(x, idx_keep=keep.expand(3, -1))
+            predicted = method.decoder(tokens, keep.expand(3, -1)).numpy()
+        for p in masked[0].numpy() - 1:
+            top, left = p // 2 * patch, p % 2 * patch
+            target = (
+                x[:, :, top : top + patch, left : left + patch]
+                .permute(0, 2, 3, 1)
+                .reshape(3, -1)
+                .double()
+                .numpy()
+            )
+            target = (target - target.mean(1, keepdims=True)) / np.sqrt(
+                target.var(1, ddof=1, keepdims=True) + 1e-6
+            )
+            total[:, p] += ((predicted[:, p] - target) ** 2).mean(1)
+            hidden[p] += 1
+    np.testing.assert_allclose(found, total / hidden, rtol=1e-4)
+
+
+def test_heat_maps_are_kept_of_both_ends(monkeypatch):
+    monkeypatch.setattr(measure, "MAPS", 1)
+    table = pd.DataFrame({"Filename": list("abcdef"), "Defect": [0, 0, 0, 1, 1, 1]})
+    found = measure.maps(np.array([1, 3, 2, 5, 4, 6.0])[:, None] * [[0.5, 1.5]], table)
+    assert found == {"b": [1.5, 4.5], "e": [2.0, 6.0], "f": [3.0, 9.0]}
+
+
+# The store
+
+
+def test_scores_of_a_detector_are_measured_as_a_probes(run):
+    views = {(v.detector, v.setting): v for v in measured.detected(run)}
+    assert len(views) == 10
+    view = views["reconstruction", "normals"]
+    found = results.measure([view], "clean", resamples=0).set_index("metric")["value"]
+    table, _ = results.validation(view)
+    kept = (
+        pd.read_parquet(view.path / "frozen.parquet").set_index("Filename").loc[table["Filename"]]
+    )
+    score, defect = kept["reconstruction, normals"].astype(float), table["Defect"]
+    assert found["auroc"] == pytest.approx(roc_auc_score(defect, score), abs=1e-6)
+    assert found["f1"] == pytest.approx(f1_score(defect, score > 0), abs=1e-6)
+    assert found["recall"] == pytest.approx(recall_score(defect, score > 0), abs=1e-6)
+
+
+@pytest.mark.parametrize("protocol", protocols.PROTOCOLS)
+def test_every_share_and_protocol_reads_them(run, protocol):
+    found = results.measure([measured.detected(run)[0]], protocol, "imbalance", resamples=0)
+    shares = found[found["metric"] == "f1"]["validation_share"]
+    assert list(shares) == profiles.load("smoke")["validation_shares"]
+    assert found[found["metric"].isin(metrics.METRICS)]["value"].notna().all()
+
+
+def test_a_detector_shares_the_verdict_of_its_run(run):
+    assert {results.health(view) for view in measured.detected(run)} == {results.health(load(run))}
+
+
+def test_the_difference_from_the_probe_is_paired(run):
+    view = measured.detected(run)[0]
+    assert results.difference([view], [view], "auroc") == pytest.approx(
+        {"estimate": 0, "low": 0, "high": 0, "p": 1}
+    )
+    found = results.difference([view], [run], "auroc")
+    own, probes_own = (
+        results.measure([one], resamples=0).set_index("metric")["value"]["auroc"]
+        for one in (view, run)
+    )
+    assert (
+        found["estimate"] == pytest.approx(own - probes_own)
+        and found["low"] <= found["estimate"] <= found["high"]
+    )
+
+
+def test_the_record_names_what_it_was_made_from(run):
+    record = measured.record(run)
+    assert record["fitted_on"]["normals"] < record["fitted_on"]["unlabelled"]
+    assert measured.measures(run)["rankme"] > 1
+    assert measured.state(load(run)) == ("complete", "")
+    assert {len(errors) for errors in record["maps"].values()} == {4}
+
+
+def test_frozen_results_do_not_make_a_run_stale_nor_outlive_it(run):
+    stored = load(run)
+    assert stored.origin == "fresh"
+    held = json.loads((stored.path / "frozen.json").read_text())
+    held["inputs"]["run"] = "another training"
+    (stored.path / "frozen.json").write_text(json.dumps(held))
+    try:
+        assert measured.state(stored) == ("stale", "changed since: run")
+        with pytest.raises(
+            MissingRuns, match=r"are stale \(changed since: run\): `make detectors PROFILE=smoke`"
+        ):
+            measured.record(run)
+        with pytest.raises(MissingRuns, match=r"1 of 1 runs lack .*`make detectors`"):
+            measured.require([run], "make detectors")
+        assert measuring.pending([run]) == [run]
+    finally:
+        held["inputs"] = measured.inputs(stored)
+        (stored.path / "frozen.json").write_text(json.dumps(held))
+
+
+def test_a_change_of_the_detectors_makes_results_stale(run, monkeypatch):
+    stored, before = load(run), measured.fingerprint(run)
+    syntax = measured.rundir.syntax
+    monkeypatch.setattr(
+        fingerprints, "syntax", lambda path: "new" if path.stem == "detectors" else syntax(path)
+    )
+    assert (
+        measured.state(stored) == ("stale", "changed since: lib/measures/detectors.py")
+        and measured.fingerprint(run) != before
+    )
+
+
+def test_missing_results_are_computed_by_processes_of_their_own(run, monkeypatch):
+    """As `make detectors` does; equal inputs give equal files."""
+    monkeypatch.setenv("WORKSPACE", str(paths.RUNS.parent))
+    stored = load(run)
+    scores = (stored.path / "frozen.parquet").read_bytes()
+    before = measured.record(run)
+    (stored.path / "frozen.json").unlink()
+    assert measuring.compute(measuring.pending([run])) == {}
+    assert (stored.path / "frozen.parquet").read_bytes() == scores
+    assert {**measured.record(run), "seconds": 0} == {**before, "seconds": 0}
+
+
+def test_artefacts_that_read_no_frozen_results_compute_none():
+    assert measuring.wanted(["table1", "fig2"], "smoke") == []
+    assert len(measuring.wanted(["detectors"], "smoke")) == len(grid.cells("smoke"))

@@ -1,0 +1,200 @@
+"""A finished run's weights come back as they were stored, and score new images as the run scored
+its own."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from lib.data import sources
+from lib.store import run_directory
+from lib.store.stored import MissingRuns, load
+from lib.study import grid
+from lib.system import paths
+from lib.system.errors import DataError
+from lib.training import predict, probes, train
+
+
+@pytest.fixture(scope="module")
+def run(shared_workspace):
+    """A self-supervised run made here, of a profile that takes seconds."""
+    found = grid.run("smoke", "simclr", "resnet18", 0.45, 42)
+    train.train(found)
+    return found
+
+
+@pytest.fixture
+def frames(run, tmp_path):
+    """Six validation images in a folder with a subfolder, beside a file that is no image."""
+    (tmp_path / "b").mkdir()
+    names = sources.tables(run.data, "val")[0]["Filename"][:6]
+    for i, name in enumerate(names):
+        shutil.copyfile(
+            sources.root(run.data) / "Valid" / name, tmp_path / ("b" if i < 3 else ".") / name
+        )
+    (tmp_path / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+@pytest.fixture
+def command(run, frames, monkeypatch):
+    """What `make predict` sets; tests change it."""
+    for name, value in {
+        "PROFILE": "smoke",
+        "IMAGES": str(frames),
+        "RUN": run.id,
+        "OUT": "",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def stored_logits(run, probe):
+    table = load(run).scores
+    chosen = (
+        (table["split"] == "val") & (table["evaluation"] == "clean") & (table["probe"] == probe)
+    )
+    return table[chosen].set_index("Filename")["logit"]
+
+
+@pytest.mark.parametrize("probe", ["converged", "online"])
+def test_scores_are_those_of_the_clean_evaluation(run, frames, probe):
+    found = predict.scores(predict.listed(frames), run, probe)
+    names = [name.rpartition("/")[2] for name in found["Filename"]]
+    stored = stored_logits(run, probe).loc[names].to_numpy(np.float32)
+    half = 2.0**-10  # a stored logit has 11 significant bits
+    np.testing.assert_allclose(found["logit"], stored, rtol=half, atol=half)
+    assert np.ptp(stored) > 10 * half  # the images are told apart
+    assert (found["predicted"] == (found["logit"] > 0)).all()
+
+
+def test_batches_do_not_matter(run, frames, monkeypatch):
+    images = predict.listed(frames)
+    at_once = predict.scores(images, run)["logit"]
+    monkeypatch.setattr(probes, "BATCH", 4)
+    np.testing.assert_allclose(
+        predict.scores(images, run)["logit"], at_once, rtol=1e-2, atol=1e-2
+    )  # bf16, where used
+
+
+def test_the_reference_holds_half_precision_and_comes_back_in_single(run, frames, monkeypatch):
+    images = predict.listed(frames)
+    full = predict.scores(images, run)["logit"]
+    reference = paths.REFERENCE / run.profile / run.id
+    shutil.copytree(run_directory.folder(run), reference)
+    held = torch.load(reference / "checkpoint.pt", weights_only=False)
+    held["method"] = {
+        k: v.half() if v.is_floating_point() else v for k, v in held["method"].items()
+    }
+    held["converged"] |= {
+        k: held["converged"][k].astype(np.float16) for k in ("mean", "std", "weight")
+    }
+    torch.save(held, reference / "checkpoint.pt")
+    monkeypatch.setattr(paths, "RUNS", paths.RUNS / "elsewhere")
+    method, probe = predict.restore(run)
+    assert not method.training
+    assert {p.dtype for p in method.parameters()} == {torch.float32}
+    assert probe.weight.dtype == np.float32
+    np.testing.assert_allclose(predict.scores(images, run)["logit"], full, rtol=0.05, atol=0.05)
+    (reference / "checkpoint.pt").unlink()
+    with pytest.raises(
+        MissingRuns, match=rf"only scores .*`make run PROFILE=smoke ID={run.id}` trains it"
+    ):
+        predict.restore(run)
+
+
+def test_a_run_that_is_not_there_names_the_command_that_trains_it(run):
+    absent = grid.run("smoke", "byol", "resnet18", 0.45, 42)
+    with pytest.raises(
+        MissingRuns, match=rf"missing .*`make run PROFILE=smoke ID={absent.id}` trains it"
+    ):
+        predict.restore(absent)
+    ablation = grid.cells("smoke", "resolution")[0]
+    with pytest.raises(ValueError, match="ablation, which keeps no weights"):
+        predict.restore(ablation)
+
+
+def test_an_unreadable_image_is_an_error_unless_skipped(run, frames):
+    (frames / "a.png").write_bytes(b"not a png")
+    images = predict.listed(frames)
+    with pytest.raises(DataError, match=r"a\.png cannot be decoded"):
+        predict.scores(images, run)
+    skipped = []
+    found = predict.scores(images, run, skip=skipped.append)
+    assert len(found) == 6 and len(skipped) == 1 and "a.png" in str(skipped[0])
+
+
+def test_the_command_scores_every_image_below_a_folder(run, frames, command, capsys):
+    (frames / "b" / "broken.JPG").write_bytes(b"")
+    Image.new("L", (50, 30), 128).save(frames / "grey.tif")
+    assert predict.main() == 0
+    said = capsys.readouterr()
+    out = paths.BUILD / "smoke" / "predictions.csv"
+    table = pd.read_csv(out)
+    assert list(table["Filename"]) == sorted(table["Filename"]) and "grey.tif" in set(
+        table["Filename"]
+    )
+    assert (table["Filename"].str.startswith("b/")).sum() == 3 and len(table) == 7
+    assert (table["predicted"] == (table["logit"] > 0)).all()
+    assert said.out.startswith(
+        f"{out}: 7 of 8 images scored, {table['predicted'].sum()} called defects."
+    )
+    assert (
+        "SimCLR on ResNet-18 was trained on simulated frames" in said.out
+        and "logit above 0" in said.out
+    )
+    assert "broken.JPG" in said.err and len(said.err.splitlines()) == 1
+
+
+def test_out_names_the_csv(frames, command):
+    command.setenv("OUT", str(frames / "new" / "scores.csv"))
+    assert predict.main() == 0
+    assert len(pd.read_csv(frames / "new" / "scores.csv")) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("IMAGES", "", "set IMAGES to a folder of images"),
+        ("IMAGES", "nowhere", "there is no folder nowhere"),
+        ("IMAGES", "{frames}/none", "holds no image"),
+        ("IMAGES", "{frames}/bad", "none of the 1 images"),
+        ("RUN", "", "set RUN to the id of a finished run"),
+        ("RUN", "simclr-resnet-d45-s42", "did you mean RUN=simclr-resnet18-d45-s42?"),
+        ("RUN", "simclrr-resnet18-d45-s42", "did you mean RUN=simclr-resnet18-d45-s42?"),
+        (
+            "RUN",
+            "byol-resnet18-d45-s42",
+            "`make run PROFILE=smoke ID=byol-resnet18-d45-s42` trains it",
+        ),
+        ("PROFILE", "smke", "unknown profile 'smke': did you mean 'smoke'?"),
+    ],
+)
+def test_mistakes_are_one_sentence(frames, command, capsys, name, value, message):
+    (frames / "none").mkdir()
+    (frames / "bad").mkdir()
+    (frames / "bad" / "bad.png").write_bytes(b"")
+    command.setenv(name, value.format(frames=frames))
+    assert predict.main() == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("error: ") and message in last and "Traceback" not in last
+
+
+def test_a_run_on_ones_own_images_scores_new_ones_elsewhere(store, monkeypatch, capsys):
+    """Neither the labels nor the old images are asked for, and IMAGES means the new ones."""
+    run = grid.run("own", "random", "resnet18", 0.45, 42)
+    monkeypatch.delenv("LABELS", raising=False)
+    monkeypatch.setenv("IMAGES", str(store))
+    with pytest.raises(
+        MissingRuns, match=r"was not trained in profile own: `make run PROFILE=own ID=.*your LABELS"
+    ):
+        predict.restore(run)
+    run_directory.folder(run).mkdir(parents=True)
+    (run_directory.folder(run) / "run.json").write_text("{}")
+    with pytest.raises(
+        MissingRuns, match="only scores are committed"
+    ):  # found, whatever LABELS says
+        predict.restore(run)
