@@ -4,7 +4,7 @@ Pages named in `PAGES` are wholly generated: a template of the same name holds t
 module their numbers. The READMEs have marked parts, `PARTS`, with a template each. Tests hold every
 committed page against `pages()`, so that no number is ever typed.
 
-    for path, text in docs.pages().items(): ...        docs.renew() writes them
+    docs.renew()        (make docs)
 """
 
 import json

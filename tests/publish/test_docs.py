@@ -168,7 +168,7 @@ def pages():
 
 def test_every_page_with_numbers_is_current(pages):
     stale = [name(path) for path, text in pages.items() if path.read_text() != text]
-    assert not stale, f"{', '.join(stale)}: `make reference` renews them"
+    assert not stale, f"{', '.join(stale)}: `make docs` renews them"
 
 
 def test_a_readme_without_its_places_is_refused():
