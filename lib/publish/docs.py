@@ -22,7 +22,7 @@ from lib.analysis import claims, protocol_effects, provenance
 from lib.analysis.results import difference
 from lib.measures import metrics
 from lib.publish.reference import PROFILE, committed
-from lib.report import scorecard, style
+from lib.report import style
 from lib.study import grid, names
 from lib.study.artefacts import ARTEFACTS, drawn
 from lib.system import paths
@@ -121,9 +121,7 @@ def _results() -> dict[str, Any]:
         "minutes": sum(facts["core_minutes"].values()),
         "claims_table": _figure("claims.md").read_text().strip(),
         "scores_table": _figure("table1.md").read_text().strip(),
-        "claim": lambda number, protocol="clean", mae="described": by_claim.loc[
-            number, protocol, mae
-        ],
+        "claim": lambda number, mae="described": by_claim.loc[number, "clean", mae],
         "hangs_on": lambda by: [int(n) for n in claims.disagreements(scored, by)],
         "change": _change,
         "reference": reference,
@@ -146,8 +144,9 @@ def _change(value: float, lower: str, higher: str) -> str:
 def _difference(backbone: str) -> str:
     """SimCLR minus the random backbone at the largest share, paired over videos."""
     pair = [
-        [committed(grid.run(PROFILE, method, backbone, SHARES[-1], 42))]
+        [committed(run) for run in runs if run.share == SHARES[-1]]
         for method in ("simclr", "random")
+        for runs in [grid.cells(PROFILE, methods=[method], backbones=(backbone,))]
     ]
     gaps = {name: difference(*pair, metric=name) for name in ("f1", "auroc")}
     values = (
@@ -184,7 +183,9 @@ def effects(measured: pd.DataFrame, wanted: str) -> str:
             name: protocol_effects.one(measured, effect, held, *system, name)
             for name in protocol_effects.METRICS
         }
-        values = (f"{names.METRIC_NAMES[n]} {scorecard.estimate(row)}" for n, row in rows.items())
+        values = [
+            f"{names.METRIC_NAMES[n]} {protocol_effects.told(row)}" for n, row in rows.items()
+        ]
         what = f"described − released, `{held}`" if effect == "mae" else held
         cells.append(f"{what}: {', '.join(values)}")
     return "; ".join(cells) or "–"

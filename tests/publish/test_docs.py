@@ -135,7 +135,7 @@ def test_the_study_names_the_claims_and_the_classes_as_the_library_does():
 
 
 def test_the_readme_is_short_and_begins_with_a_command():
-    text = docs.paths.ROOT.joinpath("README.md").read_text()
+    text = (paths.ROOT / "README.md").read_text()
     lines = text.splitlines()
     assert len(lines) <= README_LINES and len(text.split()) <= README_WORDS
     assert any(line.startswith("    make replicate") for line in lines[:FIRST_SCREEN])
