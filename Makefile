@@ -23,7 +23,6 @@ help:  ## this list
 
 replicate: $(ENV)  ## train what is missing, render every table and figure, write the report
 	$(PY) -m lib.scheduling.plan run
-	$(PY) -m lib.scheduling.measuring
 	$(PY) -m lib.publish.notebooks render || failed=1; $(PY) -m lib.publish.pages && test -z "$$failed"
 
 test: $(ENV)  ## every test, the smoke replication included
@@ -31,7 +30,6 @@ test: $(ENV)  ## every test, the smoke replication included
 
 $(ARTEFACTS): $(ENV)  ## that table or figure alone: its missing runs, its notebook
 	$(PY) -m lib.scheduling.plan run $@
-	$(PY) -m lib.scheduling.measuring $@
 	$(PY) -m lib.publish.notebooks render $@
 
 redraw: $(ENV)  ## tables and figures without training: from runs made here, else from the committed reference

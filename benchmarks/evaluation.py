@@ -27,7 +27,7 @@ def from_scores(system: list[Run]) -> float:
     """Seconds of all pairs from the scores that the committed reference stores, read anew."""
     began = time.perf_counter()
     for run in system:
-        stored = Stored(run, paths.REFERENCE / run.profile / run.id, "reference")
+        stored = Stored(run, paths.REFERENCE / run.profile, "reference")
         results.draws(
             stored,
             evaluation=RULE.imbalance,

@@ -13,7 +13,7 @@ from the same draws for every measure:
 Both are simultaneous over the k measures tried, at the level 1 - .05 / k (Bonferroni). A resample
 of runs repeats some, which adds ties, alike for two measures that are compared.
 
-points = association.Points(wanted, {run.id: frozen.measures(runs.load(run)) for run in wanted}, "clean")
+points = association.Points(wanted, {run.id: measured.measures(run) for run in wanted}, "clean")
 measured = association.correlate(points)
 """
 

@@ -1,4 +1,4 @@
-"""Two questions that the paper leaves open, judged as its claims are, from frozen runs. Knows no
+"""Two questions that the paper leaves open, judged as its claims are, from stored runs. Knows no
 torch.
 
 They are ours, not the paper's, and stand as 13 and 14 below its twelve claims.
@@ -79,7 +79,7 @@ QUESTIONS = (
 
 
 def score(boards: dict[str, Board]) -> pd.DataFrame:
-    """Rows as those of `claims.score`. Raises MissingRuns where frozen results are."""
+    """Rows as those of `claims.score`. Raises MissingRuns where measurements are missing."""
     return pd.DataFrame(
         [
             {

@@ -160,16 +160,11 @@ def health(stored: Stored) -> str:
         return verdict
     floor = grid.run(run.profile, "random", run.backbone, run.share, run.seed)
     try:
-        low = bootstrap.paired_difference(*(_auroc(s, _written(s)) for s in (stored, load(floor))))[
-            1
-        ]
+        pair = (stored, load(floor))
+        low = bootstrap.paired_difference(*(_auroc(s, s.written) for s in pair))[1]
     except MissingRuns:
         return verdict
     return verdict if low > 0 else "no better than random"
-
-
-def _written(stored: Stored) -> int:
-    return (stored.path / "run.json").stat().st_mtime_ns
 
 
 @lru_cache(maxsize=512)

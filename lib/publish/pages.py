@@ -8,7 +8,6 @@ build/<profile>/report/.
 """
 
 import csv
-import hashlib
 import json
 import os
 import re
@@ -25,6 +24,7 @@ from PIL import Image
 from traitlets.config import Config
 
 from lib.publish import formulas
+from lib.store import fingerprints
 from lib.study import artefacts, names, profiles
 from lib.study.protocols import PROTOCOLS
 from lib.system import paths
@@ -278,7 +278,7 @@ def write(profile: str) -> Path:
 
 def inputs(profile: str) -> str:
     """Hash of every file that the report of `profile` is made from."""
-    build, digest = paths.BUILD / profile, hashlib.sha256()
+    build = paths.BUILD / profile
     folders = [
         (paths.FIGURES / profile, "*"),
         (build / "notebooks", "*.ipynb"),
@@ -287,10 +287,8 @@ def inputs(profile: str) -> str:
         (paths.PROFILES, "*.toml"),
         (Path(__file__).parent, "*.py"),
     ]
-    for folder, pattern in folders:
-        for file in sorted(f for f in folder.glob(pattern) if f.is_file()):
-            digest.update(f"{file.name} {file.stat().st_size} ".encode() + file.read_bytes())
-    return digest.hexdigest()
+    files = [f for folder, pattern in folders for f in folder.glob(pattern) if f.is_file()]
+    return fingerprints.digest({str(f): fingerprints.digest(f.read_bytes()) for f in files})
 
 
 def main() -> int:

@@ -18,29 +18,29 @@ import pandas as pd
 from lib.analysis import results
 from lib.data import sources
 from lib.publish import notebooks
+from lib.store import committed as tables
 from lib.store import measured, run_directory
 from lib.store.stored import MissingRuns, Stored, load, reference
 from lib.study import artefacts, names
 from lib.study.grid import Run, cells, runs
 from lib.study.names import CLASSES
-from lib.system import hardware, paths
+from lib.system import atomic, hardware, paths
 
 PROFILE = "mini"  # the one profile whose results are committed
 # Largest median of the absolute differences between runs here and committed, and largest mean
 # difference, by metric.
 TOLERANCE = {"f1": (0.05, 0.02), "auroc": (0.03, 0.015)}
-FILES = ("run.json", "history.csv", "scores.parquet")
 
 
 def committed(run: Run) -> Stored:
     """The run as committed, whatever was trained here since."""
-    return Stored(run, paths.REFERENCE / run.profile / run.id, "reference")
+    return Stored(run, paths.REFERENCE / run.profile, "reference")
 
 
 def wanted() -> list[Run]:
     """Every run of the reference."""
-    grid = [run for part in ("grid", "augmentation", "resolution") for run in cells(PROFILE, part)]
-    return grid + runs("walkthrough")
+    studies = ("grid", "augmentation", "resolution")
+    return [run for study in studies for run in cells(PROFILE, study)] + runs("walkthrough")
 
 
 def renew() -> None:
@@ -50,18 +50,20 @@ def renew() -> None:
     The walkthrough's networks move: from then on their weights in half precision are read here,
     too, so that everybody draws the same.
     """
-    every, networks = wanted(), runs("walkthrough")
-    kept = [run for run in networks if run_directory.state(run)[0] != "complete" and reference(run)]
-    absent = [run for run in every if run_directory.state(run)[0] != "complete" and run not in kept]
+    networks = runs("walkthrough")
+    mini = [run for run in wanted() if run not in networks]
+    absent = [run for run in wanted() if run_directory.state(run)[0] != "complete"]
+    kept = [run for run in networks if run in absent and reference(run)]
+    absent = [run for run in absent if run not in kept]
     if absent:
         command = " and ".join(f"`make {name}`" for name in ("replicate", "walkthrough"))
         raise MissingRuns(
             f"{len(absent)} runs are missing or stale ({absent[0].id} ...): {command} make them."
         )
     measured.require(cells(PROFILE), "make detectors")
-    _copy([run for run in every if run not in networks], paths.REFERENCE / PROFILE)
+    write([load(run) for run in mini], paths.REFERENCE / PROFILE)
     if not kept:
-        _copy(networks, paths.REFERENCE / "walkthrough")
+        write([load(run) for run in networks], paths.REFERENCE / "walkthrough", weights=True)
         for run in networks:
             shutil.rmtree(run_directory.folder(run))
     if notebooks.render([], PROFILE, jobs=hardware.cores()):
@@ -70,62 +72,51 @@ def renew() -> None:
     for name in artefacts.drawn():
         for ending in ("png", "csv", "md"):
             with suppress(FileNotFoundError):
-                made = paths.FIGURES / PROFILE / f"{name}.{ending}"
-                shutil.copyfile(made, paths.REFERENCE_FIGURES / made.name)
+                rendering = paths.FIGURES / PROFILE / f"{name}.{ending}"
+                shutil.copyfile(rendering, paths.REFERENCE_FIGURES / rendering.name)
 
 
-def _copy(among: list[Run], target: Path) -> None:
-    """The runs of one profile into `target`, which appears when complete; weights only of the small
-    networks."""
-    beside = target.with_name(f"{target.name}.partial")
+def write(runs: list[Stored], folder: Path, weights: bool = False) -> None:
+    """The tables of these runs, of one profile, into `folder`, which appears when complete;
+    `weights` only of small networks."""
+    beside = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
-    for run in among:
-        kept = beside / run.id
-        kept.mkdir(parents=True)
-        for name in FILES + (
-            measured.FILES if run.study == "grid" and run.profile == PROFILE else ()
-        ):
-            shutil.copyfile(run_directory.folder(run) / name, kept / name)
-        if run.study != "grid":  # nothing reads an ablation's training scores, a third of its rows
-            scores = pd.read_parquet(kept / "scores.parquet").query("split == 'val'")
-            scores = scores.assign(Filename=scores["Filename"].cat.remove_unused_categories())
-            run_directory.write_scores(scores, kept)
-        if run.profile == "walkthrough":
-            _halve(run_directory.folder(run) / "checkpoint.pt", kept / "checkpoint.pt")
-    table, _ = sources.tables(among[0].data, "val")
+    beside.mkdir(parents=True)
+    tables.write(beside, runs)
+    for stored in runs if weights else []:
+        _halve(stored.checkpoint, beside / f"{stored.run.id}.pt")
+    table, _ = sources.tables(runs[0].run.data, "val")
     columns = ["Filename", *CLASSES, "Defect", "Video", "Sampled"]
     table[columns].to_parquet(beside / "validation.parquet", compression="zstd", index=False)
-    (beside / "provenance.json").write_text(json.dumps(_provenance(among), indent=1) + "\n")
-    shutil.rmtree(target, ignore_errors=True)
-    beside.rename(target)
+    (beside / "provenance.json").write_text(json.dumps(_provenance(runs), indent=1) + "\n")
+    atomic.put_folder(beside, folder)
 
 
 def _halve(source: Path, target: Path) -> None:
     """A checkpoint with its floating-point weights in half precision."""
     import torch  # only here: everything else in this module reads scores
 
-    held = torch.load(source, weights_only=False)
-    held["method"] = {
-        k: v.half() if v.is_floating_point() else v for k, v in held["method"].items()
+    checkpoint = torch.load(source, weights_only=True)
+    checkpoint["method"] = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in checkpoint["method"].items()
     }
-    torch.save(held, target)
+    torch.save(checkpoint, target)
 
 
-def _provenance(among: list[Run]) -> dict:
+def _provenance(runs: list[Stored]) -> dict:
     """The machine, and how long the runs took on it, one thread each."""
-    records = {run: load(run).record for run in among}
-    first = next(iter(records.values()))
-    minutes = {
-        part: sum(r["total_seconds"] for run, r in records.items() if run.study == part) / 60
-        for part in sorted({run.study for run in among})
-    }
+    seconds: dict[str, float] = {}
+    for stored in runs:
+        study = stored.run.study
+        seconds[study] = seconds.get(study, 0.0) + stored.record["total_seconds"]
     return {
         "processor": hardware.machine([]),
         "cores": hardware.cores(),
-        "precision": first["precision"],
-        "versions": first["versions"],
-        "runs": len(records),
-        "core_minutes": {part: round(value, 1) for part, value in minutes.items()},
+        "precision": runs[0].record["precision"],
+        "versions": runs[0].record["versions"],
+        "runs": len(runs),
+        "core_minutes": {study: round(seconds[study] / 60, 1) for study in sorted(seconds)},
     }
 
 
@@ -168,8 +159,8 @@ def told(compared: pd.DataFrame) -> tuple[str, bool]:
         good = gap.abs().median() <= typical and abs(gap.mean()) <= mean
         within &= bool(good)
         lines.append(
-            f"{names.METRIC_NAMES[metric]}: median difference {gap.abs().median():.3f} (tolerance {typical}), "
-            f"mean {gap.mean():+.3f} (tolerance ±{mean}), largest {gap.abs().max():.3f} "
+            f"{names.METRIC_NAMES[metric]}: median difference {gap.abs().median():.3f} "
+            f"(tolerance {typical}), mean {gap.mean():+.3f} (tolerance ±{mean}), largest {gap.abs().max():.3f} "
             f"({compared['run'][gap.abs().idxmax()]}): {'within' if good else 'OUTSIDE'}."
         )
     return "\n".join(lines), within

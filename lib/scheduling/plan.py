@@ -22,8 +22,8 @@ from lib.data import pixels, sources, splits
 from lib.scheduling import estimate, slurm
 from lib.scheduling.local import Pool
 from lib.scheduling.progress import cost
-from lib.store import run_directory
-from lib.store.stored import MissingRuns, load, reference
+from lib.store import measured, run_directory
+from lib.store.stored import MissingRuns, Stored, load, reference
 from lib.study import artefacts, grid, profiles
 from lib.study.grid import Run
 from lib.system import environment, hardware, paths
@@ -40,10 +40,14 @@ def wanted(names: list[str], profile: str) -> list[Run]:
 
 
 def _state(run: Run) -> tuple[str, str]:
-    """As `rundir.state`; a network of the walkthrough that came with the repository counts as
-    complete."""
-    committed = run.profile == "walkthrough" and reference(run)
-    return ("complete", "") if committed else run_directory.state(run)
+    """As `run_directory.state`, then as `measured.state`; a network of the walkthrough that came
+    with the repository counts as complete."""
+    if run.profile == "walkthrough" and reference(run):
+        return "complete", ""
+    state = run_directory.state(run)
+    if state[0] == "complete" and run.study == "grid":
+        return measured.state(Stored(run, run_directory.folder(run), "fresh"))
+    return state
 
 
 def pending(among: list[Run], force: bool) -> list[Run]:

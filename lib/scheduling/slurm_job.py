@@ -91,13 +91,10 @@ class Training:
             SIGTERMException,
         )  # torch: after the environment is set
 
-        from lib.store import run_directory
         from lib.training import train
 
-        if not self.again and run_directory.state(self.run)[0] == "complete":
-            return
         try:
-            train.train(self.run, progress)
+            train.ensure(self.run, progress, self.again)
         except (
             SIGTERMException
         ):  # Lightning gives up at SIGTERM, the first word of preemption, but SLURM queues

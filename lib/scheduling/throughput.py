@@ -5,7 +5,6 @@ Rates are kept in build/<profile>/estimate.json by machine, settings and code, s
 is quick. Knows no torch: only the processes that measure import it.
 """
 
-import hashlib
 import json
 import sys
 from concurrent.futures import as_completed
@@ -63,12 +62,10 @@ def _read(file: Path) -> dict[str, dict]:
 
 
 def _key(run: Run, rows: int, workers: int, where: str) -> str:
-    sources = {k: v for k, v in fingerprints.inputs(run).items() if k.startswith("lib/")}
-    sources["lib/scheduling/throughput_probe.py"] = fingerprints.syntax(
-        paths.ROOT / "lib/scheduling/throughput_probe.py"
-    )
-    asked = [where, workers, min(run.settings["batch"], rows), run.settings, *system(run), sources]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+    code = {k: v for k, v in fingerprints.inputs(run).items() if k.startswith("lib/")}
+    code |= fingerprints.code("scheduling/throughput_probe")
+    batch = min(run.settings["batch"], rows)
+    return fingerprints.digest([where, workers, batch, run.settings, *system(run), code])
 
 
 def _measure(absent: dict[str, tuple[int, Run]], workers: int, gpus: list[str]) -> dict[str, dict]:

@@ -30,7 +30,7 @@ def _worker(connection, gpu: str | None, rank: int, ranks: int) -> None:
     from lib.training import train as train_module  # torch: only here, after the environment is set
 
     with suppress(BrokenPipeError, KeyboardInterrupt):
-        (_lead if rank == 0 else _follow)(connection, train_module.train, ranks)
+        (_lead if rank == 0 else _follow)(connection, train_module.ensure, ranks)
 
 
 def _end_with_pool() -> None:
@@ -57,11 +57,12 @@ def _lead(connection, train: Callable, ranks: int) -> None:
 
 
 def _train(connection, train: Callable, ranks: int, run: Run, again: bool) -> None:
-    """Train `run` unless it is complete; tells ("call", port) and, of what is done, ("resumed" |
-    "progress", part)."""
-    if not again and run_directory.state(run)[0] == "complete":
-        return
-    if ranks > 1:  # a port of its own for each run: no rank can meet what is left of the last one
+    """Train and measure `run` where it lacks that; tells ("call", port) and, of what is done,
+    ("resumed" | "progress", part)."""
+    trains = again or run_directory.state(run)[0] != "complete"
+    if (
+        trains and ranks > 1
+    ):  # a port of its own for each run: no rank can meet what is left of the last one
         os.environ["MASTER_PORT"] = str(free_port())
         connection.send(("call", os.environ["MASTER_PORT"]))
     partial = run_directory.folder(run).with_name(f"{run.id}.partial")
@@ -73,7 +74,7 @@ def _train(connection, train: Callable, ranks: int, run: Run, again: bool) -> No
         connection.send((told[0], fraction))
         told[0] = "progress"
 
-    train(run, progress)
+    train(run, progress, again)
 
 
 def free_port() -> int:

@@ -1,5 +1,9 @@
-"""What results depend on, as hashes: settings, data and the syntax trees of the code that makes
-them."""
+"""Fingerprints: what a result depends on, part by part, and which parts have changed since.
+
+The inputs of a result are a dictionary, name of a part -> its value or hash. They are stored with
+the result; `changes` holds them against those of today. Runs, measurements, renderings, measured
+rates, the report and unfinished trainings all ask this one question.
+"""
 
 import ast
 import hashlib
@@ -13,8 +17,9 @@ from lib.data import sources
 from lib.study.grid import Run
 from lib.system import paths
 
-# Modules that decide what a run holds; a change of their syntax trees (docstrings aside) makes runs
-# stale.
+# The modules of lib that decide what a run directory holds. Whoever adds a module that training or
+# scoring calls adds it here; a method's own file is added by its name. Settings, grid and files are
+# not listed: `settings` and `data` hold what they lead to.
 SHARED = (
     "methods/base",
     "methods/backbones",
@@ -33,6 +38,30 @@ SHARED = (
 )
 
 
+def digest(value: Any) -> str:
+    """16 hexadecimal digits: the hash of a text, of bytes, or of a value as JSON."""
+    if not isinstance(value, str | bytes):
+        value = json.dumps(value, sort_keys=True)
+    content = value.encode() if isinstance(value, str) else value
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The parts of the inputs `now` that were different or absent `then`."""
+    return [part for part in now if part not in then or then[part] != now[part]]
+
+
+def state(record: dict | None, now: dict[str, Any], absent: str) -> tuple[str, str]:
+    """("complete" | "stale" | "missing", why) of a record that holds its `inputs`.
+
+    `absent` is the reason given where there is no record.
+    """
+    if record is None:
+        return "missing", absent
+    changed = changes(record["inputs"], now)
+    return ("stale", f"changed since: {', '.join(changed)}") if changed else ("complete", "")
+
+
 @lru_cache
 def syntax(path: Path) -> str:
     """Hash of a module's syntax tree without docstrings: comments and layout do not count."""
@@ -41,7 +70,12 @@ def syntax(path: Path) -> str:
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
         if documented and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
+    return digest(ast.dump(tree))
+
+
+def code(*modules: str) -> dict[str, str]:
+    """File -> hash of its syntax, for modules of lib such as "training/train"."""
+    return {f"lib/{name}.py": syntax(paths.ROOT / "lib" / f"{name}.py") for name in modules}
 
 
 @lru_cache
@@ -50,14 +84,13 @@ def _identity(data: str) -> str:
 
 
 def inputs(run: Run) -> dict[str, str]:
-    """What the run's results depend on, name -> hash or value: its settings, its data, each source
-    file."""
-    settings = json.dumps(run.resolved(), sort_keys=True)
-    found = {"settings": hashlib.sha256(settings.encode()).hexdigest()[:12]}
-    found["data"] = _identity(json.dumps(run.data, sort_keys=True))
-    for module in (*SHARED, f"methods/{methods.CLASSES[run.method][0]}"):
-        found[f"lib/{module}.py"] = syntax(paths.ROOT / "lib" / f"{module}.py")
-    return found
+    """What the run's results depend on: its settings, its data, and each source file."""
+    method = f"methods/{methods.CLASSES[run.method][0]}"
+    return {
+        "settings": digest(run.resolved()),
+        "data": _identity(json.dumps(run.data, sort_keys=True)),
+        **code(*SHARED, method),
+    }
 
 
 def fingerprint(run: Run) -> str:
@@ -65,28 +98,16 @@ def fingerprint(run: Run) -> str:
     return digest(inputs(run))
 
 
-def digest(found: dict[str, str]) -> str:
-    """Hash over `inputs`, a run's or those of what is kept beside it."""
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def against(known: dict, now: dict[str, str]) -> tuple[str, str]:
-    """("complete" | "stale", why) of a record with the `inputs` of its time, held against those of
-    now."""
-    changed = [name for name in now if known["inputs"].get(name) != now[name]]
-    return ("stale", f"changed since: {', '.join(changed)}") if changed else ("complete", "")
-
-
 @lru_cache
 def modules(source: str) -> frozenset[Path]:
     """The files of `lib` that Python code imports, directly or through one another."""
-    found: set[Path] = set()
-    waiting = [source]
-    while waiting:
-        for path in _imports(waiting.pop()) - found:
-            found.add(path)
-            waiting.append(path.read_text())
-    return frozenset(found)
+    files: set[Path] = set()
+    sources_to_read = [source]
+    while sources_to_read:
+        for path in _imports(sources_to_read.pop()) - files:
+            files.add(path)
+            sources_to_read.append(path.read_text())
+    return frozenset(files)
 
 
 def _imports(source: str) -> set[Path]:
@@ -99,9 +120,4 @@ def _imports(source: str) -> set[Path]:
     files = (
         paths.ROOT / f"{name.replace('.', '/')}.py" for name in names if name.startswith("lib.")
     )
-    return {f for f in files if f.exists()}
-
-
-def hashed(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return {file for file in files if file.exists()}

@@ -1,16 +1,11 @@
-"""What is measured on frozen runs without training any, beside each: scores of detectors, and
-label-free measures.
+"""What was measured on trained networks, kept in their run directories. Knows no torch.
 
-    python -m lib.store.measured [ARTEFACT ...]     compute what is missing or stale for these artefacts (default: all)
-
-`frozen.json` and `frozen.parquet` lie in the run's folder, which does not need them to be complete
-and takes them along when it is trained again. PROFILE, METHODS, SEEDS, JOBS and DEVICE come from
-the environment. The parent process never imports torch.
+measured.parquet holds the scores of detectors, measured.json the label-free measures and what was
+fitted. `lib.training.measure` makes them. A run is complete without them, and they have a
+fingerprint of their own.
 """
 
 import json
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,17 +16,9 @@ from lib.store import stored as stored_runs
 from lib.store.stored import MissingRuns, Stored, load
 from lib.study import protocols
 from lib.study.grid import Run
-from lib.system import paths
+from lib.system import atomic
 
-FILES = (
-    "frozen.parquet",
-    "frozen.json",
-)  # in the order of writing: with the last one, both are there
-SOURCES = (
-    "training/measure",
-    "measures/detectors",
-    "measures/representation",
-)  # modules of lib that decide what they hold
+SOURCES = ("training/measure", "measures/detectors", "measures/representation")  # modules of lib
 SETTINGS = ("normals", "unlabelled")
 
 
@@ -47,50 +34,35 @@ class Detected(Stored):
     def scores(self) -> pd.DataFrame:
         """A row per validation image, for each reading that a protocol asks for: a detector sees
         the plain image."""
-        table = pd.read_parquet(
-            self.path / "frozen.parquet", columns=["Filename", f"{self.detector}, {self.setting}"]
-        )
-        found = table.set_axis(["Filename", "logit"], axis=1).assign(split="val")
+        table = self.detector_scores([f"{self.detector}, {self.setting}"])
+        rows = table.set_axis(["Filename", "logit"], axis=1).assign(split="val")
         rules = protocols.PROTOCOLS.values()
         readings = {(e, rule.probe) for rule in rules for e in (rule.table, rule.imbalance)}
-        return pd.concat(found.assign(evaluation=e, probe=p) for e, p in sorted(readings))
+        return pd.concat(rows.assign(evaluation=e, probe=p) for e, p in sorted(readings))
 
 
 def inputs(stored: Stored) -> dict[str, str]:
-    """What the frozen results depend on: the run, and the sources that pass its images and score
+    """What the measurements depend on: the run, and the sources that pass its images and score
     them."""
-    modules = {
-        f"lib/{name}.py": fingerprints.syntax(paths.ROOT / "lib" / f"{name}.py") for name in SOURCES
-    }
-    return {"run": stored.record["fingerprint"], **modules}
-
-
-def held(stored: Stored) -> dict | None:
-    """frozen.json as it lies beside the run, None where there is none."""
-    with suppress(FileNotFoundError, json.JSONDecodeError):
-        return json.loads((stored.path / "frozen.json").read_text())
-    return None
+    return {"run": stored.record["fingerprint"], **fingerprints.code(*SOURCES)}
 
 
 def state(stored: Stored) -> tuple[str, str]:
     """("complete" | "stale" | "missing", why)."""
-    known = held(stored)
-    if known is None:
-        return "missing", "not computed"
-    return fingerprints.against(known, inputs(stored))
+    return fingerprints.state(stored.measured, inputs(stored), "not measured")
 
 
 def record(run: Run | Stored) -> dict:
-    """The frozen results' record: measures, fitted numbers, heat maps. Raises MissingRuns where it
-    is not current."""
+    """measured.json: measures, fitted numbers, heat maps. Raises MissingRuns where it is not
+    current."""
     stored = load(run)
-    found, why = state(stored)
-    if found != "complete":
-        profile = stored.run.profile
+    status, why = state(stored)
+    if status != "complete":
         raise MissingRuns(
-            f"the frozen results of {stored.run.id} are {found} ({why}): `make detectors PROFILE={profile}` makes them."
+            f"the measurements of {stored.run.id} are {status} ({why}): "
+            f"`make detectors PROFILE={stored.run.profile}` makes them."
         )
-    return held(stored)
+    return stored.measured
 
 
 def measures(run: Run | Stored) -> dict[str, float]:
@@ -106,13 +78,13 @@ def detected(run: Run | Stored) -> list[Detected]:
 
 
 def require(wanted: list[Run], command: str) -> None:
-    """Raise MissingRuns, naming `command`, unless every run and its frozen results can be read."""
+    """Raise MissingRuns, naming `command`, unless every run and its measurements can be read."""
     stored_runs.require(wanted, command)
     absent = [run.id for run in wanted if state(load(run))[0] != "complete"]
     if absent:
         raise MissingRuns(
-            f"{len(absent)} of {len(wanted)} runs lack frozen results that are current ({absent[0]} ...): "
-            f"`{command}` makes them."
+            f"{len(absent)} of {len(wanted)} runs lack measurements that are current "
+            f"({absent[0]} ...): `{command}` makes them."
         )
 
 
@@ -121,21 +93,18 @@ def fingerprint(run: Run | Stored) -> str:
     return fingerprints.digest(inputs(load(run)))
 
 
-def write(scores: pd.DataFrame, found: dict, stored: Stored) -> None:
-    """Both files beside the run, each written aside and renamed, the record last."""
-    names = [c for c in scores if c != "Filename"]
-    beside = {name: stored.path / f".{name}.{os.getpid()}" for name in FILES}
-    (stored.path / "frozen.json").unlink(
-        missing_ok=True
-    )  # it speaks of the scores about to be replaced
-    scores.to_parquet(
-        beside["frozen.parquet"],
-        compression="zstd",
-        index=False,
-        use_dictionary=False,
-        use_byte_stream_split=names,
+def write(scores: pd.DataFrame, facts: dict, stored: Stored) -> None:
+    """Both files into the run directory, the record last: with it, both are there."""
+    path = stored.path / "measured.json"
+    path.unlink(missing_ok=True)  # it speaks of the scores that are about to be replaced
+    atomic.put(
+        stored.path / "measured.parquet",
+        lambda beside: scores.to_parquet(
+            beside,
+            compression="zstd",
+            index=False,
+            use_dictionary=False,
+            use_byte_stream_split=[column for column in scores if column != "Filename"],
+        ),
     )
-    known = inputs(stored)
-    beside["frozen.json"].write_text(json.dumps({"inputs": known, **found}) + "\n")
-    for name, path in beside.items():
-        path.replace(stored.path / name)
+    atomic.put_text(path, json.dumps({"inputs": inputs(stored), **facts}) + "\n")

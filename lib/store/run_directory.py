@@ -1,5 +1,5 @@
-"""Run directories: where they lie, what their results depend on, and whether they are complete.
-Knows no torch.
+"""Run directories: where they lie, who works on them, and whether they are complete. Knows no
+torch.
 
 A run directory counts only with a complete run.json: everything is written beside it and renamed
 into place.
@@ -31,37 +31,38 @@ def lock(run: Run) -> FileLock:
 
 def try_lock(run: Run) -> FileLock | None:
     """The run's lock if nobody holds it, else None."""
-    held = lock(run)
+    run_lock = lock(run)
     try:
-        held.acquire(timeout=0)
+        run_lock.acquire(timeout=0)
     except Timeout:
         return None
-    return held
+    return run_lock
+
+
+def read_json(path: Path) -> dict | None:
+    """A JSON file; None where it is absent or was cut short."""
+    with suppress(FileNotFoundError, json.JSONDecodeError):
+        return json.loads(path.read_text())
+    return None
 
 
 def record(path: Path) -> dict | None:
     """The run.json of a run directory; None where there is no complete run."""
-    with suppress(FileNotFoundError, json.JSONDecodeError):
-        return json.loads((path / "run.json").read_text())
-    return None
+    return read_json(path / "run.json")
 
 
 def state(run: Run) -> tuple[str, str]:
     """("complete" | "stale" | "missing", why)."""
-    known = record(folder(run))
-    if known is None:
-        return "missing", "not trained here"
-    return fingerprints.against(known, fingerprints.inputs(run))
+    return fingerprints.state(record(folder(run)), fingerprints.inputs(run), "not trained here")
 
 
-def write_scores(scores: pd.DataFrame, folder: Path) -> None:
-    """scores.parquet of a run directory, as small as it gets: names as dictionaries, logits byte by
-    byte."""
-    names = [c for c in scores if c != "logit"]
+def write_scores(scores: pd.DataFrame, path: Path) -> None:
+    """scores.parquet of the run directory `path`, as small as it gets: names as dictionaries,
+    logits byte by byte."""
     scores.to_parquet(
-        folder / "scores.parquet",
+        path / "scores.parquet",
         compression="zstd",
         index=False,
-        use_dictionary=names,
+        use_dictionary=[column for column in scores if column != "logit"],
         use_byte_stream_split=["logit"],
     )

@@ -1,12 +1,13 @@
 """Stored runs read back, from runs made here or from the committed reference. Knows no torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
-from lib.store import run_directory
+from lib.store import committed, run_directory
 from lib.store.fingerprints import inputs
 from lib.study.grid import Run
 from lib.system import paths
@@ -18,33 +19,73 @@ class MissingRuns(RuntimeError):
 
 @dataclass(frozen=True)
 class Stored:
-    """A complete run as read back; `origin` is "fresh" (trained here) or "reference"
-    (committed)."""
+    """A complete run as read back.
+
+    `origin` is "fresh", trained here, and `path` its run directory; or "reference", and `path` the
+    folder of the profile's committed tables (lib.store.committed).
+    """
 
     run: Run
     path: Path
     origin: str
 
+    @property
+    def is_committed(self) -> bool:
+        return self.origin == "reference"
+
     @cached_property
     def record(self) -> dict:
+        """What run.json holds: settings, fingerprint, versions, seconds, counts, health."""
+        if self.is_committed:
+            return committed.record(self.path, self.run.id)
         return run_directory.record(self.path)
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """A row per epoch."""
+        if self.is_committed:
+            return committed.history(self.path, self.run.id)
         return pd.read_csv(self.path / "history.csv")
 
     @cached_property
     def scores(self) -> pd.DataFrame:
         """A row per image, evaluation, view and probe."""
+        if self.is_committed:
+            return committed.scores(self.path / "scores.parquet", self.run.id)
         return pd.read_parquet(self.path / "scores.parquet")
 
+    @property
+    def measured(self) -> dict | None:
+        """The record of what was measured on the trained network; None where nothing was."""
+        if self.is_committed:
+            return committed.record(self.path, self.run.id, "measured")
+        return run_directory.read_json(self.path / "measured.json")
 
-def reference(run: Run) -> Path | None:
+    def detector_scores(self, names: Sequence[str] | None = None) -> pd.DataFrame:
+        """A row per validation image: Filename and the columns "detector, setting", or only those
+        named."""
+        columns = ["Filename", *(names or self.measured["fits"])]
+        if self.is_committed:
+            return committed.scores(self.path / "measured.parquet", self.run.id, columns)
+        return pd.read_parquet(self.path / "measured.parquet", columns=columns)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The weights, where they are kept: those of the grid, and of the walkthrough's runs in the
+        reference."""
+        return self.path / (f"{self.run.id}.pt" if self.is_committed else "checkpoint.pt")
+
+    @property
+    def written(self) -> int:
+        """When the record was written, in nanoseconds: a run trained again has another number."""
+        name = "runs.parquet" if self.is_committed else "run.json"
+        return (self.path / name).stat().st_mtime_ns
+
+
+def reference(run: Run) -> Stored | None:
     """The committed run, if it was made from the same Run, data and code; None else."""
-    path = paths.REFERENCE / run.profile / run.id
-    known = run_directory.record(path)
-    return path if known is not None and known["inputs"] == inputs(run) else None
+    stored = Stored(run, paths.REFERENCE / run.profile, "reference")
+    return stored if stored.record and stored.record["inputs"] == inputs(run) else None
 
 
 def load(run: Run | Stored) -> Stored:
@@ -52,15 +93,14 @@ def load(run: Run | Stored) -> Stored:
     Raises MissingRuns."""
     if isinstance(run, Stored):
         return run
-    found, _ = run_directory.state(run)
-    if found == "complete" or (run.profile == "paper" and found == "stale"):
+    state, _ = run_directory.state(run)
+    if state == "complete" or (run.profile == "paper" and state == "stale"):
         return Stored(run, run_directory.folder(run), "fresh")
-    path = reference(run)
-    if path is None:
-        raise MissingRuns(
-            f"{run.id} is {found} in profile {run.profile}: make run ID={run.id} makes it."
-        )
-    return Stored(run, path, "reference")
+    if stored := reference(run):
+        return stored
+    raise MissingRuns(
+        f"{run.id} is {state} in profile {run.profile}: make run ID={run.id} makes it."
+    )
 
 
 def require(wanted: list[Run], command: str) -> None:
@@ -73,18 +113,19 @@ def require(wanted: list[Run], command: str) -> None:
             absent.append(run.id)
     if absent:
         raise MissingRuns(
-            f"{len(absent)} of {len(wanted)} runs are missing ({absent[0]} ...): `{command}` makes them."
+            f"{len(absent)} of {len(wanted)} runs are missing ({absent[0]} ...): `{command}` makes"
+            " them."
         )
 
 
 def fingerprints(wanted: list[Run]) -> list[str]:
     """What would be read for each run: origin and fingerprint; "missing" where nothing would."""
-    found = []
+    prints = []
     for run in wanted:
         try:
             stored = load(run)
         except MissingRuns:
-            found.append("missing")
+            prints.append("missing")
             continue
-        found.append(f"{stored.origin}:{stored.record['fingerprint']}")
-    return found
+        prints.append(f"{stored.origin}:{stored.record['fingerprint']}")
+    return prints

@@ -23,7 +23,7 @@ class Artefact:
     networks: tuple[
         str, ...
     ] = ()  # runs of the profile `walkthrough`, whatever the profile asked for
-    frozen: bool = False  # reads what lib.store.measured keeps beside the runs, too
+    reads_measured: bool = False  # reads what was measured on the runs (lib.store.measured), too
 
 
 EVERY = ["f1", "f2ciw", "f1_normal", "precision", "recall"]
@@ -51,7 +51,7 @@ def _detectors(name: str, title: str, **parameters: str) -> Artefact:
         f"Detectors without labels: {title}",
         "detectors",
         {"artefact": name, **parameters},
-        frozen=True,
+        reads_measured=True,
     )
 
 
@@ -80,7 +80,7 @@ ARTEFACTS = {
     "fig8": _monitoring("fig8", "dino"),
     "fig9": Artefact("Train F1 against RankMe", "rankme", {"artefact": "fig9"}),
     "fig10": Artefact("Validation F1 against RankMe", "rankme", {"artefact": "fig10"}),
-    "claims": Artefact("The paper's claims, tested", "claims", frozen=True),
+    "claims": Artefact("The paper's claims, tested", "claims", reads_measured=True),
     "protocol": Artefact("What the released code's protocol does to the results", "protocol"),
     "classes": Artefact(
         "Recall by class, ResNet-18", "classes", {"backbone": "resnet18"}, backbones=("resnet18",)
@@ -92,7 +92,7 @@ ARTEFACTS = {
     "detectors-shares": _detectors("detectors-shares", "AUROC by train share"),
     "detectors-gallery": _detectors("detectors-gallery", "where they err"),
     "labelfree": Artefact(
-        "Which label-free measure tells a good representation", "labelfree", frozen=True
+        "Which label-free measure tells a good representation", "labelfree", reads_measured=True
     ),
     "walkthrough": Artefact(
         "From one image to a verdict",

@@ -14,6 +14,13 @@ SHUFFLE = 1002  # the "view" whose random numbers order the images of an epoch
 FIXED = 1024  # validation images behind the per-epoch metrics and RankMe (docs/study.md, Metrics)
 
 
+def fixed(images: int) -> np.ndarray:
+    """The rows of the validation images, `FIXED` at most, behind the per-epoch metrics and RankMe:
+    the same in every epoch and run."""
+    drawn = views.uniforms(0, views.EVALUATION, np.arange(images), SHUFFLE, 1)[:, 0]
+    return np.sort(np.argsort(drawn)[:FIXED])
+
+
 class Order:
     """The order of the training images in each epoch, a function of (seed, epoch). Lightning calls
     `set_epoch`."""
@@ -25,11 +32,8 @@ class Order:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
-        return iter(
-            self.rows[
-                np.argsort(views.uniforms(self.seed, self.epoch, self.rows, SHUFFLE, 1)[:, 0])
-            ]
-        )
+        drawn = views.uniforms(self.seed, self.epoch, self.rows, SHUFFLE, 1)[:, 0]
+        return iter(self.rows[np.argsort(drawn)])
 
 
 class Batches:
@@ -55,11 +59,10 @@ class Batches:
     def __iter__(self):
         run, order = self.run, np.fromiter(self.sampler, np.int64)
         for start in range(0, len(self) * self.batch, self.batch):  # slicing shortens the last
-            rows = np.array_split(order[start : start + self.batch], self.place.ranks)[
-                self.place.rank
-            ]
+            batch = order[start : start + self.batch]
+            rows = np.array_split(batch, self.place.ranks)[self.place.rank]
             pixels = torch.from_numpy(self.split.pixels[rows]).to(self.device)
-            made = [
+            images = [
                 views.augment(
                     pixels,
                     rows,
@@ -74,7 +77,7 @@ class Batches:
                 for view in range(run.settings["views_per_image"])
             ]
             yield (
-                made,
+                images,
                 torch.as_tensor(self.split.defect[rows], device=self.device),
                 torch.as_tensor(rows),
             )

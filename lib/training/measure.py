@@ -1,13 +1,14 @@
-"""One pass of the images through a frozen run's network, and all that follows from it without a
-defect label.
+"""What a trained network is asked without a defect label: detectors' scores and label-free
+measures.
 
-scores, record = passes.made(runs.load(run))     what lib.store.measured keeps beside the run
+The job that trained a run calls this while the network and the features of its images are in
+memory (`lib.training.train.ensure`). lib.store.measured keeps the answers.
 """
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,19 +17,33 @@ import torch
 from lib.data import splits, views
 from lib.data.pixels import Split, load
 from lib.measures import detectors, representation
+from lib.methods.base import Method
 from lib.methods.mae import MAE, MASKS, normalise_patches, patchify, random_mask
-from lib.store.stored import Stored
-from lib.system import torch_device
-from lib.training import batches, predict, probes, train
+from lib.study.grid import Run
+from lib.training import batches, predict, probes
 
-BANK = 20_000  # training images at most that detectors are fitted on: of Sewer-ML's half million, an hour of distances
+# Training images at most that detectors are fitted on: the distances of Sewer-ML's half million
+# images would take an hour.
+BANK = 20_000
 VIEWED, VIEWS = 256, 6  # validation images and augmented views of each behind lidar and alignment
 FIRST_VIEW = 16  # these views' random numbers: beyond those of the augmented evaluation
 MASKED = 4  # masks at least under which every patch is reconstructed
-MAPS = 12  # heat maps kept of the most anomalous normals, and of the most and the least anomalous defects
+# Heat maps that are kept of the most anomalous normal images, and of the most and the least
+# anomalous defects.
+MAPS = 12
 
 
-def made(stored: Stored) -> tuple[pd.DataFrame, dict]:
+@dataclass
+class Trained:
+    """A trained network, and what is in memory when its training ends."""
+
+    method: Method
+    precision: str  # that it was trained in, in Lightning's words
+    train: np.ndarray | None = None  # (n, d) clean features of its training images, where known
+    val: np.ndarray | None = None  # (m, d) clean features of all validation images, where known
+
+
+def measure(run: Run, trained: Trained) -> tuple[pd.DataFrame, dict]:
     """Scores of the validation images, a row per image and a column "detector, setting", and the
     record of them.
 
@@ -37,24 +52,22 @@ def made(stored: Stored) -> tuple[pd.DataFrame, dict]:
     without a defect, which needs to know them; `unlabelled`, on the training subset as it is.
     Validation images reach neither detectors nor thresholds.
     """
-    began, run = time.time(), stored.run
-    method, _ = predict.restore(stored)
-    method.to(torch_device.device(), memory_format=torch.channels_last)
+    began, method = time.time(), trained.method
     training, validation = load(run.data, "train"), load(run.data, "val")
-    rows = fitted_on(
-        splits.resample(training.table, run.share, run.data["seed"]).index.to_numpy(), run.seed
-    )
+    subset = splits.resample(training.table, run.share, run.data["seed"]).index.to_numpy()
+    rows = fitted_on(subset, run.seed)
     every, clean = np.arange(len(validation.table)), probes.clean(run.px)
-    with predict.autocast(stored):
-        bank = probes.features(method, training.pixels, rows, clean)
-        features = probes.features(method, validation.pixels, every, clean)
-        fixed = train.EpochEnd(run, validation, Path()).rows
-        seen = _augmented(method, run, validation, fixed[:VIEWED])
-        errors, masks = (
-            _reconstructed(method, training, rows, validation)
-            if isinstance(method, MAE)
-            else ((), None)
-        )
+    bank, features = trained.train, trained.val
+    with predict.autocast(trained.precision):
+        if bank is None or len(rows) < len(subset):
+            bank = probes.features(method, training.pixels, rows, clean)
+        if features is None:
+            features = probes.features(method, validation.pixels, every, clean)
+        fixed = batches.fixed(len(every))
+        augmented = _augmented(method, run, validation, fixed[:VIEWED])
+        errors, masks = (), None
+        if isinstance(method, MAE):
+            errors, masks = _reconstructed(method, training, rows, validation)
     table = training.table.loc[rows]
     of_normals = table["Defect"].to_numpy() == 0
     scores, fits = scored(
@@ -64,8 +77,8 @@ def made(stored: Stored) -> tuple[pd.DataFrame, dict]:
     record = {
         "fitted_on": {"normals": int(of_normals.sum()), "unlabelled": len(rows)},
         "fits": fits,
-        "measures": representation.measures(features[fixed], seen),
-        "measured_on": [len(fixed), *seen.shape[:2]],
+        "measures": representation.measures(features[fixed], augmented),
+        "measured_on": [len(fixed), *augmented.shape[:2]],
     }
     if masks is not None:
         record |= {"masks": len(masks), "maps": maps(errors[1], validation.table)}
@@ -96,11 +109,10 @@ def scored(
     """
     columns, fits = {}, {}
 
-    def put(name: str, trained: np.ndarray, found: np.ndarray, facts: dict) -> None:
+    def put(name: str, trained: np.ndarray, values: np.ndarray, facts: dict) -> None:
         threshold, spread = detectors.threshold(trained), float(trained.std()) or 1.0
-        columns[name] = ((found - threshold) / spread).astype(
-            np.float16
-        )  # by the spread: within its range
+        # divided by the spread, values stay within the range of half precision
+        columns[name] = ((values - threshold) / spread).astype(np.float16)
         fits[name] = {"threshold": threshold, "spread": spread, **facts}
 
     for setting, chosen in (("normals", of_normals), ("unlabelled", np.ones_like(of_normals))):
@@ -115,11 +127,12 @@ def scored(
 
 def _augmented(method, run, split: Split, rows: np.ndarray) -> np.ndarray:
     """(len(rows), VIEWS, d) features of random training views of these images."""
-    seen = range(FIRST_VIEW, FIRST_VIEW + VIEWS)
-    return np.stack(
-        [probes.features(method, split.pixels, rows, probes.augmented(run, view)) for view in seen],
-        axis=1,
-    )
+    view_numbers = range(FIRST_VIEW, FIRST_VIEW + VIEWS)
+    features = [
+        probes.features(method, split.pixels, rows, probes.augmented(run, view))
+        for view in view_numbers
+    ]
+    return np.stack(features, axis=1)
 
 
 # What a masked autoencoder fails to reconstruct
@@ -145,7 +158,7 @@ def patch_errors(
 ) -> np.ndarray:
     """(len(rows), patches) mean squared error of each patch's normalised pixels, over the masks
     that hide it."""
-    found = []
+    errors = []
     for start in range(0, len(rows), probes.BATCH):
         batch = rows[start : start + probes.BATCH]
         x = view(torch.from_numpy(pixels[batch]).to(method.device), batch)
@@ -156,23 +169,18 @@ def patch_errors(
             prediction = method.decoder(method.backbone.encode(x, idx_keep=keep), keep)
             total[:, place] += (prediction.float() - target).square().mean(-1)[:, place]
             hidden[place] += 1
-        found.append((total / hidden).cpu().numpy())
-    return np.nan_to_num(
-        np.concatenate(found), posinf=0.0, neginf=0.0
-    )  # of a diverged network, as its features
+        errors.append((total / hidden).cpu().numpy())
+    # what is not finite, of a diverged network, becomes 0, as its features do
+    return np.nan_to_num(np.concatenate(errors), posinf=0.0, neginf=0.0)
 
 
 def _reconstructed(method: MAE, training: Split, rows: np.ndarray, validation: Split):
     """Patch errors of the training images `rows` and of every validation image; the masks."""
-    patches, every = (
-        (method.run.px // method.settings["patch"]) ** 2,
-        np.arange(len(validation.table)),
-    )
+    patches = (method.run.px // method.settings["patch"]) ** 2
     masks, view = fixed_masks(patches, method.settings["mask"]), probes.clean(method.run.px)
-    parts = ((training, rows), (validation, every))
-    return [
-        patch_errors(method, masks, split.pixels, chosen, view) for split, chosen in parts
-    ], masks
+    parts = ((training, rows), (validation, np.arange(len(validation.table))))
+    errors = [patch_errors(method, masks, split.pixels, chosen, view) for split, chosen in parts]
+    return errors, masks
 
 
 def maps(errors: np.ndarray, table: pd.DataFrame) -> dict[str, list[float]]:

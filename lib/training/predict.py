@@ -48,28 +48,26 @@ def restore(run: Run | Stored) -> tuple[Method, Probe]:
     that trains it, for a run that is not complete or whose weights are not kept, and ValueError for
     an ablation, which keeps none.
     """
-    asked = run.run if isinstance(run, Stored) else run
-    if asked.study != "grid":
+    wanted = run.run if isinstance(run, Stored) else run
+    if wanted.study != "grid":
         raise ValueError(
-            f"{asked.id} is part of an ablation, which keeps no weights: take one of the grid, like {EXAMPLE}."
+            f"{wanted.id} is part of an ablation, which keeps no weights: take one of the grid, "
+            f"like {EXAMPLE}."
         )
-    stored = _stored(run)
-    path = stored.path / "checkpoint.pt"
+    path = _stored(run).checkpoint
     if not path.exists():
         raise MissingRuns(
-            f"of {asked.id}, profile {asked.profile}, only scores are committed: {_command(asked)}."
+            f"of {wanted.id}, profile {wanted.profile}, only scores are committed: "
+            f"{_command(wanted)}."
         )
-    held = torch.load(
-        path, map_location="cpu", weights_only=False
-    )  # written by lib.training.train: holds NumPy arrays
-    weights = {k: v.float() if v.is_floating_point() else v for k, v in held["method"].items()}
-    method = methods.build(asked, steps=1, steps_per_epoch=1, pos_weight=1.0)
-    method.load_state_dict(weights)
-    fitted = {
-        k: v.astype(np.float32) if isinstance(v, np.ndarray) else v
-        for k, v in held["converged"].items()
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    weights = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in checkpoint["method"].items()
     }
-    return method.eval(), Probe(**fitted)
+    method = methods.build(wanted, steps=1, steps_per_epoch=1, pos_weight=1.0)
+    method.load_state_dict(weights)
+    return method.eval(), Probe.of(checkpoint["converged"])
 
 
 def _command(run: Run) -> str:
@@ -113,22 +111,18 @@ def scores(
     stored = _stored(run)
     method.to(torch_device.device(), memory_format=torch.channels_last)  # as trained
     decide = converged if probe == "converged" else probes.online(method)
-    names, logits = [], []
+    view, side = probes.clean(stored.run.px), stored.run.data["cache"]
+    names, logits = [], [np.empty(0, np.float32)]
     for start in range(0, len(images), probes.BATCH):
-        read = {
-            path: _pixels(path, stored.run.data["cache"], skip)
-            for path in images[start : start + probes.BATCH]
-        }
-        kept = {path: pixels for path, pixels in read.items() if pixels is not None}
-        if kept:
-            with autocast(stored):
-                view = probes.clean(stored.run.px)
-                found = probes.features(
-                    method, np.stack(list(kept.values())), np.arange(len(kept)), view
-                )
-            names += map(str, kept)
-            logits.append(decide(found))
-    logit = np.concatenate(logits) if logits else np.empty(0, np.float32)
+        batch = {path: _pixels(path, side, skip) for path in images[start : start + probes.BATCH]}
+        batch = {path: pixels for path, pixels in batch.items() if pixels is not None}
+        if batch:
+            pixels = np.stack(list(batch.values()))
+            with autocast(stored.record["precision"]):
+                features = probes.features(method, pixels, np.arange(len(batch)), view)
+            names += map(str, batch)
+            logits.append(decide(features))
+    logit = np.concatenate(logits)
     return pd.DataFrame({"Filename": names, "logit": logit, "predicted": logit > 0})
 
 
@@ -143,14 +137,13 @@ def _pixels(path: Path, side: int, skip: Callable[[DataError], None] | None) -> 
         return None
 
 
-def autocast(stored: Stored):
-    """Autocast as in training, where this machine would train so, too: emulated bf16 is tens of
-    times slower."""
-    name = stored.record["precision"]
+def autocast(precision: str):
+    """Autocast as in a training of that precision, Lightning's name, where this machine would train
+    so, too: emulated bf16 is tens of times slower."""
     return torch.autocast(
         torch_device.device(),
-        AUTOCAST.get(name),
-        enabled=name in AUTOCAST and name == torch_device.precision(),
+        AUTOCAST.get(precision),
+        enabled=precision in AUTOCAST and precision == torch_device.precision(),
     )
 
 
@@ -159,8 +152,8 @@ def find(profile: str, run_id: str) -> Run:
     try:
         return grid.parse(profile, run_id)
     except ValueError:
-        known = [run.id for run in grid.cells(profile)]
-        close = difflib.get_close_matches(run_id, known, n=1, cutoff=0.0)[0]
+        ids = [run.id for run in grid.cells(profile)]
+        close = difflib.get_close_matches(run_id, ids, n=1, cutoff=0.0)[0]
         raise ValueError(
             f"unknown run '{run_id}' in profile {profile}: did you mean RUN={close}?"
         ) from None
@@ -171,22 +164,23 @@ def listed(folder: Path) -> list[Path]:
     image in it."""
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}: set IMAGES to a folder of images.")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
-    if not found:
-        raise ValueError(
-            f"{folder} holds no image ({', '.join(e[1:] for e in ENDINGS)}): set IMAGES to one that does."
-        )
-    return found
+    images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+    if not images:
+        endings = ", ".join(ending[1:] for ending in ENDINGS)
+        raise ValueError(f"{folder} holds no image ({endings}): set IMAGES to one that does.")
+    return images
 
 
-def _told(stored: Stored) -> str:
+def _training_data(stored: Stored) -> str:
     """What the scores rest on."""
     run, counts = stored.run, stored.record["counts"]
     share = counts["defect"] / sum(counts.values())
     return (
-        f"{label(run.method)} on {label(run.backbone)} was trained on {SOURCES[run.data['source']]} "
-        f"(profile {run.profile}, {sum(counts.values()):,} images, {share:.0%} with a defect), so its scores of any "
-        "other kind of image are untested; a logit above 0 means a defect, the threshold of class-balanced training."
+        f"{label(run.method)} on {label(run.backbone)} was trained on "
+        f"{SOURCES[run.data['source']]} "
+        f"(profile {run.profile}, {sum(counts.values()):,} images, {share:.0%} with a defect), so "
+        "its scores of any other kind of image are untested; a logit above 0 means a defect, the "
+        "threshold of class-balanced training."
     )
 
 
@@ -197,23 +191,25 @@ def predict(folder: Path, run: Run, out: Path) -> None:
     Raises ValueError without a folder or an image that can be read, and MissingRuns for a run
     without weights.
     """
-    found = listed(folder)
+    images = listed(folder)
     table = scores(
-        found, run, skip=lambda error: print(f"skipped: {error}", file=sys.stderr, flush=True)
+        images, run, skip=lambda error: print(f"skipped: {error}", file=sys.stderr, flush=True)
     )
     if table.empty:
         raise ValueError(
-            f"none of the {len(found)} images below {folder} could be read: see the lines above."
+            f"none of the {len(images)} images below {folder} could be read: see the lines above."
         )
     table["Filename"] = [Path(name).relative_to(folder).as_posix() for name in table["Filename"]]
     out.parent.mkdir(parents=True, exist_ok=True)
+    # Six significant digits, not places after the point: a small logit keeps its sign.
     table.assign(predicted=table["predicted"].astype(int)).to_csv(
-        out, index=False, float_format="%.4f"
+        out, index=False, float_format="%.6g"
     )
     print(
-        f"{out}: {len(table)} of {len(found)} images scored, {table['predicted'].sum()} called defects."
+        f"{out}: {len(table)} of {len(images)} images scored, "
+        f"{table['predicted'].sum()} called defects."
     )
-    print(_told(_stored(run)))
+    print(_training_data(_stored(run)))
 
 
 def main() -> int:

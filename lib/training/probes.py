@@ -38,6 +38,17 @@ class Probe:
         """(n, d) -> (n,) logits."""
         return (features - self.mean) / self.std @ self.weight + self.bias
 
+    def state(self) -> dict[str, torch.Tensor | float]:
+        """What a checkpoint holds of it: plain tensors and numbers."""
+        arrays = {name: torch.from_numpy(getattr(self, name)) for name in ("mean", "std", "weight")}
+        return arrays | {"bias": self.bias, "strength": self.strength}
+
+    @classmethod
+    def of(cls, state: dict[str, torch.Tensor | float]) -> "Probe":
+        """The probe of a checkpoint, in single precision."""
+        values = {k: v.float().numpy() if torch.is_tensor(v) else v for k, v in state.items()}
+        return cls(**values)
+
 
 def converged(features: np.ndarray, defect: np.ndarray, seed: int) -> Probe:
     """Logistic regression with class weights n_neg / n_pos, fitted to convergence on (n, d)
@@ -52,9 +63,8 @@ def converged(features: np.ndarray, defect: np.ndarray, seed: int) -> Probe:
     loss = np.zeros(len(STRENGTHS))
     folds = StratifiedKFold(max(2, min(FOLDS, int(defect.sum()))), shuffle=True, random_state=seed)
     for train, test in folds.split(z, defect) if defect.sum() > 1 else ():
-        weight = np.where(
-            defect[test] == 1, (defect[test] == 0).sum() / (defect[test] == 1).sum(), 1.0
-        )
+        positive = defect[test] == 1
+        weight = np.where(positive, (~positive).sum() / positive.sum(), 1.0)
         for i, strength in enumerate(STRENGTHS):
             model = _fit(z[train], defect[train], strength)
             loss[i] += log_loss(
@@ -63,18 +73,16 @@ def converged(features: np.ndarray, defect: np.ndarray, seed: int) -> Probe:
                 sample_weight=weight,
                 labels=[0, 1],
             )
-    best = STRENGTHS[
-        int(np.argmin(loss))
-    ]  # a single defect cannot be cross-validated: the strongest penalty
+    # A single defect cannot be cross-validated: all losses are 0, the strongest penalty is taken.
+    best = STRENGTHS[int(np.argmin(loss))]
     model = _fit(z, defect, best)
     return Probe(mean, std, model.coef_[0], float(model.intercept_[0]), float(best))
 
 
 def _fit(z: np.ndarray, defect: np.ndarray, strength: float) -> LogisticRegression:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # a separable fold at the weakest penalty; never chosen
+        # of a separable fold at the weakest penalty, which is never chosen
+        warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(
             C=strength, class_weight="balanced", solver="newton-cholesky", max_iter=200
         )
@@ -92,17 +100,17 @@ def features(method, pixels: np.ndarray, rows: np.ndarray, view, encode=None) ->
     health says so.
     """
     method.eval()
-    found = []
+    outputs = []
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
         x = view(torch.from_numpy(pixels[batch]).to(method.device), batch)
-        found.append((encode(x, batch) if encode else method(x)).float().cpu().numpy())
-    return np.nan_to_num(np.concatenate(found), posinf=0.0, neginf=0.0)
+        outputs.append((encode(x, batch) if encode else method(x)).float().cpu().numpy())
+    return np.nan_to_num(np.concatenate(outputs), posinf=0.0, neginf=0.0)
 
 
-def clean(px: int):
-    """The `clean` evaluation: resize only."""
-    return lambda pixels, rows: views.evaluation(pixels, px)
+def clean(px: int, flipped: bool = False):
+    """The `clean` evaluation: resize only. `flipped` mirrors the images, too."""
+    return lambda pixels, rows: views.evaluation(pixels, px, flipped=flipped)
 
 
 def augmented(run, view: int):
@@ -127,19 +135,13 @@ def evaluations(method, run, split: Split):
     through again. Ablations (docs/study.md) read `clean` and `augmented` alone.
     """
     rows = np.arange(len(split.table))
-    found = features(method, split.pixels, rows, clean(run.px))
-    yield "clean", 0, found
+    plain = features(method, split.pixels, rows, clean(run.px))
+    yield "clean", 0, plain
     if run.study == "grid":
-        flipped = (
-            views.uniforms(run.seed, views.EVALUATION, rows, FLIPS, 1)[:, 0] < run.settings["flip"]
-        )
-        mirrored = found.copy()
-        mirrored[flipped] = features(
-            method,
-            split.pixels,
-            rows[flipped],
-            lambda pixels, _: views.evaluation(pixels, run.px, flipped=True),
-        )
+        drawn = views.uniforms(run.seed, views.EVALUATION, rows, FLIPS, 1)[:, 0]
+        flipped, mirrored = drawn < run.settings["flip"], plain.copy()
+        view = clean(run.px, flipped=True)
+        mirrored[flipped] = features(method, split.pixels, rows[flipped], view)
         yield "flip", 0, mirrored
     for view in range(run.settings["views_per_image"]):
         yield "augmented", view, features(method, split.pixels, rows, augmented(run, view))

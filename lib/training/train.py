@@ -1,10 +1,11 @@
-"""train(run) -> run directory: the only module with state, all of it on disk.
+"""One run, from pixels to a run directory. All of its state is on disk.
 
-A run is prepared in `<id>.partial`, checkpointed at epoch ends, and renamed to `<id>` once its
-scores are written. Randomness is a function of (seed, epoch, image, view), so a resumed run equals
-an uninterrupted one.
+`ensure(run)` does whatever a run lacks. A run is prepared in `<id>.partial`, checkpointed at the
+end of each epoch, and renamed to `<id>` once its scores are written. Randomness is a function of
+(seed, epoch, image, view), so a resumed run equals an uninterrupted one.
 """
 
+import functools
 import json
 import logging
 import platform
@@ -12,7 +13,6 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,22 +23,23 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from lib import methods
-from lib.data import splits, views
+from lib.data import splits
 from lib.data.pixels import Split, load
 from lib.measures import representation
 from lib.measures.health import verdict
-from lib.store import fingerprints, run_directory
+from lib.store import fingerprints, measured, run_directory
+from lib.store.stored import Stored
 from lib.study.grid import Run
-from lib.system import ranks, torch_device
-from lib.training import probes
-from lib.training.batches import FIXED, SHUFFLE, Batches
+from lib.system import atomic, ranks, torch_device
+from lib.training import batches, measure, predict, probes
+from lib.training.measure import Trained
 
-KEPT = ("torch", "torchvision", "timm", "lightly", "pytorch-lightning", "numpy", "scikit-learn")
+# Packages whose versions a record names.
+PACKAGES = ("torch", "torchvision", "timm", "lightly", "pytorch-lightning", "numpy", "scikit-learn")
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-warnings.filterwarnings(
-    "ignore", module="pytorch_lightning|lightning_fabric"
-)  # advice that we do without
+# Lightning's performance hints
+warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
 
 Progress = Callable[[float, dict], None]  # fraction of the run done, latest row of its history
 
@@ -49,10 +50,7 @@ class EpochEnd(Checkpoint):
 
     def __init__(self, run: Run, split: Split, path: Path):
         self.run, self.split, self.path = run, split, path
-        shuffled = views.uniforms(0, views.EVALUATION, np.arange(len(split.table)), SHUFFLE, 1)[
-            :, 0
-        ]
-        self.rows = np.sort(np.argsort(shuffled)[:FIXED])
+        self.rows = batches.fixed(len(split.table))
 
     def on_train_start(self, trainer: Trainer, method) -> None:
         self.since = time.time()
@@ -64,10 +62,9 @@ class EpochEnd(Checkpoint):
                 with trainer.precision_plugin.forward_context():
                     method.history[-1] |= self.validate(method)
             method.train()
+        # seconds of training, across interruptions
         now, before = time.time(), method.history[-2]["seconds"] if len(method.history) > 1 else 0.0
-        method.history[-1]["seconds"] = (
-            before + now - self.since
-        )  # of training, across interruptions
+        method.history[-1]["seconds"] = before + now - self.since
         self.since = now
         beside = self.path.with_suffix(".writing")
         trainer.save_checkpoint(beside)  # every rank waits here until it is written
@@ -76,15 +73,15 @@ class EpochEnd(Checkpoint):
 
     def validate(self, method) -> dict:
         """F1 and loss of the online probe, and RankMe, on the fixed clean validation images."""
-        found = probes.features(method, self.split.pixels, self.rows, probes.clean(self.run.px))
+        features = probes.features(method, self.split.pixels, self.rows, probes.clean(self.run.px))
         defect = self.split.defect[self.rows] == 1
-        decided = probes.online(method)(found) > 0
+        decided = probes.online(method)(features) > 0
         both = (decided & defect).sum()
         return {
             "val_f1": 2 * both / max(decided.sum() + defect.sum(), 1),
             "val_recall": both / max(defect.sum(), 1),
             "val_precision": both / max(decided.sum(), 1),
-            "rankme": representation.rankme(found),
+            "rankme": representation.rankme(features),
         }
 
 
@@ -99,13 +96,41 @@ class Report(Callback):
         self.progress(0.9 * trainer.global_step / self.steps, latest)  # scoring takes about a tenth
 
 
-def train(run: Run, progress: Progress | None = None, store: Path | None = None) -> Path:
+def ensure(run: Run, progress: Progress | None = None, again: bool = False) -> None:
+    """Train and measure `run` where it is missing or stale, or `again`; measure it from its weights
+    where only its measurement is; else do nothing.
+
+    The caller holds the run's lock. Every rank of a run on several devices calls this. Raises what
+    `train` raises.
+    """
+    grid = run.study == "grid"  # ablations are not measured, and keep no weights
+    if again or run_directory.state(run)[0] != "complete":
+        train(run, progress, then=functools.partial(_measure, run) if grid else None)
+    elif grid and ranks.place().rank == 0:
+        stored = Stored(run, run_directory.folder(run), "fresh")
+        if measured.state(stored)[0] != "complete":
+            method, _ = predict.restore(stored)
+            method.to(torch_device.device(), memory_format=torch.channels_last)
+            _measure(run, Trained(method, stored.record["precision"]))
+
+
+def _measure(run: Run, trained: Trained) -> None:
+    stored = Stored(run, run_directory.folder(run), "fresh")
+    measured.write(*measure.measure(run, trained), stored)
+
+
+def train(
+    run: Run,
+    progress: Progress | None = None,
+    store: Path | None = None,
+    then: Callable[[Trained], None] | None = None,
+) -> Path:
     """Train, score and store `run`; resume where a checkpoint of the same fingerprint lies. Returns
     its folder.
 
-    `store` is where run directories lie, the profile's own unless given. The caller holds the run's
-    lock (`lib.store.run_directory.lock`). Raises DataError for data that are not what they should
-    be.
+    `store` is where run directories lie, the profile's own unless given. `then` is called when the
+    run is stored, with what is still in memory. The caller holds the run's lock
+    (`lib.store.run_directory.lock`). Raises DataError for data that are not what they should be.
 
     Every rank of a run on several devices (`lib.system.ranks`) calls this. Rank 0 alone writes and
     scores; the others return when the training is done.
@@ -113,60 +138,61 @@ def train(run: Run, progress: Progress | None = None, store: Path | None = None)
     final = store / run.id if store else run_directory.folder(run)
     partial = final.with_name(final.name + ".partial")
     checkpoint = partial / "checkpoint.ckpt"
-    began, place = time.time(), ranks.place()
-    ranks.join(torch_device.device())
-    chosen, resume = ranks.agree(lambda: (_begin(run, partial), checkpoint.exists()))
+    began, place, device = time.time(), ranks.place(), torch_device.device()
+    ranks.join(device)
+    precision, resume = ranks.agree(lambda: (_begin(run, partial), checkpoint.exists()))
     training, validation = load(run.data, "train"), load(run.data, "val")
     subset = splits.resample(training.table, run.share, run.data["seed"])
-    rows = subset.index.to_numpy()
-    defects = int(subset["Defect"].sum())
-    counts = {"normal": len(rows) - defects, "defect": defects}
+    rows, defects = subset.index.to_numpy(), int(subset["Defect"].sum())
+    counts = {"normal": len(subset) - defects, "defect": defects}
 
-    batches = Batches(run, training, rows, torch.device(torch_device.device()), place)
-    steps = len(batches) * run.settings["epochs"]
+    epoch = batches.Batches(run, training, rows, torch.device(device), place)
+    steps = len(epoch) * run.settings["epochs"]
     torch.manual_seed(run.seed)
-    pos_weight = counts["normal"] / max(counts["defect"], 1)
-    method = methods.build(run, steps=steps, steps_per_epoch=len(batches), pos_weight=pos_weight)
+    pos_weight = counts["normal"] / max(defects, 1)
+    method = methods.build(run, steps=steps, steps_per_epoch=len(epoch), pos_weight=pos_weight)
     method = method.to(memory_format=torch.channels_last)
+    reports = [Report(progress, steps)] if progress else []
     trainer = Trainer(
         max_epochs=run.settings["epochs"],
-        accelerator="gpu" if torch_device.device() == "cuda" else "cpu",
-        precision=chosen,
+        accelerator="gpu" if device == "cuda" else "cpu",
+        precision=precision,
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         **ranks.options(place.ranks),
         num_sanity_val_steps=0,
         default_root_dir=partial,
-        callbacks=[
-            EpochEnd(run, validation, checkpoint),
-            *([Report(progress, steps)] if progress else []),
-        ],
+        callbacks=[EpochEnd(run, validation, checkpoint), *reports],
     )
-    trainer.fit(method, batches, ckpt_path=checkpoint if resume else None, weights_only=False)
+    trainer.fit(method, epoch, ckpt_path=checkpoint if resume else None, weights_only=False)
     ranks.leave()
     if place.rank > 0:
         return final
 
-    method.to(torch_device.device())
-    scores, probe, rankme = _score(run, method, trainer, training, rows, validation)
+    method.to(device)
+    trained = Trained(method, precision)
+    with trainer.precision_plugin.forward_context():
+        scores, probe = _score(run, trained, training, rows, validation)
+        rankme = representation.rankme(trained.val[batches.fixed(len(validation.table))])
     history = pd.DataFrame(method.history)
     history.to_csv(partial / "history.csv", index=False)
     run_directory.write_scores(scores, partial)
-    weights = (
-        {"method": method.state_dict(), "converged": vars(probe)} if run.study == "grid" else {}
-    )
-    torch.save(weights, partial / "checkpoint.pt")
-    record = _record(run, chosen, counts, history, rankme, min(FIXED, len(validation.table)))
-    record |= {"devices": place.ranks, "probe_strength": probe.strength}
-    record["total_seconds"] = round(time.time() - began, 1)
+    weights = {"method": method.state_dict(), "converged": probe.state()}
+    torch.save(weights if run.study == "grid" else {}, partial / "checkpoint.pt")
+    record = _record(run, precision, counts, history, rankme) | {
+        "rankme_images": min(batches.FIXED, len(validation.table)),
+        "devices": place.ranks,
+        "probe_strength": probe.strength,
+        "total_seconds": round(time.time() - began, 1),
+    }
     (partial / "run.json").write_text(json.dumps(record, indent=1))
-    _replace(partial, final)
-    for name in (
-        checkpoint.name,
-        "begun.json",
-    ):  # last: a kill before the rename must find what to go on from
+    atomic.put_folder(partial, final)
+    # Last: a kill before the renaming must find what to go on from.
+    for name in (checkpoint.name, "begun.json"):
         (final / name).unlink()
+    if then:
+        then(trained)
     if progress:
         progress(1.0, method.history[-1])
     return final
@@ -175,84 +201,57 @@ def train(run: Run, progress: Progress | None = None, store: Path | None = None)
 def _begin(run: Run, partial: Path) -> str:
     """Make or adopt the partial folder; returns the precision, which a resumed run keeps."""
     fingerprint = fingerprints.fingerprint(run)
-    with suppress(FileNotFoundError, json.JSONDecodeError):
-        begun = json.loads((partial / "begun.json").read_text())
-        if begun["fingerprint"] == fingerprint:
-            return begun["precision"]
+    begun = run_directory.read_json(partial / "begun.json") or {}
+    if begun.get("fingerprint") == fingerprint:
+        return begun["precision"]
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     begun = {"fingerprint": fingerprint, "precision": torch_device.precision()}
-    beside = partial / "begun.writing"
-    beside.write_text(json.dumps(begun))
-    beside.replace(partial / "begun.json")
+    atomic.put_text(partial / "begun.json", json.dumps(begun))
     return begun["precision"]
 
 
-def _score(run, method, trainer, training, rows, validation):
-    """Every score row of the run, the converged probe, and RankMe of the fixed validation
-    images."""
-    with trainer.precision_plugin.forward_context():
-        whole = fitted = probes.features(method, training.pixels, rows, probes.clean(run.px))
-        if (
-            run.method == "mae-released"
-        ):  # its probes are trained on masked images, then read on whole ones
-            encode = method.masked_features
-            fitted = probes.features(method, training.pixels, rows, probes.clean(run.px), encode)
-        defect = training.defect[rows].astype(int)
-        probe = probes.converged(fitted, defect, run.seed)
-        both = {"online": probes.online(method), "converged": probe}
-        subset = training.table.loc[rows]
-        found = [
-            probes.rows_of(subset, "train", "clean", 0, {k: p(whole) for k, p in both.items()})
-        ]
-        rankme = float("nan")
-        for evaluation, view, features in probes.evaluations(method, run, validation):
-            if evaluation == "clean":
-                rankme = representation.rankme(features[trainer.checkpoint_callbacks[0].rows])
-            logits = {k: p(features) for k, p in both.items()}
-            found.append(probes.rows_of(validation.table, "val", evaluation, view, logits))
-    scores = pd.concat(found, ignore_index=True)
-    return (
-        scores.astype({c: "category" for c in ("Filename", "split", "evaluation", "probe")}),
-        probe,
-        rankme,
-    )
+def _score(run, trained: Trained, training: Split, rows: np.ndarray, validation: Split):
+    """Every score row of the run and the converged probe; `trained` keeps the clean features."""
+    method, clean = trained.method, probes.clean(run.px)
+    trained.train = fitted = probes.features(method, training.pixels, rows, clean)
+    if run.method == "mae-released":  # its probes are fitted on masked images, read on whole ones
+        encode = method.masked_features
+        fitted = probes.features(method, training.pixels, rows, clean, encode)
+    converged = probes.converged(fitted, training.defect[rows].astype(int), run.seed)
+    both = {"online": probes.online(method), "converged": converged}
+
+    def scored(table: pd.DataFrame, split: str, evaluation: str, view: int, features: np.ndarray):
+        logits = {name: probe(features) for name, probe in both.items()}
+        return probes.rows_of(table, split, evaluation, view, logits)
+
+    tables = [scored(training.table.loc[rows], "train", "clean", 0, trained.train)]
+    for evaluation, view, features in probes.evaluations(method, run, validation):
+        if evaluation == "clean":
+            trained.val = features
+        tables.append(scored(validation.table, "val", evaluation, view, features))
+    names = ("Filename", "split", "evaluation", "probe")
+    return pd.concat(tables, ignore_index=True).astype(dict.fromkeys(names, "category")), converged
 
 
-def _record(
-    run: Run, chosen: str, counts: dict, history: pd.DataFrame, rankme: float, images: int
-) -> dict:
-    last = history.iloc[-1]
-    health = verdict(
-        history["loss"].tolist(), last.get("embedding_std"), rankme, last.get("trivial_loss")
-    )
+def _record(run: Run, precision: str, counts: dict, history: pd.DataFrame, rankme: float) -> dict:
+    last, seconds = history.iloc[-1], float(history["seconds"].iloc[-1])
+    losses = history["loss"].tolist()
+    on_gpu = torch_device.device() == "cuda"
     return {
         "run": run.resolved(),
         "fingerprint": fingerprints.fingerprint(run),
         "inputs": fingerprints.inputs(run),
-        "health": health,
+        "health": verdict(losses, last.get("embedding_std"), rankme, last.get("trivial_loss")),
         "rankme": rankme,
-        "rankme_images": images,
         "counts": counts,
-        "seconds": round(float(history["seconds"].iloc[-1]), 1),
-        "images_per_second": round(
-            sum(counts.values()) * len(history) / float(history["seconds"].iloc[-1]), 1
-        ),
-        "precision": chosen,
+        "seconds": round(seconds, 1),
+        "images_per_second": round(sum(counts.values()) * len(history) / seconds, 1),
+        "precision": precision,
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name()
-        if torch_device.device() == "cuda"
+        if on_gpu
         else platform.processor() or platform.machine(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in KEPT},
+        "versions": {name: version(name) for name in PACKAGES},
     }
-
-
-def _replace(partial: Path, final: Path) -> None:
-    """Rename into place; a stale run is moved aside first and deleted last."""
-    aside = final.with_name(final.name + ".old")
-    shutil.rmtree(aside, ignore_errors=True)
-    if final.exists():
-        final.rename(aside)
-    partial.rename(final)
-    shutil.rmtree(aside, ignore_errors=True)

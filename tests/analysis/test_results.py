@@ -1,6 +1,7 @@
 """Stored scores read back as metrics, from runs made here or from the committed reference."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 from lib.analysis import provenance, results
 from lib.data import sources, splits
 from lib.measures import metrics
-from lib.store import run_directory
+from lib.store import committed, run_directory
 from lib.store.stored import MissingRuns, Stored, load, require
 from lib.study import grid
 from lib.study.names import CLASSES
@@ -112,7 +113,8 @@ def test_the_reference_stands_in_only_for_an_identical_run(trained, store, monke
     monkeypatch.setattr(paths, "REFERENCE", reference)
     fresh = results.measure([trained], "clean")
     (reference / "smoke").mkdir(parents=True)
-    run_directory.folder(trained).rename(reference / "smoke" / trained.id)
+    committed.write(reference / "smoke", [load(trained)])
+    shutil.rmtree(run_directory.folder(trained))
     table, _ = sources.tables(trained.data, "val")
     table.to_parquet(reference / "smoke" / "validation.parquet")
     monkeypatch.setattr(paths, "DATA", store / "no data")  # a fresh clone: nothing drawn yet
@@ -122,10 +124,8 @@ def test_the_reference_stands_in_only_for_an_identical_run(trained, store, monke
         fresh.drop(columns="origin"), results.measure([trained], "clean").drop(columns="origin")
     )
     assert provenance.of_runs([trained])["reference"] == 1
-    record = reference / "smoke" / trained.id / "run.json"
-    changed = json.loads(record.read_text())
-    changed["inputs"]["settings"] = "another"
-    record.write_text(json.dumps(changed))
+    stored.record["inputs"]["settings"] = "another"
+    committed.write(reference / "smoke", [stored])
     with pytest.raises(MissingRuns):
         load(trained)
 

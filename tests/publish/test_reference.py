@@ -1,12 +1,13 @@
 """The committed reference is whole, small, and readable without any data."""
 
 import json
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from lib.publish import reference
-from lib.store import fingerprints, run_directory
+from lib.store import fingerprints, measured
 from lib.store.stored import MissingRuns, load
 from lib.study import artefacts, grid
 from lib.system import paths
@@ -27,21 +28,20 @@ def test_every_run_is_committed_and_stands_in_for_a_missing_one(nothing_here):
 
 def test_the_reference_was_made_by_the_code_as_it_is():
     for run in reference.wanted():
-        made = json.loads((paths.REFERENCE / run.profile / run.id / "run.json").read_text())[
-            "inputs"
-        ]
-        now = fingerprints.inputs(run)
-        changed = [name for name in now if made.get(name) != now[name]]
+        stored = reference.committed(run)
+        changed = fingerprints.changes(stored.record["inputs"], fingerprints.inputs(run))
+        if stored.measured:
+            changed += fingerprints.changes(stored.measured["inputs"], measured.inputs(stored))
         assert not changed, (
             f"{run.id}: {changed} changed since; `make replicate && make reference` renews it"
         )
 
 
 def test_the_reference_is_small():
-    size = sum(f.stat().st_size for f in paths.REFERENCE.rglob("*") if f.is_file())
-    assert size < 10.5e6, (
-        f"{size / 1e6:.1f} MB, expected under 10.5 MB, of which frozen results are 2.3"
-    )
+    files = [f for f in paths.REFERENCE.rglob("*") if f.is_file()]
+    size = sum(f.stat().st_size for f in files)
+    assert size < 8.5e6, f"{size / 1e6:.1f} MB, expected under 8.5 MB, of which weights are 3.0"
+    assert len(files) <= 20
 
 
 def test_an_incomplete_study_is_no_reference(nothing_here):
@@ -61,9 +61,10 @@ def compared(f1, auroc, identical=False):
 
 
 def test_a_reference_equals_itself(nothing_here, monkeypatch):
-    monkeypatch.setattr(run_directory, "state", lambda run: ("complete", ""))
-    monkeypatch.setattr(run_directory, "folder", lambda run: paths.REFERENCE / run.profile / run.id)
-    monkeypatch.setattr(grid, "cells", lambda profile, _grid=grid.cells: _grid(profile)[::20])
+    complete = SimpleNamespace(state=lambda run: ("complete", ""))
+    monkeypatch.setattr(reference, "run_directory", complete)
+    monkeypatch.setattr(reference, "load", reference.committed)
+    monkeypatch.setattr(reference, "cells", lambda profile: grid.cells(profile)[::20])
     text, within = reference.told(reference.compare())
     assert within
     assert "4 runs compared, 4 identical" in text

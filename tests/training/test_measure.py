@@ -1,5 +1,5 @@
-"""What is measured on frozen runs: kept beside them, known when stale, read as a probe's scores
-are."""
+"""What is measured on trained networks: kept in their run directories, known when stale, read as a
+probe's scores are."""
 
 import json
 
@@ -12,23 +12,19 @@ from sklearn.metrics import f1_score, recall_score, roc_auc_score
 from lib.analysis import results
 from lib.data import pixels
 from lib.measures import metrics
-from lib.scheduling import measuring
-from lib.store import fingerprints, measured
+from lib.scheduling import plan
+from lib.store import fingerprints, measured, run_directory
 from lib.store.stored import MissingRuns, load
 from lib.study import grid, profiles, protocols
-from lib.system import paths
 from lib.training import measure, predict, probes, train
 
 
 @pytest.fixture(scope="module")
 def run(shared_workspace, shared_data):
-    """A masked autoencoder of a profile that takes seconds, with its frozen results."""
-    (shared_workspace / "data").symlink_to(shared_data)
-    found = grid.run("smoke", "mae", "vit_tiny", 0.45, 42)
-    train.train(found)
-    stored = load(found)
-    measured.write(*measure.made(stored), stored)
-    return found
+    """A masked autoencoder of a profile that takes seconds, with its measurements."""
+    run = grid.run("smoke", "mae", "vit_tiny", 0.45, 42)
+    train.ensure(run)
+    return run
 
 
 @pytest.fixture
@@ -153,9 +149,7 @@ def test_scores_of_a_detector_are_measured_as_a_probes(run):
     view = views["reconstruction", "normals"]
     found = results.measure([view], "clean", resamples=0).set_index("metric")["value"]
     table, _ = results.validation(view)
-    kept = (
-        pd.read_parquet(view.path / "frozen.parquet").set_index("Filename").loc[table["Filename"]]
-    )
+    kept = view.detector_scores().set_index("Filename").loc[table["Filename"]]
     score, defect = kept["reconstruction, normals"].astype(float), table["Defect"]
     assert found["auroc"] == pytest.approx(roc_auc_score(defect, score), abs=1e-6)
     assert found["f1"] == pytest.approx(f1_score(defect, score > 0), abs=1e-6)
@@ -198,13 +192,19 @@ def test_the_record_names_what_it_was_made_from(run):
     assert {len(errors) for errors in record["maps"].values()} == {4}
 
 
-def test_frozen_results_do_not_make_a_run_stale_nor_outlive_it(run):
+def changed_record(stored, **inputs):
+    """Rewrite measured.json with other inputs."""
+    record = stored.measured
+    record["inputs"] |= inputs
+    (stored.path / "measured.json").write_text(json.dumps(record))
+
+
+def test_measurements_do_not_make_a_run_stale_nor_outlive_it(run):
     stored = load(run)
     assert stored.origin == "fresh"
-    held = json.loads((stored.path / "frozen.json").read_text())
-    held["inputs"]["run"] = "another training"
-    (stored.path / "frozen.json").write_text(json.dumps(held))
+    changed_record(stored, run="another training")
     try:
+        assert run_directory.state(run) == ("complete", "")
         assert measured.state(stored) == ("stale", "changed since: run")
         with pytest.raises(
             MissingRuns, match=r"are stale \(changed since: run\): `make detectors PROFILE=smoke`"
@@ -212,15 +212,15 @@ def test_frozen_results_do_not_make_a_run_stale_nor_outlive_it(run):
             measured.record(run)
         with pytest.raises(MissingRuns, match=r"1 of 1 runs lack .*`make detectors`"):
             measured.require([run], "make detectors")
-        assert measuring.pending([run]) == [run]
+        assert plan.pending([run], force=False) == [run]
     finally:
-        held["inputs"] = measured.inputs(stored)
-        (stored.path / "frozen.json").write_text(json.dumps(held))
+        changed_record(stored, **measured.inputs(stored))
+    assert plan.pending([run], force=False) == []
 
 
-def test_a_change_of_the_detectors_makes_results_stale(run, monkeypatch):
+def test_a_change_of_the_detectors_makes_measurements_stale(run, monkeypatch):
     stored, before = load(run), measured.fingerprint(run)
-    syntax = measured.rundir.syntax
+    syntax = fingerprints.syntax
     monkeypatch.setattr(
         fingerprints, "syntax", lambda path: "new" if path.stem == "detectors" else syntax(path)
     )
@@ -230,18 +230,50 @@ def test_a_change_of_the_detectors_makes_results_stale(run, monkeypatch):
     )
 
 
-def test_missing_results_are_computed_by_processes_of_their_own(run, monkeypatch):
-    """As `make detectors` does; equal inputs give equal files."""
-    monkeypatch.setenv("WORKSPACE", str(paths.RUNS.parent))
-    stored = load(run)
-    scores = (stored.path / "frozen.parquet").read_bytes()
-    before = measured.record(run)
-    (stored.path / "frozen.json").unlink()
-    assert measuring.compute(measuring.pending([run])) == {}
-    assert (stored.path / "frozen.parquet").read_bytes() == scores
-    assert {**measured.record(run), "seconds": 0} == {**before, "seconds": 0}
+def files(run):
+    return {f.name: f.read_bytes() for f in run_directory.folder(run).iterdir()}
 
 
-def test_artefacts_that_read_no_frozen_results_compute_none():
-    assert measuring.wanted(["table1", "fig2"], "smoke") == []
-    assert len(measuring.wanted(["detectors"], "smoke")) == len(grid.cells("smoke"))
+def test_only_the_measurement_is_done_again_from_the_weights_and_gives_the_same(run, monkeypatch):
+    """The network in memory, as the training leaves it, and the one restored from its weights
+    answer alike."""
+    before, record = files(run), measured.record(run)
+    monkeypatch.setattr(train, "train", None)  # calling it would fail
+    (load(run).path / "measured.json").unlink()
+    train.ensure(run)
+    after = files(run)
+    assert {**measured.record(run), "seconds": 0} == {**record, "seconds": 0}
+    assert after.keys() == before.keys()
+    assert {name for name in after if after[name] != before[name]} <= {"measured.json"}
+
+
+def test_a_current_run_is_left_alone_and_another_rank_measures_nothing(run, monkeypatch):
+    before = files(run)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train", None)
+        patch.setattr(measure, "measure", None)
+        train.ensure(run)
+        changed_record(load(run), run="another training")
+        patch.setenv("WORLD_SIZE", "2")
+        patch.setenv("RANK", "1")
+        patch.setenv("LOCAL_RANK", "1")
+        train.ensure(run)
+    changed_record(load(run), **measured.inputs(load(run)))
+    (load(run).path / "measured.json").write_bytes(before["measured.json"])
+    assert files(run) == before
+
+
+def test_a_run_that_is_trained_again_is_measured_again(run):
+    before = files(run)
+    train.ensure(run, again=True)
+    after = files(run)
+    assert before.keys() == after.keys()
+    assert after["measured.parquet"] == before["measured.parquet"]
+    assert after["run.json"] != before["run.json"]  # its seconds
+
+
+def test_an_ablation_is_trained_and_not_measured(shared_workspace):
+    ablation = grid.cells("smoke", "resolution")[0]
+    train.ensure(ablation)
+    assert load(ablation).measured is None
+    assert plan.pending([ablation], force=False) == []

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from lib.data import sources
+from lib.publish import reference
 from lib.store import run_directory
 from lib.store.stored import MissingRuns, load
 from lib.study import grid
@@ -21,9 +22,9 @@ from lib.training import predict, probes, train
 @pytest.fixture(scope="module")
 def run(shared_workspace):
     """A self-supervised run made here, of a profile that takes seconds."""
-    found = grid.run("smoke", "simclr", "resnet18", 0.45, 42)
-    train.train(found)
-    return found
+    run = grid.run("smoke", "simclr", "resnet18", 0.45, 42)
+    train.train(run)
+    return run
 
 
 @pytest.fixture
@@ -83,23 +84,20 @@ def test_batches_do_not_matter(run, frames, monkeypatch):
 def test_the_reference_holds_half_precision_and_comes_back_in_single(run, frames, monkeypatch):
     images = predict.listed(frames)
     full = predict.scores(images, run)["logit"]
-    reference = paths.REFERENCE / run.profile / run.id
-    shutil.copytree(run_directory.folder(run), reference)
-    held = torch.load(reference / "checkpoint.pt", weights_only=False)
-    held["method"] = {
-        k: v.half() if v.is_floating_point() else v for k, v in held["method"].items()
-    }
-    held["converged"] |= {
-        k: held["converged"][k].astype(np.float16) for k in ("mean", "std", "weight")
-    }
-    torch.save(held, reference / "checkpoint.pt")
+    reference.write([load(run)], paths.REFERENCE / run.profile, weights=True)
+    committed = reference.committed(run).checkpoint
+    checkpoint = torch.load(committed, weights_only=True)
+    assert torch.float32 not in {value.dtype for value in checkpoint["method"].values()}
+    for name in ("mean", "std", "weight"):
+        checkpoint["converged"][name] = checkpoint["converged"][name].half()
+    torch.save(checkpoint, committed)
     monkeypatch.setattr(paths, "RUNS", paths.RUNS / "elsewhere")
     method, probe = predict.restore(run)
     assert not method.training
     assert {p.dtype for p in method.parameters()} == {torch.float32}
     assert probe.weight.dtype == np.float32
     np.testing.assert_allclose(predict.scores(images, run)["logit"], full, rtol=0.05, atol=0.05)
-    (reference / "checkpoint.pt").unlink()
+    committed.unlink()
     with pytest.raises(
         MissingRuns, match=rf"only scores .*`make run PROFILE=smoke ID={run.id}` trains it"
     ):
@@ -147,6 +145,17 @@ def test_the_command_scores_every_image_below_a_folder(run, frames, command, cap
         and "logit above 0" in said.out
     )
     assert "broken.JPG" in said.err and len(said.err.splitlines()) == 1
+
+
+def test_a_logit_next_to_0_keeps_its_sign_in_the_csv(run, frames, monkeypatch):
+    """What is printed agrees with what is decided, however close to the threshold it is."""
+    tiny = np.array([3e-5, -3e-5, 1e-9, -1e-9, 0, 12.34567], np.float32)
+    monkeypatch.setattr(probes.Probe, "__call__", lambda self, features: tiny)
+    predict.predict(frames, run, frames / "scores.csv")
+    table = pd.read_csv(frames / "scores.csv")
+    np.testing.assert_allclose(table["logit"], tiny, rtol=1e-5)
+    assert table["predicted"].tolist() == [1, 0, 1, 0, 0, 1]
+    assert (table["predicted"] == (table["logit"] > 0)).all()
 
 
 def test_out_names_the_csv(frames, command):

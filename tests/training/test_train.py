@@ -43,7 +43,7 @@ def train_and_die(run, folders, at):
 
 
 def weights(run):
-    return torch.load(run_directory.folder(run) / "checkpoint.pt", weights_only=False)["method"]
+    return torch.load(run_directory.folder(run) / "checkpoint.pt", weights_only=True)["method"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,114 @@
+"""The committed tables give every run back as it was stored, one at a time."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.store import committed, measured, run_directory
+from lib.store.stored import Stored
+from lib.study import grid
+
+NAMES = ("Filename", "split", "evaluation", "probe")
+
+
+def make(folder, method, columns, images, detectors=()):
+    """A run directory with random scores, a history of these columns, and perhaps measurements."""
+    run = grid.run("smoke", method, "resnet18", 0.45, 42)
+    path = folder / run.id
+    path.mkdir(parents=True)
+    rng = np.random.default_rng(len(images))
+    scores = pd.DataFrame(
+        {
+            "Filename": images * 2,
+            "split": ["train"] * len(images) + ["val"] * len(images),
+            "evaluation": "clean",
+            "view": np.int8(0),
+            "probe": "online",
+            "logit": rng.normal(size=2 * len(images)).astype(np.float16),
+            "Defect": np.int8(1),
+        }
+    )
+    run_directory.write_scores(scores.astype(dict.fromkeys(NAMES, "category")), path)
+    rng_history = {name: [0.1 + rng.random(), np.nan] for name in columns}
+    pd.DataFrame({"epoch": [0, 1], **rng_history}).to_csv(path / "history.csv", index=False)
+    (path / "run.json").write_text(json.dumps({"fingerprint": method, "inputs": {"a": 1}}))
+    stored = Stored(run, path, "fresh")
+    if detectors:
+        table = pd.DataFrame({"Filename": images})
+        for name in detectors:
+            table[name] = rng.normal(size=len(images)).astype(np.float16)
+        measured.write(table, {"fits": dict.fromkeys(detectors), "measures": {}}, stored)
+    return stored
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Three runs that differ in their columns, images and measurements; one metric is all blank."""
+    fresh = tmp_path / "fresh"
+    knn = ["knn, normals"]
+    stored = [
+        make(fresh, "simclr", ["loss", "embedding_std"], list("ba")),
+        make(fresh, "supervised", ["loss"], [f"{i:03}.png" for i in range(300)], knn),
+        make(fresh, "barlow", ["trivial_loss", "loss"], list("xyz"), [*knn, "forest, normals"]),
+    ]
+    empty = stored[0].history.assign(rankme=np.nan)
+    empty.to_csv(stored[0].path / "history.csv", index=False)
+    return [Stored(s.run, s.path, "fresh") for s in stored]
+
+
+def test_every_run_comes_back_exactly(runs, tmp_path):
+    (tmp_path / "reference").mkdir()
+    committed.write(tmp_path / "reference", runs)
+    for run in reversed(runs):
+        back = Stored(run.run, tmp_path / "reference", "reference")
+        assert back.record == run.record and back.measured == run.measured
+        pd.testing.assert_frame_equal(back.history, run.history, check_exact=True)
+        pd.testing.assert_frame_equal(back.scores, run.scores, check_exact=True)
+        if run.measured:
+            pd.testing.assert_frame_equal(back.detector_scores(), run.detector_scores())
+            one = back.detector_scores(["knn, normals"])
+            assert list(one) == ["Filename", "knn, normals"]
+
+
+def test_tables_that_were_written_again_are_read_again(runs, tmp_path):
+    folder = tmp_path / "reference"
+    folder.mkdir()
+    committed.write(folder, runs[:1])
+    first, second = (Stored(run.run, folder, "reference") for run in runs[:2])
+    assert first.record and second.record is None
+    committed.write(folder, runs[1:])
+    assert Stored(runs[0].run, folder, "reference").record is None
+    pd.testing.assert_frame_equal(Stored(second.run, folder, "reference").scores, runs[1].scores)
+
+
+def test_one_run_is_read_without_the_others(runs, tmp_path, monkeypatch):
+    folder = tmp_path / "reference"
+    folder.mkdir()
+    committed.write(folder, runs)
+    groups = []
+    read = committed.pq.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        committed.pq.ParquetFile,
+        "read_row_group",
+        lambda self, i, **options: groups.append(i) or read(self, i, **options),
+    )
+    assert len(Stored(runs[1].run, folder, "reference").scores) == 600
+    assert groups == [1]
+
+
+def test_an_ablations_training_scores_are_not_committed(runs, tmp_path):
+    ablation = grid.cells("smoke", "resolution")[0]
+    stored = Stored(ablation, runs[1].path, "fresh")
+    folder = tmp_path / "reference"
+    folder.mkdir()
+    committed.write(folder, [stored])
+    back = Stored(ablation, folder, "reference").scores
+    expected = stored.scores.query("split == 'val'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(back, expected, check_exact=True, check_categorical=False)
+
+
+def test_a_folder_without_tables_holds_no_run(runs, tmp_path):
+    absent = Stored(runs[0].run, tmp_path / "nothing", "reference")
+    assert absent.record is None and absent.measured is None
