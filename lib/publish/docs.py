@@ -13,7 +13,7 @@ from itertools import groupby
 
 import pandas as pd
 
-from lib.analysis import claims, protocol_effects, provenance
+from lib.analysis import claims, protocol_effects, provenance, wording
 from lib.analysis.results import difference, health, measure, validation
 from lib.measures import metrics
 from lib.publish.reference import PROFILE, committed
@@ -144,7 +144,9 @@ def deviations() -> str:
             *parts,
             f"Effects: paired differences on the simulated frames of `{PROFILE}`, mean over the paper's systems (of MAE: "
             "ViT-Tiny alone) and train shares, with 95 % intervals over validation videos; a dash where none was measured.",
-            "\n".join(f"- {one}" for one in protocol_effects.verdicts(measured)),
+            "\n".join(
+                f"- {one}" for one in protocol_effects.verdicts(*protocol_effects.split(measured))
+            ),
             "![What the protocol of the released code does to the results](figures/protocol.png)",
         ]
     )
@@ -209,7 +211,8 @@ def results() -> str:
 
 def _cell(rows: pd.DataFrame, metric: str, share: float) -> str:
     (row,) = rows[(rows["metric"] == metric) & (rows["train_share"] == share)].itertuples()
-    return f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]{style.MARKS[row.health]}"
+    value = wording.estimate(row.value, row.low, row.high, wording.PLAIN)
+    return value + style.MARKS[row.health]
 
 
 def _differences(stored: list[Stored]) -> list[str]:
@@ -226,8 +229,7 @@ def _differences(stored: list[Stored]) -> list[str]:
         ]
         gaps = [(name, difference(*pair, metric=name)) for name in ("f1", "auroc")]
         text = ", ".join(
-            f"{g['estimate']:+.3f} [{g['low']:+.3f}, {g['high']:+.3f}] in {names.METRIC_NAMES[n]}"
-            for n, g in gaps
+            f"{wording.difference(gap)} in {names.METRIC_NAMES[name]}" for name, gap in gaps
         )
         found.append(
             f"- SimCLR minus random backbone, {names.label(backbone)}, {SHOWN[-1]:.0%} of defects: {text}."

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from lib.analysis import wording
 from lib.report.style import DOUBLE, STYLE
 
 INK = {"supported": "#0072B2", "contradicted": "#D55E00", "inconclusive": "0.35", "not run": "0.6"}
@@ -23,11 +24,7 @@ NAMES, FOREST, VERDICT = 3.1, 1.7, 1.2  # widths of the columns, about inches
 
 def estimate(row: pd.Series) -> str:
     """`+0.11 [+0.06, +0.16]`, or a dash where the claim was not run."""
-    return (
-        "–"
-        if np.isnan(row["value"])
-        else f"{row['value']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
-    )
+    return wording.estimate(row["value"], row["low"], row["high"])
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata, spearmanr
 
-from lib.analysis import board, correlation
+from lib.analysis import board, correlation, results
 from lib.analysis.correlation import BASE, JUDGED, METRICS, REPEATS, SCOPES, Points
 from lib.measures import bootstrap
 from lib.measures.representation import MEASURES
@@ -49,12 +49,12 @@ def made(monkeypatch):
                     SimpleNamespace(run=run, history={"loss": [9.0, run.loss]}) for run in wanted
                 ]
                 self.rule = SimpleNamespace(table="clean", probe="converged", sampling="weights")
-                self.resamples = resamples
+                self.resamples, self._draws = resamples, {}
                 counts = rng(0).multinomial(len(seeds), [1 / len(seeds)] * len(seeds), resamples)
                 weights = np.vstack([np.ones(len(seeds)), counts]) / len(seeds)
                 self.seed_weight = dict(zip(seeds, weights.T, strict=True))
 
-        monkeypatch.setattr(correlation.results, "draws", draws)
+        monkeypatch.setattr(results, "draws", draws)
         monkeypatch.setattr(correlation, "Board", Board)
         wanted, measured = [], {}
         for i, (cell, seed) in enumerate((cell, seed) for cell in cells for seed in seeds):

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.analysis import correlation, questions, results
+from lib.analysis import claims, correlation, questions, results
 from lib.analysis.board import NotRun
 from lib.store import measured as measured_module
 
 
-def board(*methods, resamples=10):
+def board(*methods, protocol="clean", resamples=10):
     stored = [SimpleNamespace(run=SimpleNamespace(id=m, method=m)) for m in methods]
-    return SimpleNamespace(stored=stored, resamples=resamples)
+    return SimpleNamespace(stored=stored, protocol=protocol, resamples=resamples)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_reconstruction_is_held_against_the_probe_of_the_same_runs(gains, low, h
     told, asked, view = gains
     told |= {"low": low, "high": high}
     found = questions.reconstruction_over_probe(
-        board("mae", "simclr", "mae-released", "mae"), "clean", "mae"
+        board("mae", "simclr", "mae-released", "mae"), "mae"
     )
     assert (found["value"], found["low"], found["high"], found["verdict"]) == (
         0.1,
@@ -76,7 +76,7 @@ def test_the_other_row_of_mae_is_no_point_of_the_correlation(monkeypatch):
     monkeypatch.setattr(correlation, "better_than_rankme", lambda measured: dict(best))
     monkeypatch.setattr(measured_module, "measures", lambda run: {})
     found = questions.measure_over_rankme(
-        board("mae", "byol", "mae-released"), "paper", "mae-released"
+        board("mae", "byol", "mae-released", protocol="paper"), "mae-released"
     )
     assert seen == {
         "wanted": ["byol", "mae-released"],
@@ -92,7 +92,7 @@ def test_what_was_not_trained_is_not_run(monkeypatch):
 
     monkeypatch.setattr(correlation, "Points", none)
     monkeypatch.setattr(measured_module, "measures", lambda run: {})
-    scored = questions.score({"clean": board("simclr")})
+    scored = claims.score({"clean": board("simclr")}, questions.QUESTIONS)
     assert len(scored) == 4 and set(scored["verdict"]) == {"not run"}
     assert np.isnan(scored["value"]).all()
     assert set(scored["note"]) == {
