@@ -98,9 +98,9 @@ def score(boards: dict[str, Board], claims: Iterable[Claim]) -> pd.DataFrame:
     for claim, (protocol, board), (variant, mae) in product(
         claims, boards.items(), VARIANTS.items()
     ):
-        asked = {"claim": claim.number, "text": claim.text, "protocol": protocol}
-        asked |= {"mae": variant, "statistic": claim.statistic}
-        rows.append(asked | judge(claim, board, mae))
+        row = {"claim": claim.number, "text": claim.text, "protocol": protocol}
+        row |= {"mae": variant, "statistic": claim.statistic}
+        rows.append(row | judge(claim, board, mae))
     return pd.DataFrame(rows)
 
 

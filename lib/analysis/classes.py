@@ -166,7 +166,7 @@ def at(value: float, low: float, high: float, smallest: float) -> str:
     return wording.estimate(value, low, high, form)
 
 
-def told(scores: Scores, training: dict[str, int]) -> dict[str, str]:
+def sentences(scores: Scores, training: dict[str, int]) -> dict[str, str]:
     """A sentence a metric on what is lost first and last, and whether rarity explains it; and one
     on false alarms.
 
@@ -175,8 +175,8 @@ def told(scores: Scores, training: dict[str, int]) -> dict[str, str]:
     if not scores.averaged or len(scores.shares) < 2:
         reason = "it takes a method of the paper at two train shares"
         return {"none": f"What is lost first is not judged: {reason}."}
-    sentences = {metric: _order_sentence(scores, metric, training) for metric in METRICS}
-    return sentences | {"alarms": _false_alarm_sentence(scores)}
+    orders = {metric: _order_sentence(scores, metric, training) for metric in METRICS}
+    return orders | {"alarms": _false_alarm_sentence(scores)}
 
 
 def _order_sentence(scores: Scores, metric: str, training: dict[str, int], n: int = 3) -> str:
@@ -190,17 +190,17 @@ def _order_sentence(scores: Scores, metric: str, training: dict[str, int], n: in
         f"From {share(scores.shares[-1])} downwards, {what} (mean over the paper's methods) has "
         f"halved for all defects together at {printed.pop(ANY)} % of defects in training"
     )
-    known = sorted((c for c in printed if not np.isnan(halves[c][0])), key=lambda c: -halves[c][0])
-    if len(known) < 2 * n:
+    order = sorted((c for c in printed if not np.isnan(halves[c][0])), key=lambda c: -halves[c][0])
+    if len(order) < 2 * n:
         return f"{total}; too few classes are known to order them."
-    named = [f"{c} {printed[c]}" for c in known]
-    low, high = bootstrap.interval(halves[known[0]] - halves[known[-1]])
+    named = [f"{c} {printed[c]}" for c in order]
+    low, high = bootstrap.interval(halves[order[0]] - halves[order[-1]])
     apart = wording.verdict(low, high, "told apart", "told apart", "not told apart")
-    rho = correlation.spearman([training[c] for c in known], [halves[c][0] for c in known])
+    rho = correlation.spearman([training[c] for c in order], [halves[c][0] for c in order])
     return (
         f"{total}; first for {', '.join(named[:n])}, last for {', '.join(named[-n:])} (the first "
         f"and the last are {apart}). Rank correlation with the class's training images: "
-        f"{wording.estimate(*rho)} over {len(known)} classes."
+        f"{wording.estimate(*rho)} over {len(order)} classes."
     )
 
 

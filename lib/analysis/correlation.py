@@ -43,7 +43,7 @@ FEWEST = 3  # points of a group: of two, a rank correlation is 1 or -1
 REPEATS = (
     4  # draws of the runs to one of seeds and videos: cheap, and corrected intervals read far tails
 )
-VERDICTS = ("better", "worse", "inconclusive")
+VERDICTS = ("better", "worse", "inconclusive")  # of a gain above zero, below it, or across it
 
 
 class Points:
@@ -184,7 +184,7 @@ def correlate(
         else:
             gain = sign * own - MEASURES[BASE].sign * rho(points, scope, BASE, metric, measure)
         row |= {"gain": gain[0, 0]} | _bounds("gain_", gain, tried - 1)
-        word = verdict(row["gain_low_runs"], row["gain_high_runs"])
+        word = wording.verdict(row["gain_low_runs"], row["gain_high_runs"], *VERDICTS)
         rows.append(row | {"verdict": "" if measure == BASE else word})
     return pd.DataFrame(rows)
 
@@ -200,11 +200,6 @@ def _bounds(prefix: str, draws: np.ndarray, tried: int) -> dict[str, float]:
 
 
 # Verdicts
-
-
-def verdict(low: float, high: float) -> str:
-    """What the interval of a gain says, one of `VERDICTS`; "inconclusive" for nan."""
-    return wording.verdict(low, high, *VERDICTS)
 
 
 def judged(correlations: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -250,7 +245,7 @@ def _sentence(row, metric: str) -> str:
     if row.verdict != better:
         better = f"predicts {metric} {row.verdict} than RankMe"
     gain = wording.estimate(row.gain, row.gain_low_runs, row.gain_high_runs)
-    here = verdict(row.gain_low, row.gain_high)
+    here = wording.verdict(row.gain_low, row.gain_high, *VERDICTS)
     only = f"; among these runs alone, {here}" * (here != row.verdict)
     sign = "positive" if row.sign > 0 else "negative"
     return f"{better}, {gain}{only} ({rho}; expected {sign})"

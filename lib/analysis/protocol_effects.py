@@ -197,11 +197,6 @@ def split(saved: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 # Sentences
 
 
-def told(row: pd.Series) -> str:
-    """The value of a row and its interval, e.g. `-0.05 [-0.06, -0.04]`."""
-    return wording.estimate(row["value"], row["low"], row["high"])
-
-
 def verdicts(effects: pd.DataFrame, order: pd.DataFrame) -> list[str]:
     """A sentence an effect, of the mean over the paper's systems, then of each backbone's order,
     then of MAE."""
@@ -219,7 +214,7 @@ def _effect_sentence(effects: pd.DataFrame, effect: str, held: str) -> str:
     changes = []
     for name, row in (("F1", f1), ("AUROC", auroc)):
         words = f"raises {name}", f"lowers {name}", f"leaves {name} open"
-        changes.append(f"{wording.verdict(row['low'], row['high'], *words)}, {told(row)}")
+        changes.append(f"{wording.verdict(row['low'], row['high'], *words)}, {wording.of_row(row)}")
     systems = effects[(effects["effect"] == effect) & (effects["held"] == held)]
     systems = systems[(systems["metric"] == "f1") & ~systems["method"].isin([*APART, "mean"])]
     fixed = "" if held == "nothing" else f" ({held})"
@@ -246,9 +241,8 @@ def _mae_sentence(effects: pd.DataFrame) -> str:
     parts = []
     try:
         for protocol in PROTOCOL:
-            f1, auroc = (
-                told(one(effects, "mae", protocol, "mae", "vit_tiny", name)) for name in METRICS
-            )
+            rows = [one(effects, "mae", protocol, "mae", "vit_tiny", name) for name in METRICS]
+            f1, auroc = map(wording.of_row, rows)
             parts.append(f"{f1} in F1 and {auroc} in AUROC under {protocol}")
     except KeyError:
         return "MAE as described is not held against MAE as released: both rows have to be trained."

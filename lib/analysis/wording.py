@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
 SIGNED = "{:+.2f}".format  # of differences and correlations
 PLAIN = "{:.2f}".format
@@ -18,8 +19,13 @@ def estimate(value: float, low: float, high: float, form: Callable[[float], str]
     return form(value) if np.isnan(low) else f"{form(value)} [{form(low)}, {form(high)}]"
 
 
+def of_row(row: pd.Series | dict, form: Callable[[float], str] = SIGNED) -> str:
+    """`estimate` of the columns value, low and high."""
+    return estimate(row["value"], row["low"], row["high"], form)
+
+
 def difference(gap: dict[str, float]) -> str:
-    """What lib.analysis.results.difference gives, with three decimals: `+0.053 [+0.041, +0.064]`."""
+    """What results.difference gives, with three decimals: `+0.053 [+0.041, +0.064]`."""
     return estimate(gap["estimate"], gap["low"], gap["high"], "{:+.3f}".format)
 
 

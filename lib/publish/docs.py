@@ -158,14 +158,14 @@ def _effects(measured: pd.DataFrame, wanted: str) -> str:
     cells = []
     for effect, held in (one.split(", ") for one in wanted.split("; ") if one):
         system = ("mae", "vit_tiny") if effect == "mae" else ("mean", "all")
-        told = (
-            f"{names.METRIC_NAMES[name]} {protocol_effects.told(protocol_effects.one(measured, effect, held, *system, name))}"
-            for name in protocol_effects.METRICS
-        )
+        values = []
+        for name in protocol_effects.METRICS:
+            row = protocol_effects.one(measured, effect, held, *system, name)
+            values.append(f"{names.METRIC_NAMES[name]} {wording.of_row(row)}")
         prefix = {"mae": f"described − released, `{held}`: ", "protocol": ""}.get(
             effect, f"{held}: "
         )
-        cells.append(prefix + ", ".join(told))
+        cells.append(prefix + ", ".join(values))
     return "; ".join(cells) or "–"
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata, spearmanr
 
-from lib.analysis import board, correlation, results
+from lib.analysis import board, correlation, results, wording
 from lib.analysis.correlation import BASE, JUDGED, METRICS, REPEATS, SCOPES, Points
 from lib.measures import bootstrap
 from lib.measures.representation import MEASURES
@@ -351,7 +351,7 @@ def test_the_claim_is_supported_by_one_measure_and_contradicted_by_all_alone(mad
 
 def test_verdict_of_an_interval():
     found = [
-        correlation.verdict(*ends)
+        wording.verdict(*ends, *correlation.VERDICTS)
         for ends in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1), (math.nan, math.nan))
     ]
     assert found == ["better", "worse", "inconclusive", "inconclusive"]

@@ -167,7 +167,8 @@ def test_f1_that_rises_while_auroc_falls_is_a_threshold():
 
     told = sentences(Made(value))
     assert told[0].startswith(
-        "Scoring augmented instead of plain images (converged probe) raises F1, +0.10 [+0.10, +0.10]"
+        "Scoring augmented instead of plain images (converged probe) raises F1, "
+        "+0.10 [+0.10, +0.10]"
     )
     assert (
         "the threshold moves" in told[0]

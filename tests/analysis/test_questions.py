@@ -1,4 +1,4 @@
-"""The two questions of ours: judged by what association and the paired difference say, or not
+"""The two questions of ours: judged by what the correlation and the paired difference say, or not
 run."""
 
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ def board(*methods, protocol="clean", resamples=10):
 
 @pytest.fixture
 def gains(monkeypatch):
-    """Reconstruction minus probe, as `runs.difference` would say it; which runs it was asked of."""
+    """Reconstruction minus probe, as `results.difference` gives it, and what it was given."""
     asked = []
     told = {"estimate": 0.1, "low": 0.02, "high": 0.2, "p": 0.01}
     view = SimpleNamespace(detector="reconstruction", setting="normals")
