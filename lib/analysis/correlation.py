@@ -25,6 +25,7 @@ import pandas as pd
 from lib.analysis import wording
 from lib.analysis.board import Board, Draws, NotRun
 from lib.measures import bootstrap, representation
+from lib.measures.correlation import midranks, rank_correlation
 from lib.measures.representation import MEASURES
 from lib.study.grid import Run
 from lib.study.names import METRIC_NAMES
@@ -86,7 +87,7 @@ class Points:
                 yield points
 
     def ranked(self, scope: str, among: str, name: str) -> list[tuple[np.ndarray, np.ndarray]]:
-        """`ranks` of a measure or metric in each group of `groups(scope, among)`, and the counts
+        """`midranks` of a measure or metric in each group of `groups(scope, among)`, and the counts
         that they are under.
 
         Counts are (1 + B, n, 1 + R): column 0 holds every point once, the others R resamples of the
@@ -99,7 +100,7 @@ class Points:
             for i, points in enumerate(self.groups(scope, among)):
                 counts = _counts(len(points), draws.shape[1], seed=i)
                 values = np.stack([draws[rows].mean(axis=0) for rows in points])
-                self._ranked[key].append((ranks(values, counts), counts))
+                self._ranked[key].append((midranks(values, counts), counts))
         return self._ranked[key]
 
 
@@ -115,32 +116,6 @@ def _counts(n: int, size: int, seed: int) -> np.ndarray:
     return np.concatenate([np.ones((size, 1, n)), drawn], axis=1).swapaxes(1, 2).astype(np.float32)
 
 
-def ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Midranks (m, n, r) of values (n, m) or (n, 1) where point i is there counts (m, n, r) times,
-    less their mean.
-
-    A resample is a row of counts, so all of them are one product of matrices. In float32, in which
-    multiples of a half are exact.
-    """
-    one_seed = (values == values[:, :1]).all()  # then a measure is one number, the same in any draw
-    at = (values[:, :1] if one_seed else values).T
-    below = (at[:, None, :] < at[:, :, None]).astype(np.float32)
-    below += np.float32(0.5) * (at[:, None, :] == at[:, :, None])
-    # this is a rank less a half, and the mean of those is half the size
-    return below @ counts - counts.sum(axis=1, keepdims=True) / 2
-
-
-def spearman(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Spearman's rho (m, r) of `ranks` x and y (m, n, r) under counts (m, n, r); nan where one does
-    not vary."""
-    xx, yy, xy = (
-        np.einsum("mnr,mnr,mnr->mr", counts, a, b, dtype=np.float64)
-        for a, b in ((x, x), (y, y), (x, y))
-    )
-    undefined = np.full(xx.shape, np.nan)
-    return np.divide(xy, np.sqrt(xx * yy), out=undefined, where=np.minimum(xx, yy) > 0)
-
-
 def rho(points: Points, scope: str, measure: str, metric: str, among: str = "") -> np.ndarray:
     """Spearman's rho (1 + B, 1 + R) of a measure and a metric, the mean over the groups of a scope
     where it is defined.
@@ -151,7 +126,9 @@ def rho(points: Points, scope: str, measure: str, metric: str, among: str = "") 
     same points.
     """
     ours, theirs = (points.ranked(scope, among or measure, name) for name in (measure, metric))
-    rhos = [spearman(x, y, counts) for (x, counts), (y, _) in zip(ours, theirs, strict=True)]
+    rhos = [
+        rank_correlation(x, y, counts) for (x, counts), (y, _) in zip(ours, theirs, strict=True)
+    ]
     if not rhos:
         return np.full((points.metrics[metric].shape[1], 1 + REPEATS), np.nan)
     defined = (~np.isnan(rhos)).sum(axis=0)
