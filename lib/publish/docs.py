@@ -18,7 +18,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from lib.analysis import claims, protocol_effects, provenance
+from lib.analysis import claims, protocol_effects, provenance, wording
 from lib.analysis.results import difference
 from lib.measures import metrics
 from lib.publish.reference import PROFILE, committed
@@ -150,8 +150,7 @@ def _difference(backbone: str) -> str:
     ]
     gaps = {name: difference(*pair, metric=name) for name in ("f1", "auroc")}
     values = (
-        "{estimate:+.3f} [{low:+.3f}, {high:+.3f}] in ".format(**gap) + names.METRIC_NAMES[name]
-        for name, gap in gaps.items()
+        f"{wording.difference(gap)} in {names.METRIC_NAMES[name]}" for name, gap in gaps.items()
     )
     return f"{names.label(backbone)}: {' and '.join(values)}."
 
@@ -170,7 +169,8 @@ def _effects() -> dict[str, Any]:
         )
         for group, members in groupby(rows, key=lambda row: row["group"])
     }
-    return {"deviations": groups, "protocol_effects": protocol_effects.verdicts(measured)}
+    sentences = protocol_effects.verdicts(*protocol_effects.split(measured))
+    return {"deviations": groups, "protocol_effects": sentences}
 
 
 def effects(measured: pd.DataFrame, wanted: str) -> str:
@@ -183,9 +183,7 @@ def effects(measured: pd.DataFrame, wanted: str) -> str:
             name: protocol_effects.one(measured, effect, held, *system, name)
             for name in protocol_effects.METRICS
         }
-        values = [
-            f"{names.METRIC_NAMES[n]} {protocol_effects.told(row)}" for n, row in rows.items()
-        ]
+        values = [f"{names.METRIC_NAMES[n]} {wording.of_row(row)}" for n, row in rows.items()]
         what = f"described − released, `{held}`" if effect == "mae" else held
         cells.append(f"{what}: {', '.join(values)}")
     return "; ".join(cells) or "–"

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from lib.analysis import wording
 from lib.report.style import DOUBLE, STYLE
 
 INK = {"supported": "#0072B2", "contradicted": "#D55E00", "inconclusive": "0.35", "not run": "0.6"}
@@ -19,15 +20,6 @@ MARKER = {"described": "o", "released": "s"}
 GLUE = "\N{NO-BREAK SPACE}"  # before a sign that must not start a line
 HEIGHT = 0.36  # inches a claim
 NAMES, FOREST, VERDICT = 3.1, 1.7, 1.2  # widths of the columns, about inches
-
-
-def estimate(row: pd.Series) -> str:
-    """`+0.11 [+0.06, +0.16]`, or a dash where the claim was not run."""
-    return (
-        "–"
-        if np.isnan(row["value"])
-        else f"{row['value']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
-    )
 
 
 @dataclass
@@ -46,7 +38,7 @@ class Scorecard:
         described first."""
         rows = self.scored[(self.scored["claim"] == claim) & (self.scored["protocol"] == protocol)]
         rows = [row for _, row in rows.iterrows()]
-        return rows[:1] if len({(estimate(r), r["verdict"]) for r in rows}) == 1 else rows
+        return rows[:1] if len({(wording.of_row(r), r["verdict"]) for r in rows}) == 1 else rows
 
     def lines(self) -> list[list[str]]:
         """Number, claim, statistic, then a cell a protocol, as text."""
@@ -55,7 +47,7 @@ class Scorecard:
             cells = []
             for protocol in self.protocols:
                 shown = self.cell(claim, protocol)
-                parts = [f"{row['verdict']}, {estimate(row)}" for row in shown]
+                parts = [f"{row['verdict']}, {wording.of_row(row)}" for row in shown]
                 cells.append("; as released: ".join(parts))
             lines.append([str(claim), rows["text"].iloc[0], rows["statistic"].iloc[0], *cells])
         return lines

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from lib.analysis import wording
 from lib.analysis.results import rectangle
 from lib.report.style import DOUBLE, MARKS, STYLE
 from lib.study.names import APART, METRIC_NAMES, label
@@ -144,9 +145,7 @@ class Table:
 
 def cell(value: float, low: float, high: float, point: bool = False) -> str:
     """`0.84 [0.81, 0.87]`, or the point estimate alone."""
-    if np.isnan(value):
-        return "–"
-    return f"{value:.2f}" if point or np.isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    return wording.estimate(value, np.nan if point else low, high, wording.PLAIN)
 
 
 def table(

@@ -33,6 +33,11 @@ class Stored:
     def is_committed(self) -> bool:
         return self.origin == "reference"
 
+    @property
+    def trained(self) -> "Stored":
+        """The run itself, with its probes' scores; a view of a run gives the run that it shows."""
+        return self
+
     @cached_property
     def record(self) -> dict:
         """What run.json holds: settings, fingerprint, versions, seconds, counts, health."""
