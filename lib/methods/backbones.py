@@ -7,6 +7,8 @@ from lightly.models.modules import MaskedVisionTransformerDecoderTIMM, MaskedVis
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
+from lib.study.settings import MAE, Settings
+
 
 def resnet18(width: float, bn_updates: int = 1) -> nn.Module:
     """(n, 3, h, w) -> (n, 512 width) after global pooling. torchvision's ResNet-18, its channels
@@ -22,11 +24,8 @@ def resnet18(width: float, bn_updates: int = 1) -> nn.Module:
         net.conv1 = nn.Conv2d(3, stem, 7, stride=2, padding=3, bias=False)
         net.bn1 = nn.BatchNorm2d(stem)
         for i, channels in enumerate(stages, start=1):
-            setattr(
-                net,
-                f"layer{i}",
-                net._make_layer(BasicBlock, channels, 2, stride=1 if i == 1 else 2),
-            )
+            layer = net._make_layer(BasicBlock, channels, 2, stride=1 if i == 1 else 2)
+            setattr(net, f"layer{i}", layer)
         for module in net.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -58,19 +57,19 @@ def vit_tiny(width: float, px: int, patch: int, heads: int = 3) -> nn.Module:
     return net
 
 
-def build(backbone: str, settings: dict, px: int) -> nn.Module:
+def build(backbone: str, settings: Settings, px: int) -> nn.Module:
     """The backbone of a Run; `.features` is the width of its output."""
     if backbone == "resnet18":
-        return resnet18(settings["width"], settings["bn_updates"])
-    return vit_tiny(settings["width"], px, settings["patch"], settings.get("heads", 3))
+        return resnet18(settings.width, settings.bn_updates)
+    return vit_tiny(settings.width, px, settings.patch)
 
 
 class MaskedEncoder(MaskedVisionTransformerTIMM):
-    """ViT-Tiny that can drop patches, with fixed sin-cos positions and MAE's initialisation (He et
-    al. 2022)."""
+    """ViT-Tiny that can leave patches out, with fixed sin-cos positions and MAE's initialisation
+    (He et al. 2022)."""
 
-    def __init__(self, settings: dict, px: int):
-        super().__init__(vit_tiny(settings["width"], px, settings["patch"], settings["heads"]))
+    def __init__(self, settings: MAE, px: int):
+        super().__init__(vit_tiny(settings.width, px, settings.patch, settings.heads))
         self.features = self.vit.features
 
 
@@ -78,15 +77,15 @@ class Decoder(nn.Module):
     """MAE's decoder: tokens of the visible patches -> pixels of every patch (n, patches, 3
     patch^2)."""
 
-    def __init__(self, settings: dict, px: int, features: int):
+    def __init__(self, settings: MAE, px: int, features: int):
         super().__init__()
-        width, patch = settings["decoder_width"], settings["patch"]
+        width, patch = settings.decoder_width, settings.patch
         self.embed = nn.Linear(features, width)
         self.blocks = MaskedVisionTransformerDecoderTIMM(
             (px // patch) ** 2,
             width,
-            settings["decoder_depth"],
-            settings["decoder_heads"],
+            settings.decoder_depth,
+            settings.decoder_heads,
             norm_layer=nn.LayerNorm,
         )
         self.predict = nn.Linear(width, 3 * patch**2)

@@ -1,6 +1,5 @@
 """DINO (Caron et al. 2021), with two global crops."""
 
-import copy
 import math
 
 import torch
@@ -9,6 +8,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from lib.methods.base import Method, Step
+from lib.methods.heads import mlp, momentum_copy
 
 
 def dino_loss(
@@ -30,13 +30,7 @@ class Head(nn.Module):
 
     def __init__(self, features: int, hidden: int, bottleneck: int, prototypes: int):
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(features, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, bottleneck),
-        )
+        self.mlp = mlp(features, hidden, hidden, bottleneck, norm=False)
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
@@ -55,56 +49,39 @@ class DINO(Method):
     def __init__(self, run, **options):
         super().__init__(run, **options)
         s = self.settings
-        self.head = Head(self.backbone.features, s["hidden"], s["bottleneck"], s["prototypes"])
-        self.momentum_backbone = copy.deepcopy(self.backbone).requires_grad_(False)
-        self.momentum_head = Head(
-            self.backbone.features, s["hidden"], s["bottleneck"], s["prototypes"]
-        )
-        self.momentum_head.load_state_dict(self.head.state_dict())
-        self.momentum_head.requires_grad_(False)
-        self.register_buffer("centre", torch.zeros(1, s["prototypes"]))
-
-    def momentum_pairs(self):
-        return [(self.backbone, self.momentum_backbone), (self.head, self.momentum_head)]
+        self.head = Head(self.backbone.features, s.hidden, s.bottleneck, s.prototypes)
+        self.momentum_backbone = momentum_copy(self.backbone)
+        self.momentum_head = momentum_copy(self.head)
+        self.register_buffer("centre", torch.zeros(1, s.prototypes))
 
     def teacher_temperature(self, epoch: int) -> float:
         """Linear from start to end over the warm-up epochs, both included."""
         s = self.settings
-        start, end, epochs = (
-            s["teacher_temperature_start"],
-            s["teacher_temperature"],
-            s["teacher_warmup_epochs"],
-        )
-        if epoch >= epochs - 1:
-            return end
-        return start + (end - start) * epoch / (epochs - 1)
+        if epoch >= s.teacher_warmup_epochs - 1:
+            return s.teacher_temperature
+        start, end = s.teacher_temperature_start, s.teacher_temperature
+        return start + (end - start) * epoch / (s.teacher_warmup_epochs - 1)
 
-    def loss(self, views, images) -> Step:
-        h = [self.gather(self.backbone(x)) for x in views]
-        student = [self.head(x) for x in h]
+    def loss(self, h1, h2, m1, m2) -> Step:
+        student = [self.head(h) for h in (h1, h2)]
         with torch.no_grad():
-            teacher = [
-                self.momentum_head(self.gather(self.momentum_backbone(x))).float() for x in views
-            ]
+            teacher = [self.momentum_head(m).float() for m in (m1, m2)]
         loss = dino_loss(
-            [s.float() for s in student],
+            [logits.float() for logits in student],
             teacher,
             self.centre,
-            self.settings["student_temperature"],
+            self.settings.student_temperature,
             self.teacher_temperature(self.current_epoch),
         )
-        momentum = self.settings["centre_momentum"]
-        self.centre.mul_(momentum).add_(
-            torch.cat(teacher).mean(0, keepdim=True), alpha=1 - momentum
-        )
-        return Step(
-            loss, h, student, trivial=math.log(self.settings["prototypes"])
-        )  # every prototype as likely
+        mean, momentum = torch.cat(teacher).mean(0, keepdim=True), self.settings.centre_momentum
+        self.centre.mul_(momentum).add_(mean, alpha=1 - momentum)
+        trivial = math.log(self.settings.prototypes)  # every prototype as likely
+        return Step(loss, student, trivial)
 
     def on_before_optimizer_step(self, optimizer) -> None:
         for p in self.backbone.parameters():  # each parameter by itself, as the released code clips
             if p.grad is not None:
-                p.grad.mul_((self.settings["clip"] / (p.grad.norm() + 1e-6)).clamp(max=1))
-        if self.current_epoch < self.settings["frozen_epochs"]:
+                p.grad.mul_((self.settings.clip / (p.grad.norm() + 1e-6)).clamp(max=1))
+        if self.current_epoch < self.settings.frozen_epochs:
             for p in self.head.prototypes.parameters():
                 p.grad = None

@@ -3,12 +3,15 @@
 Sources: the authors' code (docs/study.md, Training) for what the papers leave open.
 """
 
-import difflib
 import math
 
 import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
+
+from lib.study.names import nearest
+
+GROUP = ("params", "peak", "weight_decay", "name", "betas")  # keys of a parameter group
 
 
 class LARS(Optimizer):
@@ -25,17 +28,9 @@ class LARS(Optimizer):
     and a ratio of 1.
     """
 
-    def __init__(
-        self,
-        params,
-        lr: float,
-        weight_decay: float = 0.0,
-        momentum: float = 0.9,
-        trust: float = 1e-3,
-    ):
-        super().__init__(
-            params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "trust": trust}
-        )
+    def __init__(self, params, lr, weight_decay=0.0, momentum=0.9, trust=1e-3):
+        options = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "trust": trust}
+        super().__init__(params, options)
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -49,10 +44,9 @@ class LARS(Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             matrices = [p for p in params if p.ndim > 1]
             vectors = [p for p in params if p.ndim <= 1]
+            adapted = _adapted(matrices, group["weight_decay"], group["trust"])
             self._descend(group, vectors, [p.grad for p in vectors])
-            self._descend(
-                group, matrices, _adapted(matrices, group["weight_decay"], group["trust"])
-            )
+            self._descend(group, matrices, adapted)
         return loss
 
     def _descend(self, group: dict, params: list, updates: list) -> None:
@@ -72,10 +66,8 @@ def _adapted(params: list, weight_decay: float, trust: float) -> list:
     if not params:
         return []
     updates = torch._foreach_add([p.grad for p in params], params, alpha=weight_decay)
-    sizes, steps = (
-        torch.stack(torch._foreach_norm(params)),
-        torch.stack(torch._foreach_norm(updates)),
-    )
+    sizes = torch.stack(torch._foreach_norm(params))
+    steps = torch.stack(torch._foreach_norm(updates))
     ratios = torch.where((sizes > 0) & (steps > 0), trust * sizes / steps, 1.0)
     torch._foreach_mul_(updates, list(ratios.unbind()))
     return updates
@@ -89,12 +81,10 @@ def build(groups: list[dict], name: str) -> Optimizer:
     ignores. AdamW decays every parameter (Loshchilov and Hutter 2019). Raises ValueError for an
     unknown name or key, naming the nearest known one.
     """
-    _known("optimiser", name, ("lars", "adamw"))
+    nearest(name, ("lars", "adamw"), "optimiser")
     for group in groups:
         for key in group:
-            _known(
-                "key of a parameter group", key, ("params", "peak", "weight_decay", "name", "betas")
-            )
+            nearest(key, GROUP, "key of a parameter group")
     groups = [{**group, "params": list(group["params"]), "lr": group["peak"]} for group in groups]
     if name == "lars":
         return LARS([{k: v for k, v in group.items() if k != "betas"} for group in groups], lr=0.0)
@@ -102,14 +92,6 @@ def build(groups: list[dict], name: str) -> Optimizer:
     # them before.
     fused = all(p.device.type == "cpu" for group in groups for p in group["params"])
     return AdamW(groups, lr=0.0, betas=(0.9, 0.999), fused=fused)
-
-
-def _known(what: str, name: str, names: tuple[str, ...]) -> None:
-    if name not in names:
-        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0)[0]
-        raise ValueError(
-            f"unknown {what} {name!r}: did you mean {nearest!r}? Known: {', '.join(names)}"
-        )
 
 
 def warmup_cosine(
@@ -127,16 +109,13 @@ def warmup_cosine(
         raise ValueError(f"step is {step}, expected 0 to {steps}")
     if not 0 <= warmup_steps < steps:
         raise ValueError(
-            f"warm-up takes {warmup_steps} of {steps} steps: lower the warm-up epochs, or train longer"
+            f"warm-up takes {warmup_steps} of {steps} steps: lower the warm-up epochs, "
+            "or train longer"
         )
     if step < warmup_steps:
         return start + (peak - start) * step / max(warmup_steps - 1, 1)
-    return (
-        final
-        + (peak - final)
-        * (1 + math.cos(math.pi * (step - warmup_steps) / (steps - warmup_steps)))
-        / 2
-    )
+    angle = math.pi * (step - warmup_steps) / (steps - warmup_steps)
+    return final + (peak - final) * (1 + math.cos(angle)) / 2
 
 
 def cosine_tau(step: int, steps: int, start: float, end: float) -> float:
@@ -158,7 +137,6 @@ def momentum_update(online: nn.Module, target: nn.Module, tau: float) -> None:
     """
     sources, targets = list(online.parameters()), list(target.parameters())
     if [p.shape for p in sources] != [p.shape for p in targets]:
-        raise ValueError(
-            f"online has {len(sources)} parameters and target {len(targets)}, or their shapes differ"
-        )
+        counts = f"online has {len(sources)} parameters and target {len(targets)}"
+        raise ValueError(f"{counts}, or their shapes differ")
     torch._foreach_lerp_(targets, sources, 1 - tau)

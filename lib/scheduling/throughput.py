@@ -11,6 +11,7 @@ import sys
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from tqdm import tqdm
@@ -67,7 +68,14 @@ def _key(run: Run, rows: int, workers: int, where: str) -> str:
     sources["lib/scheduling/throughput_probe.py"] = fingerprints.syntax(
         paths.ROOT / "lib/scheduling/throughput_probe.py"
     )
-    asked = [where, workers, min(run.settings["batch"], rows), run.settings, *system(run), sources]
+    asked = [
+        where,
+        workers,
+        min(run.settings.batch, rows),
+        asdict(run.settings),
+        *system(run),
+        sources,
+    ]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 

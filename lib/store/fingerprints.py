@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lib import methods
 from lib.data import sources
 from lib.study.grid import Run
 from lib.system import paths
@@ -18,6 +17,7 @@ from lib.system import paths
 SHARED = (
     "methods/base",
     "methods/backbones",
+    "methods/heads",
     "methods/optimisers",
     "training/train",
     "training/batches",
@@ -55,7 +55,8 @@ def inputs(run: Run) -> dict[str, str]:
     settings = json.dumps(run.resolved(), sort_keys=True)
     found = {"settings": hashlib.sha256(settings.encode()).hexdigest()[:12]}
     found["data"] = _identity(json.dumps(run.data, sort_keys=True))
-    for module in (*SHARED, f"methods/{methods.CLASSES[run.method][0]}"):
+    method = run.settings.code.split(":")[0].removeprefix("lib.").replace(".", "/")
+    for module in (*SHARED, method):
         found[f"lib/{module}.py"] = syntax(paths.ROOT / "lib" / f"{module}.py")
     return found
 

@@ -113,7 +113,7 @@ def augmented(run, view: int):
         px=run.px,
         crop=run.crop,
         jitter=run.jitter,
-        flip=run.settings["flip"],
+        flip=run.settings.flip,
         seed=run.seed,
         epoch=views.EVALUATION,
         view=view,
@@ -131,7 +131,7 @@ def evaluations(method, run, split: Split):
     yield "clean", 0, found
     if run.study == "grid":
         flipped = (
-            views.uniforms(run.seed, views.EVALUATION, rows, FLIPS, 1)[:, 0] < run.settings["flip"]
+            views.uniforms(run.seed, views.EVALUATION, rows, FLIPS, 1)[:, 0] < run.settings.flip
         )
         mirrored = found.copy()
         mirrored[flipped] = features(
@@ -141,7 +141,7 @@ def evaluations(method, run, split: Split):
             lambda pixels, _: views.evaluation(pixels, run.px, flipped=True),
         )
         yield "flip", 0, mirrored
-    for view in range(run.settings["views_per_image"]):
+    for view in range(run.settings.views_per_image):
         yield "augmented", view, features(method, split.pixels, rows, augmented(run, view))
 
 

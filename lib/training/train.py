@@ -58,7 +58,7 @@ class EpochEnd(Checkpoint):
         self.since = time.time()
 
     def on_train_epoch_end(self, trainer: Trainer, method) -> None:
-        epoch, every = trainer.current_epoch + 1, self.run.settings["validate_every"]
+        epoch, every = trainer.current_epoch + 1, self.run.settings.validate_every
         if epoch % every == 0 or epoch == trainer.max_epochs:
             if trainer.is_global_zero:
                 with trainer.precision_plugin.forward_context():
@@ -123,13 +123,13 @@ def train(run: Run, progress: Progress | None = None, store: Path | None = None)
     counts = {"normal": len(rows) - defects, "defect": defects}
 
     batches = Batches(run, training, rows, torch.device(torch_device.device()), place)
-    steps = len(batches) * run.settings["epochs"]
+    steps = len(batches) * run.settings.epochs
     torch.manual_seed(run.seed)
     pos_weight = counts["normal"] / max(counts["defect"], 1)
     method = methods.build(run, steps=steps, steps_per_epoch=len(batches), pos_weight=pos_weight)
     method = method.to(memory_format=torch.channels_last)
     trainer = Trainer(
-        max_epochs=run.settings["epochs"],
+        max_epochs=run.settings.epochs,
         accelerator="gpu" if torch_device.device() == "cuda" else "cpu",
         precision=chosen,
         logger=False,
