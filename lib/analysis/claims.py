@@ -16,10 +16,10 @@ from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from lib.analysis.board import Board, Draws, NotRun
 from lib.measures import bootstrap
+from lib.measures.correlation import midranks, rank_correlation
 from lib.study import names
 from lib.study.names import BACKBONES
 
@@ -89,10 +89,9 @@ def rankme_correlation(board: Board, mae: str) -> Draws:
         rank = np.array([np.mean([s.record["rankme"] for s in board.system(*p)]) for p in points])
         chosen = rng.integers(len(points), size=(len(points), f1.shape[1]))
         chosen[:, 0] = np.arange(len(points))
-        ranks = (
-            rankdata(v, axis=0) for v in (rank[chosen], np.take_along_axis(f1, chosen, axis=0))
-        )
-        found.append(_correlation(*ranks))
+        counts = bootstrap.multiplicities(chosen.T, len(points))[:, :, None]
+        rho = rank_correlation(midranks(rank[:, None], counts), midranks(f1, counts), counts)
+        found.append(np.nan_to_num(rho[:, 0]))  # no correlation where either does not vary
     return np.mean(found, axis=0)
 
 

@@ -26,6 +26,7 @@ import pandas as pd
 from lib.analysis import results
 from lib.analysis.board import Board, Draws, NotRun
 from lib.measures import bootstrap, representation
+from lib.measures.correlation import midranks, rank_correlation
 from lib.measures.representation import MEASURES
 from lib.store.stored import Stored
 from lib.study import names
@@ -101,7 +102,7 @@ class Points:
                 yield rows
 
     def ranked(self, scope: str, among: str, name: str) -> list[tuple[np.ndarray, np.ndarray]]:
-        """`ranks` of a measure or metric in each group of `groups(scope, among)`, and the counts
+        """`midranks` of a measure or metric in each group of `groups(scope, among)`, and the counts
         that they are under.
 
         Counts are (1 + B, n, 1 + R): column 0 holds every point once, the others R resamples of the
@@ -120,7 +121,7 @@ class Points:
                     .astype(np.float32)
                 )
                 self._ranked[key].append(
-                    (ranks(np.stack([every[r].mean(axis=0) for r in rows]), counts), counts)
+                    (midranks(np.stack([every[r].mean(axis=0) for r in rows]), counts), counts)
                 )
         return self._ranked[key]
 
@@ -143,35 +144,6 @@ def _measures(stored: Stored, measured: dict[str, dict[str, float]]) -> dict[str
     }
 
 
-def ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Midranks (m, n, r) of values (n, m) or (n, 1) where point i is there counts (m, n, r) times,
-    less their mean.
-
-    A resample is a row of counts, so all of them are one product of matrices. In float32, in which
-    multiples of a half are exact.
-    """
-    at = (
-        values[:, :1] if (values == values[:, :1]).all() else values
-    ).T  # of one seed a measure is one number
-    below = (at[:, None, :] < at[:, :, None]).astype(np.float32)
-    below += np.float32(0.5) * (at[:, None, :] == at[:, :, None])
-    return (
-        below @ counts - counts.sum(axis=1, keepdims=True) / 2
-    )  # a rank less a half; their mean is half the size
-
-
-def spearman(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Spearman's rho (m, r) of `ranks` x and y (m, n, r) under counts (m, n, r); nan where one does
-    not vary."""
-    xx, yy, xy = (
-        np.einsum("mnr,mnr,mnr->mr", counts, a, b, dtype=np.float64)
-        for a, b in ((x, x), (y, y), (x, y))
-    )
-    return np.divide(
-        xy, np.sqrt(xx * yy), out=np.full(xx.shape, np.nan), where=np.minimum(xx, yy) > 0
-    )
-
-
 def rho(points: Points, scope: str, measure: str, metric: str, among: str = "") -> np.ndarray:
     """Spearman's rho (1 + B, 1 + R) of a measure and a metric, the mean over the groups of a scope
     where it is defined.
@@ -184,7 +156,7 @@ def rho(points: Points, scope: str, measure: str, metric: str, among: str = "") 
     pairs = zip(
         *(points.ranked(scope, among or measure, name) for name in (measure, metric)), strict=True
     )
-    found = [spearman(x, y, counts) for (x, counts), (y, _) in pairs]
+    found = [rank_correlation(x, y, counts) for (x, counts), (y, _) in pairs]
     if not found:
         return np.full((points.metrics[metric].shape[1], 1 + REPEATS), np.nan)
     count = (~np.isnan(found)).sum(axis=0)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ def mlp(*widths: int, norm: bool = True) -> nn.Sequential:
     """(n, widths[0]) -> (n, widths[-1]): linear layers with batch norm and ReLU between them,
     nothing after the last."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths[:-2], widths[1:-1], strict=True):
+    for inputs, outputs in pairwise(widths[:-1]):
         layers.append(nn.Linear(inputs, outputs))
         layers += [nn.BatchNorm1d(outputs), nn.ReLU()] if norm else [nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(*widths[-2:]))
