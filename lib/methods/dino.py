@@ -11,9 +11,7 @@ from lib.methods.base import Method, Step
 from lib.methods.heads import mlp, momentum_copy
 
 
-def dino_loss(
-    student, teacher, centre, student_temperature: float, teacher_temperature: float
-) -> torch.Tensor:
+def dino_loss(student, teacher, centre, student_temperature, teacher_temperature) -> torch.Tensor:
     """H(P_t, P_s) = -P_t log P_s over the pairs of different views, equation 2 and algorithm 1.
 
     `student`, `teacher`: per view (n, K) logits; `centre` (1, K). The teacher's are centred and
@@ -25,8 +23,7 @@ def dino_loss(
 
 
 class Head(nn.Module):
-    """Three layers, l2-normalised bottleneck, weight-normalised prototypes whose scale is trained
-    too."""
+    """Three layers, an l2-normalised bottleneck, weight-normalised prototypes of trained scale."""
 
     def __init__(self, features: int, hidden: int, bottleneck: int, prototypes: int):
         super().__init__()
@@ -63,20 +60,14 @@ class DINO(Method):
         return start + (end - start) * epoch / (s.teacher_warmup_epochs - 1)
 
     def loss(self, h1, h2, m1, m2) -> Step:
-        student = [self.head(h) for h in (h1, h2)]
+        s, student = self.settings, [self.head(h1), self.head(h2)]
         with torch.no_grad():
             teacher = [self.momentum_head(m).float() for m in (m1, m2)]
-        loss = dino_loss(
-            [logits.float() for logits in student],
-            teacher,
-            self.centre,
-            self.settings.student_temperature,
-            self.teacher_temperature(self.current_epoch),
-        )
-        mean, momentum = torch.cat(teacher).mean(0, keepdim=True), self.settings.centre_momentum
-        self.centre.mul_(momentum).add_(mean, alpha=1 - momentum)
-        trivial = math.log(self.settings.prototypes)  # every prototype as likely
-        return Step(loss, student, trivial)
+        temperatures = s.student_temperature, self.teacher_temperature(self.current_epoch)
+        loss = dino_loss([x.float() for x in student], teacher, self.centre, *temperatures)
+        mean = torch.cat(teacher).mean(0, keepdim=True)
+        self.centre.mul_(s.centre_momentum).add_(mean, alpha=1 - s.centre_momentum)
+        return Step(loss, student, trivial=math.log(s.prototypes))  # every prototype as likely
 
     def on_before_optimizer_step(self, optimizer) -> None:
         for p in self.backbone.parameters():  # each parameter by itself, as the released code clips

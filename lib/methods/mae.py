@@ -1,5 +1,4 @@
-"""MAE (He et al. 2022), as the paper describes it; and the row that shows what its released code
-trains."""
+"""MAE (He et al. 2022), as the paper describes it and as its released code trains it."""
 
 import torch
 from torch import nn
@@ -19,8 +18,7 @@ def patchify(x: torch.Tensor, patch: int) -> torch.Tensor:
 
 
 def normalise_patches(target: torch.Tensor) -> torch.Tensor:
-    """Each patch with its own mean removed and deviation divided out ("norm_pix_loss", section 4 of
-    the paper)."""
+    """Each patch less its own mean, over its own deviation ("norm_pix_loss", section 4)."""
     variance, mean = torch.var_mean(target, dim=-1, keepdim=True)
     return (target - mean) / (variance + 1e-6).sqrt()
 
@@ -37,8 +35,10 @@ def random_mask(u: torch.Tensor, ratio: float) -> tuple[torch.Tensor, torch.Tens
 
 
 class MAE(Method):
-    """Mean squared error of the masked patches' normalised pixels. The probe sees whole images (our
-    choice)."""
+    """Mean squared error of the masked patches' normalised pixels.
+
+    The probe sees whole images, which is our choice.
+    """
 
     def __init__(self, run, **options):
         super().__init__(run, **options)
@@ -51,8 +51,7 @@ class MAE(Method):
         return encoder
 
     def mask(self, images, device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Kept and masked positions for the image ids `images` (n,), a tensor or an array, in this
-        epoch."""
+        """Kept and masked positions in this epoch for the image ids (n,), a tensor or an array."""
         if isinstance(images, torch.Tensor):
             images = images.cpu().numpy()
         patches = (self.run.px // self.settings.patch) ** 2

@@ -1,6 +1,6 @@
-"""LARS by the protocol's rule, the learning rate's and the momentum encoder's schedules.
+"""LARS and AdamW, and the schedules of the learning rate and the momentum encoder.
 
-Sources: the authors' code (docs/study.md, Training) for what the papers leave open.
+What the papers leave open follows the authors' code (docs/study.md, Training).
 """
 
 import math
@@ -34,8 +34,7 @@ class LARS(Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        """One update of every parameter that has a gradient; returns the closure's loss, if there
-        is a closure."""
+        """One update of every parameter that has a gradient; returns the loss of a closure."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -99,19 +98,17 @@ def warmup_cosine(
 ) -> float:
     """Learning rate of update `step`, 0 to steps - 1, of `steps` updates.
 
-    A line from `start` at step 0 to `peak` at step warmup_steps - 1, held once more at
-    warmup_steps, then half a cosine to `final` at step `steps`, which the last update, steps - 1,
-    just misses: the corners of the authors' scheduler (Lightning Bolts'). Without warm-up it begins
-    at `peak`. `start` may exceed `peak`: the probe under LARS is warmed down. Raises ValueError for
-    a step outside 0 to steps or a warm-up that leaves no cosine.
+    It rises linearly from `start` at step 0 to `peak` at step warmup_steps - 1, stays there for one
+    step, then falls by half a cosine to `final` at step `steps`, which the last update, steps - 1,
+    just misses. These are the corners of the authors' scheduler (Lightning Bolts'). Without warm-up
+    it begins at `peak`. `start` may be above `peak`, as for the probe under LARS. Raises ValueError
+    for a step outside 0 to steps or a warm-up that leaves no cosine.
     """
     if not 0 <= step <= steps:
         raise ValueError(f"step is {step}, expected 0 to {steps}")
     if not 0 <= warmup_steps < steps:
-        raise ValueError(
-            f"warm-up takes {warmup_steps} of {steps} steps: lower the warm-up epochs, "
-            "or train longer"
-        )
+        taken = f"warm-up takes {warmup_steps} of {steps} steps"
+        raise ValueError(f"{taken}: lower the warm-up epochs, or train longer")
     if step < warmup_steps:
         return start + (peak - start) * step / max(warmup_steps - 1, 1)
     angle = math.pi * (step - warmup_steps) / (steps - warmup_steps)
@@ -119,11 +116,10 @@ def warmup_cosine(
 
 
 def cosine_tau(step: int, steps: int, start: float, end: float) -> float:
-    """Momentum of the momentum encoder after update `step`, 0 to steps - 1: half a cosine from
-    `start` to `end`.
+    """Momentum of the momentum encoder after update `step`, 0 to steps - 1.
 
-    1 - (1 - start) (cos(pi step / steps) + 1) / 2 of BYOL (Grill et al. 2020, section 3.3), ending
-    at `end` and not 1.
+    Half a cosine from `start` to `end`: BYOL's 1 - (1 - start) (cos(pi step / steps) + 1) / 2
+    (Grill et al. 2020, section 3.3), which ends at 1.
     """
     return end - (end - start) * (math.cos(math.pi * step / steps) + 1) / 2
 

@@ -59,26 +59,18 @@ ID = re.compile(
 
 
 def run(
-    name: str,
-    method: str,
-    backbone: str,
-    share: float | None,
-    seed: int,
-    *,
-    study: str = "grid",
-    px: int | None = None,
-    crop: float | None = None,
-    jitter: float | None = None,
+    name, method, backbone, share, seed, *, study="grid", px=None, crop=None, jitter=None
 ) -> Run:
-    """The Run of one cell, every setting resolved from the profile `name`."""
+    """The Run of one cell, every setting resolved from the profile `name`; see `Run` for the types.
+
+    Raises ValueError, naming the nearest valid name, and for a system that the study does not have.
+    """
     p = profiles.load(name)
     names.nearest(method, names.METHODS, "method")
     names.nearest(backbone, names.BACKBONES, "backbone")
     if not names.exists(method, backbone):
-        raise ValueError(
-            f"{method} needs the backbone vit_tiny (protocol: MAE only with ViT-Tiny), "
-            f"not {backbone}."
-        )
+        needed = "needs the backbone vit_tiny (protocol: MAE only with ViT-Tiny)"
+        raise ValueError(f"{method} {needed}, not {backbone}.")
     px = px or p["views"]["px"]
     # Table 2 asks for inputs larger than the common cache.
     data = p["data"] | {"cache": max(p["data"]["cache"], px)}

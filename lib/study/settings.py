@@ -49,14 +49,12 @@ class Projected(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class Supervised(Settings):
-    title = "Supervised"
-    code = "lib.methods.supervised:Supervised"
+    title, code = "Supervised", "lib.methods.supervised:Supervised"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BYOL(Projected):
-    title = "BYOL"
-    code = "lib.methods.byol:BYOL"
+    title, code = "BYOL", "lib.methods.byol:BYOL"
 
     tau_start: float  # momentum of the momentum encoder, at the first step
     tau_end: float  # and at the last
@@ -64,8 +62,7 @@ class BYOL(Projected):
 
 @dataclass(frozen=True, kw_only=True)
 class BarlowTwins(Projected):
-    title = "Barlow Twins"
-    code = "lib.methods.barlow:BarlowTwins"
+    title, code = "Barlow Twins", "lib.methods.barlow:BarlowTwins"
 
     redundancy: float  # weight lambda of the off-diagonal terms
     scale: float  # multiplies the loss
@@ -73,16 +70,14 @@ class BarlowTwins(Projected):
 
 @dataclass(frozen=True, kw_only=True)
 class SimCLR(Projected):
-    title = "SimCLR"
-    code = "lib.methods.simclr:SimCLR"
+    title, code = "SimCLR", "lib.methods.simclr:SimCLR"
 
     temperature: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class DINO(Settings):
-    title = "DINO"
-    code = "lib.methods.dino:DINO"
+    title, code = "DINO", "lib.methods.dino:DINO"
 
     hidden: int
     bottleneck: int
@@ -100,8 +95,7 @@ class DINO(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class MAE(Settings):
-    title = "MAE"
-    code = "lib.methods.mae:MAE"
+    title, code = "MAE", "lib.methods.mae:MAE"
     backbones = ("vit_tiny",)
 
     heads: int  # attention heads of the encoder
@@ -113,20 +107,17 @@ class MAE(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ReleasedMAE(MAE):
-    title = "MAE (as released)"
-    code = "lib.methods.mae:ReleasedMAE"
+    title, code = "MAE (as released)", "lib.methods.mae:ReleasedMAE"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Untrained(Settings):
-    title = "Random backbone"
-    code = "lib.methods.untrained:Untrained"
+    title, code = "Random backbone", "lib.methods.untrained:Untrained"
 
 
 @dataclass(frozen=True, kw_only=True)
 class VICReg(Projected):
-    title = "VICReg"
-    code = "lib.methods.vicreg:VICReg"
+    title, code = "VICReg", "lib.methods.vicreg:VICReg"
 
     invariance: float  # weights of the three terms
     variance: float
@@ -135,8 +126,7 @@ class VICReg(Projected):
 
 @dataclass(frozen=True, kw_only=True)
 class LeJEPA(Projected):
-    title = "LeJEPA"
-    code = "lib.methods.lejepa:LeJEPA"
+    title, code = "LeJEPA", "lib.methods.lejepa:LeJEPA"
 
     gaussian: float  # weight lambda of SIGReg
     slices: int  # random directions a step
@@ -152,12 +142,6 @@ TRAINED = {
     "dino": DINO,
     "mae": MAE,
 }
-ADDED = {
-    "vicreg": VICReg,
-    "lejepa": LeJEPA,
-}
-UNTRAINED = {
-    "mae-released": ReleasedMAE,
-    "random": Untrained,
-}
+ADDED = {"vicreg": VICReg, "lejepa": LeJEPA}
+UNTRAINED = {"mae-released": ReleasedMAE, "random": Untrained}
 METHODS: dict[str, type[Settings]] = TRAINED | ADDED | UNTRAINED

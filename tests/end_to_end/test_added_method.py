@@ -29,8 +29,7 @@ class MadeUp(Method):
 SETTINGS = """\
 @dataclass(frozen=True, kw_only=True)
 class MadeUp(Settings):
-    title = "Made Up"
-    code = "lib.methods.made_up:MadeUp"
+    title, code = "Made Up", "lib.methods.made_up:MadeUp"
 
     strength: float
 
@@ -38,7 +37,7 @@ class MadeUp(Settings):
 """
 LISTED = {
     "# The order of the rows": SETTINGS + "# The order of the rows",
-    "ADDED = {": 'ADDED = {\n    "made-up": MadeUp,',
+    "ADDED = {": 'ADDED = {"made-up": MadeUp, ',
 }
 TABLE = """
 [method.made-up]

@@ -8,11 +8,8 @@ import pandas as pd
 import pytest
 
 from lib.analysis import board, curves, results
-from lib.analysis.board import Board
-from lib.measures import seeds
+from lib.measures import metrics, seeds
 from lib.report import captions
-from lib.store import stored as stored_module
-from lib.store.stored import load
 from lib.study import grid
 
 B = 40_000
@@ -126,7 +123,8 @@ def made(monkeypatch):
     method."""
 
     def make(f1, profile="smoke"):
-        monkeypatch.setattr(stored_module, "load", lambda run: SimpleNamespace(run=run))
+        for reader in (results, board):
+            monkeypatch.setattr(reader, "load", lambda run: SimpleNamespace(run=run))
 
         def draws(stored, *, shares, resamples, **_):
             value = f1[stored.run.method, stored.run.seed] + noise(0.001, resamples)
@@ -154,13 +152,11 @@ def test_a_difference_is_paired_by_seed_and_holds_their_spread(made):
 
 def test_claims_draw_seeds_as_tables_do(made, monkeypatch):
     of = made({("simclr", 0): 0.3, ("simclr", 1): 0.7})
-    monkeypatch.setattr(board.metrics, "METRICS", ("f1",))
-    board = Board(of("simclr"), "clean", 100)
-    f1 = board.cell("simclr", "resnet18", 0.45)["f1"]
+    monkeypatch.setattr(metrics, "METRICS", ("f1",))
+    f1 = board.Board(of("simclr"), "clean", 100).cell("simclr", "resnet18", 0.45)["f1"]
     assert f1[0] == pytest.approx(0.5)
-    drawn = [
-        results.draws(load(run), shares=[None], resamples=100)["f1"][0] for run in of("simclr")
-    ]
+    stored = [board.load(run) for run in of("simclr")]
+    drawn = [results.draws(s, shares=[None], resamples=100)["f1"][0] for s in stored]
     np.testing.assert_allclose(f1, seeds.mean([0, 1], drawn))
 
 

@@ -3,9 +3,9 @@ the papers.
 
 SimCLR: Chen et al. 2020. BYOL: Grill et al. 2020. Barlow Twins: Zbontar et al. 2021. DINO: Caron et
 al. 2021. MAE: He et al. 2022. VICReg: Bardes et al. 2022. LeJEPA: Balestriero and LeCun 2025. All
-run the whole of `step(views, images)`, heads included, from the backbone's features on. Where the papers,
-lightly and the released code of Otero et al. differ, the released code is followed; `naive.py` says
-so at the line.
+run the whole of `step(views, images)`, heads included, from the backbone's features on. Where the
+papers, lightly and the released code of Otero et al. differ, the released code is followed;
+`naive.py` says so at the line.
 """
 
 import naive
