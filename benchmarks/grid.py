@@ -44,7 +44,7 @@ def _rate(run: Run) -> tuple[float, float]:
 
     system = steps.System(run, pixels.load(run.data, "train"))
     many = measure.often_enough(system.alone(1), TURN)
-    return system.alone(many) / run.settings["batch"], system.forward(2)
+    return system.alone(many) / run.settings.batch, system.forward(2)
 
 
 def rates(todo: list[Run]) -> list[tuple[float, float]]:

@@ -3,7 +3,6 @@ cached pixels."""
 
 import os
 import time
-from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -68,12 +67,12 @@ def conventional(run: Run) -> Views:
                 run.px, (run.crop, 1), interpolation=bicubic, antialias=True
             ),
             transforms.ColorJitter(j, j, j, j / 2),
-            transforms.RandomHorizontalFlip(run.settings["flip"]),
+            transforms.RandomHorizontalFlip(run.settings.flip),
             transforms.ToTensor(),
             transforms.Normalize(views.MEAN, views.STD),
         ]
     )
-    return Views(one, run.settings["views_per_image"])
+    return Views(one, run.settings.views_per_image)
 
 
 def _draw(job: tuple[Path, int]) -> None:
@@ -157,7 +156,7 @@ def by_loader(read: list[Path], run: Run, processes: int, batch: int, batches: i
 def by_batches(split: pixels.Split, run: Run, batches: int) -> float:
     """Seconds a sample of lib.training.batches.Batches on the training device, the first batch not
     counted."""
-    run = replace(run, settings=run.settings | {"batch": BATCH})
+    run = run.with_settings(batch=BATCH)
     rows = np.resize(np.arange(len(split.table)), (batches + 1) * BATCH)
     made = iter(Batches(run, split, rows, torch.device(torch_device.device())))
     return measure.paced(lambda: next(made), batches) / BATCH

@@ -104,7 +104,7 @@ MUTATIONS = [
     Mutation(
         "NT-Xent has its temperature",
         "lib/methods/simclr.py",
-        'temperature=s["temperature"]',
+        "temperature=s.temperature",
         "temperature=0.5",
         "tests/methods/test_losses.py",
         "simclr",
@@ -152,8 +152,8 @@ MUTATIONS = [
     Mutation(
         "classes stand in Sewer-ML's order",
         "lib/study/names.py",
-        '"RO", "IN", "AF"',
-        '"IN", "RO", "AF"',
+        "tuple(CLASS_NAMES)",
+        "tuple(sorted(CLASS_NAMES))",
         "tests/measures/test_metrics_naive.py",
         "published",
     ),
@@ -274,7 +274,7 @@ MUTATIONS = [
     Mutation(
         "DINO's prototypes are frozen at first",
         "lib/methods/dino.py",
-        'self.current_epoch < self.settings["frozen_epochs"]',
+        "self.current_epoch < self.settings.frozen_epochs",
         "False",
         "tests/training/test_learning.py",
         "prototypes",
@@ -306,8 +306,8 @@ MUTATIONS = [
     Mutation(
         "BYOL's target is the momentum network's",
         "lib/methods/byol.py",
-        "self.momentum_projector(self.gather(self.momentum_backbone(x)))",
-        "self.projector(self.backbone(x))",
+        "self.momentum_projector(m1), self.momentum_projector(m2)",
+        "self.projector(h1), self.projector(h2)",
         "tests/methods/test_losses.py",
         "byol",
     ),
@@ -322,8 +322,8 @@ MUTATIONS = [
     Mutation(
         "Barlow Twins' loss is scaled",
         "lib/methods/barlow.py",
-        'self.settings["scale"] * self.barlow(',
-        "self.barlow(",
+        "self.settings.scale * in_float32(",
+        "in_float32(",
         "tests/methods/test_losses.py",
         "barlow",
     ),
@@ -338,7 +338,7 @@ MUTATIONS = [
     Mutation(
         "the schedule warms up for its epochs",
         "lib/methods/base.py",
-        's["warmup_epochs"] * self.steps_per_epoch',
+        "s.warmup_epochs * self.steps_per_epoch",
         "0",
         "tests/training/test_learning.py",
         "corners",

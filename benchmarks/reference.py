@@ -47,11 +47,9 @@ class TwoViews(nn.Module):
         s = run.settings
         barlow = run.method == "barlow"
         head = heads.BarlowTwinsProjectionHead if barlow else heads.SimCLRProjectionHead
-        self.net = nn.Sequential(backbone, head(backbone.features, s["hidden"], s["embedding"]))
+        self.net = nn.Sequential(backbone, head(backbone.features, s.hidden, s.embedding))
         self.criterion = (
-            losses.BarlowTwinsLoss(s["redundancy"])
-            if barlow
-            else losses.NTXentLoss(s["temperature"])
+            losses.BarlowTwinsLoss(s.redundancy) if barlow else losses.NTXentLoss(s.temperature)
         )
 
     def loss(self, x: list[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
@@ -63,9 +61,9 @@ class BYOL(nn.Module):
         super().__init__()
         s = run.settings
         self.net = nn.Sequential(
-            backbone, heads.BYOLProjectionHead(backbone.features, s["hidden"], s["embedding"])
+            backbone, heads.BYOLProjectionHead(backbone.features, s.hidden, s.embedding)
         )
-        self.predict = heads.BYOLPredictionHead(s["embedding"], s["hidden"], s["embedding"])
+        self.predict = heads.BYOLPredictionHead(s.embedding, s.hidden, s.embedding)
         self.momentum = copy.deepcopy(self.net)
         utils.deactivate_requires_grad(self.momentum)
         self.criterion = losses.NegativeCosineSimilarity()
@@ -82,12 +80,12 @@ class DINO(nn.Module):
     def __init__(self, run: Run, backbone: nn.Module):
         super().__init__()
         s = run.settings
-        sizes = backbone.features, s["hidden"], s["bottleneck"], s["prototypes"]
+        sizes = backbone.features, s.hidden, s.bottleneck, s.prototypes
         self.net = nn.Sequential(backbone, heads.DINOProjectionHead(*sizes, freeze_last_layer=1))
         self.momentum = nn.Sequential(copy.deepcopy(backbone), heads.DINOProjectionHead(*sizes))
         utils.deactivate_requires_grad(self.momentum)
         self.criterion = losses.DINOLoss(
-            s["prototypes"], warmup_teacher_temp_epochs=s["teacher_warmup_epochs"]
+            s.prototypes, warmup_teacher_temp_epochs=s.teacher_warmup_epochs
         )
 
     def loss(self, x: list[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
@@ -103,13 +101,13 @@ class DINO(nn.Module):
 class MAE(nn.Module):
     def __init__(self, run: Run, backbone: nn.Module):
         super().__init__()
-        s, self.patch, self.ratio = run.settings, run.settings["patch"], run.settings["mask"]
+        s, self.patch, self.ratio = run.settings, run.settings.patch, run.settings.mask
         self.encoder = MaskedVisionTransformerTIMM(backbone)
-        self.embed = nn.Linear(backbone.features, s["decoder_width"])
+        self.embed = nn.Linear(backbone.features, s.decoder_width)
         self.decoder = MaskedVisionTransformerDecoderTIMM(
-            (run.px // s["patch"]) ** 2, s["decoder_width"], s["decoder_depth"], s["decoder_heads"]
+            (run.px // s.patch) ** 2, s.decoder_width, s.decoder_depth, s.decoder_heads
         )
-        self.predict = nn.Linear(s["decoder_width"], 3 * s["patch"] ** 2)
+        self.predict = nn.Linear(s.decoder_width, 3 * s.patch**2)
 
     def loss(self, x: list[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         size = len(x[0]), self.encoder.sequence_length
@@ -162,12 +160,12 @@ class Training:
                 "ignore", FutureWarning
             )  # DINO's head uses torch's old weight norm
             self.module = MODULES[run.method](run, backbone).to(self.device).train()
-        build = LARS if s["optimiser"] == "lars" else torch.optim.AdamW
+        build = LARS if s.optimiser == "lars" else torch.optim.AdamW
         self.optimiser = build(measure.parameters(self.module), lr=1e-3)
         self.arithmetic = measure.Arithmetic(precision)
         frames = inputs.Frames(files, labels, transform(run))
         self.loader = DataLoader(
-            frames, s["batch"], shuffle=True, drop_last=True, num_workers=processes
+            frames, s.batch, shuffle=True, drop_last=True, num_workers=processes
         )
         self.batches = iter(())
 

@@ -3,7 +3,6 @@ backbone."""
 
 import time
 import warnings
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,18 +59,18 @@ class System:
             torch_device.device(),
             rows["Defect"].sum(),
         )
-        an_epoch = -(-len(self.rows) // run.settings["batch"])
+        an_epoch = -(-len(self.rows) // run.settings.batch)
         torch.manual_seed(run.seed)
         self.method = methods.build(
             run,
-            steps=an_epoch * run.settings["epochs"],
+            steps=an_epoch * run.settings.epochs,
             steps_per_epoch=an_epoch,
             pos_weight=(len(rows) - self.defects) / max(self.defects, 1),
         ).to(memory_format=torch.channels_last)
         self.model = ModelAlone(self)
 
     def batches(self, steps: int) -> Batches:
-        rows = np.resize(self.rows, steps * self.run.settings["batch"])
+        rows = np.resize(self.rows, steps * self.run.settings.batch)
         return Batches(self.run, self.split, rows, torch.device(self.device))
 
     def ours(self, steps: int) -> float:
@@ -126,7 +125,7 @@ class ModelAlone:
     def step(self) -> None:
         method, (views, labels, images) = self.method, self.batch
         with self.arithmetic.context():
-            step = method.loss(views, images)
+            step = method.step(views, images)
             features = torch.cat(step.features)
             logits = method.probe(features if method.probe_reaches_backbone else features.detach())[
                 :, 0
@@ -158,7 +157,7 @@ def measured(run: Run, split: Split, files: list[Path], rounds: int, turn: float
     """A row per competitor, in ms a step."""
     system = System(run, split)
     shown = np.resize(
-        system.rows, max(len(system.rows), 4 * run.settings["batch"])
+        system.rows, max(len(system.rows), 4 * run.settings.batch)
     )  # an epoch of whole batches
     rivals = competitors(system, [files[i] for i in shown], split.defect[shown], turn)
     taken = measure.alternate(rivals, rounds)
@@ -167,7 +166,7 @@ def measured(run: Run, split: Split, files: list[Path], rounds: int, turn: float
         "method": run.method,
         "backbone": run.backbone,
         "px": run.px,
-        "batch": run.settings["batch"],
+        "batch": run.settings.batch,
     }
     for i, (name, value) in enumerate(place.items()):
         rows.insert(i, name, value)
@@ -185,7 +184,7 @@ def main(profile: str = "mini", rounds: int = ROUNDS, turn: float = TURN) -> pd.
         split, files = inputs.split_of(profile, Path(folder)), inputs.files(profile)
         for run in systems(profile):
             if profile == "paper" and torch_device.device() == "cpu":
-                run = replace(run, settings=run.settings | {"batch": SMALL})
+                run = run.with_settings(batch=SMALL)
             found.append(measured(run, split, files, rounds, turn))
             print(f"{run.method}, {run.backbone}: {told(found[-1])}", flush=True)
     return measure.write(

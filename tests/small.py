@@ -21,8 +21,7 @@ def build(
 ):
     """A method of the profile `smoke` as it is built, some settings changed. Equal calls give equal
     weights."""
-    run = grid.run("smoke", method, backbone, 0.45, seed)
-    run.settings.update(settings)
+    run = grid.run("smoke", method, backbone, 0.45, seed).with_settings(**settings)
     torch.manual_seed(0)
     return methods.build(run, steps=steps, steps_per_epoch=steps_per_epoch, pos_weight=pos_weight)
 
@@ -32,7 +31,7 @@ def views(model, n=8, seed=0) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     made = (
         torch.randn(n, 3, 32, 32, generator=generator)
-        for _ in range(model.settings["views_per_image"])
+        for _ in range(model.settings.views_per_image)
     )
     return [x.to(model.probe.weight.dtype) for x in made]
 

@@ -93,7 +93,7 @@ def over_seeds(points: pd.DataFrame) -> pd.DataFrame:
 
 def width(run: Run) -> int:
     """d, how many numbers the backbone makes of an image (docs/study.md, Training)."""
-    return round({"resnet18": 512, "vit_tiny": 192}[run.backbone] * run.settings["width"])
+    return round({"resnet18": 512, "vit_tiny": 192}[run.backbone] * run.settings.width)
 
 
 def bound(stored: Stored) -> int:

@@ -86,8 +86,8 @@ def _numbered(groups, n: int) -> tuple[np.ndarray, int]:
 
 
 def interval(draws, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval (low, high), each (...), of draws (..., 1 + B) as `bootstrap` returns
-    them.
+    """Percentile interval (low, high), each (...), of draws (..., 1 + B) as `resampled`
+    returns them.
 
     Column 0, the estimate, is left out, and so are undefined resamples; nan where all are, or where
     there are none.
@@ -114,7 +114,8 @@ def paired_difference(
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.shape != b.shape:
         raise ValueError(
-            f"shapes {a.shape} and {b.shape} differ: pairs need the same shares, rows, seed and draws"
+            f"shapes {a.shape} and {b.shape} differ: "
+            "pairs need the same shares, rows, seed and draws"
         )
     difference = a - b
     low, high = interval(difference, level)

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+# Of lib.analysis.results.health, worst first.
+VERDICTS = ("diverged", "collapsed", "no better than random", "healthy")
 
 
 def verdict(
@@ -10,15 +12,15 @@ def verdict(
 ) -> str:
     """Verdict on a finished training: "healthy", "collapsed" or "diverged".
 
-    loss, per epoch, empty where nothing was trained; embedding_std, the last deviation of
-    `sphere_statistics`, None for a method without projector; rankme, of the features after the last
-    epoch, nan where undefined; trivial, the loss that an output which ignores its input would have
-    had in the last epoch, None where that is no one number.
+    `loss` has a value an epoch and is empty where nothing was trained. `embedding_std` is the last
+    deviation of `sphere_statistics`, None for a method without projector. `rankme` is that of the
+    features after the last epoch, nan where undefined. `trivial` is the loss that an output which
+    ignores its input would have had in the last epoch, None where that is no one number.
     """
     if not all(math.isfinite(value) for value in (*loss, rankme, embedding_std or 0.0)):
         return "diverged"
-    # Every loss of the suite starts between 0.5 and 10 and BYOL's cannot pass 4. A healthy loss may
-    # rise, BYOL's as it leaves an early near-collapse, DINO's as the teacher's temperature rises,
+    # Every loss of the suite starts between 0.5 and 10; BYOL's cannot pass 4. A healthy loss may
+    # rise (BYOL's as it leaves an early near-collapse, DINO's as the teacher's temperature rises),
     # but not to ten times where it began.
     if loss and loss[-1] > 10 * max(loss[0], 1.0):
         return "diverged"
@@ -30,19 +32,7 @@ def verdict(
     # SimCLR.
     if trivial is not None and loss[-1] > 0.99 * trivial:
         return "collapsed"
-    # One direction holds 99 % of the spectrum. Not higher: supervised features tend to one point a
-    # class (Papyan et al. 2020), a RankMe near 2, less where the classes are unequal, and are no
-    # failure.
+    # One direction holds 99 % of the spectrum. The bound is not higher because supervised features
+    # tend to one point a class (Papyan et al. 2020): their RankMe is near 2, less where the classes
+    # are unequal, and that is no failure.
     return "collapsed" if rankme < 1.1 else "healthy"
-
-
-if TYPE_CHECKING:
-    pass
-
-
-VERDICTS = (
-    "diverged",
-    "collapsed",
-    "no better than random",
-    "healthy",
-)  # of lib.analysis.results.health, worst first

@@ -1,4 +1,4 @@
-"""Metrics of a binary defect detector, and their bootstrap.
+"""Metrics of a binary defect detector.
 
 Every metric is a function of weighted counts, so a validation share is a row of weights and a
 resample a row of group counts: neither copies or redraws an image.
@@ -8,11 +8,13 @@ import numpy as np
 
 from lib.study.names import CLASSES
 
-# Class-importance weights: the economic severity of each class (Haurum and Moeslund 2021,
-# Sewer-ML).
-CIW = dict(zip(CLASSES, (1.0000, 0.5518, 0.2896, 0.1622, 0.6419, 0.1847, 0.3559, 0.3131, 0.0811, 0.2275, 0.2477,
-                         0.0901, 0.4167, 0.4167, 0.9009, 0.3829, 0.4396), strict=True))  # fmt: skip
-IMPORTANCE = np.array(list(CIW.values()))
+# Class-importance weights (CIW): the economic severity of each class, in the order of `CLASSES`
+# (Haurum and Moeslund 2021, Sewer-ML).
+IMPORTANCE = np.array([
+    1.0000, 0.5518, 0.2896, 0.1622, 0.6419, 0.1847, 0.3559, 0.3131, 0.0811,
+    0.2275, 0.2477, 0.0901, 0.4167, 0.4167, 0.9009, 0.3829, 0.4396,
+])  # fmt: skip
+CIW = dict(zip(CLASSES, IMPORTANCE.tolist(), strict=True))
 
 METRICS = ("f1", "f2ciw", "f1_normal", "precision", "recall", "auroc", "ap", "recall_at_5")
 
@@ -30,13 +32,8 @@ def scores(defect, predicted, classes) -> dict[str, float]:
     """
     defect = checked_binary("defect", defect)
     predicted = checked_binary("predicted", predicted, (defect.size,))
-    cells = np.array(
-        [
-            column.sum()
-            for column in counted(defect, predicted, checked_classes(classes, defect.size))
-        ],
-        float,
-    )
+    columns = counted(defect, predicted, checked_classes(classes, defect.size))
+    cells = np.array([column.sum() for column in columns], float)
     return {name: float(value) for name, value in from_counts(cells).items()}
 
 
@@ -89,14 +86,9 @@ def f2ciw_bounds(classes, weights) -> tuple[float, float]:
 def counted(defect, predicted, classes) -> list[np.ndarray]:
     """Columns (n,) that sum to tp, fp, fn, tn, then images found per class, then images per
     class."""
-    found = [] if classes is None else [*(classes & predicted[:, None]).T, *classes.T]
-    return [
-        defect & predicted,
-        ~defect & predicted,
-        defect & ~predicted,
-        ~defect & ~predicted,
-        *found,
-    ]
+    decisions = [d & p for p in (predicted, ~predicted) for d in (defect, ~defect)]
+    by_class = [] if classes is None else [*(classes & predicted[:, None]).T, *classes.T]
+    return decisions + by_class
 
 
 def from_counts(cells: np.ndarray) -> dict[str, np.ndarray]:
@@ -105,8 +97,7 @@ def from_counts(cells: np.ndarray) -> dict[str, np.ndarray]:
     f2ciw = np.full(tp.shape, np.nan)
     if cells.shape[-1] > 4:
         found, images = np.split(cells[..., 4:], 2, axis=-1)
-        # F-beta = (1 + beta^2) tp / ((1 + beta^2) tp + beta^2 fn + fp), where no class has a false
-        # positive
+        # F-beta = (1 + beta^2) tp / ((1 + beta^2) tp + beta^2 fn + fp); no class has fp here
         f2ciw = ratio(5 * found, found + 4 * images) @ IMPORTANCE / IMPORTANCE.sum()
     return {
         "f1": ratio(2 * tp, 2 * tp + fp + fn),
@@ -117,7 +108,8 @@ def from_counts(cells: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def ratio(a, b):
+def ratio(a, b) -> np.ndarray:
+    """a / b, and 0 where b is 0."""
     return np.divide(a, b, out=np.zeros(np.shape(b)), where=b > 0)
 
 

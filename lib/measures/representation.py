@@ -1,10 +1,7 @@
-"""Measures of a representation that read no label, each as its paper defines it. Knows no torch,
-but to take RankMe.
+"""Measures of a representation that read no label, each as its paper defines it.
 
 Features are a backbone's, (n, d), an image a row; views (k, q, d) are those of q augmented views of
 each of k images. All is computed in float64.
-
-measured = representation.measures(features, views)
 """
 
 import math
@@ -18,17 +15,15 @@ from lib.study.names import UNTRAINED
 
 @dataclass(frozen=True)
 class Measure:
-    """How a measure is named and read: `sign` is that of its correlation with detection if its
-    paper is right."""
+    """How a measure is named and read."""
 
     name: str
-    sign: int
+    sign: int  # of its correlation with detection, if its paper is right
     source: str
 
 
 # The signs were fixed before any correlation was looked at. alpha-ReQ's paper holds an exponent
-# near 1 for the best and a larger one for a step towards collapse. A loss is read as one reads it:
-# lower is better.
+# near 1 for the best and a larger one for a step towards collapse. A lower loss is better.
 MEASURES = {
     "rankme": Measure("RankMe", 1, "Garrido et al. 2023, eq. 1"),
     "alpha_req": Measure("α-ReQ", -1, "Agrawal et al. 2022"),
@@ -48,10 +43,10 @@ WITHOUT_LOSS = ("supervised", *UNTRAINED)
 
 
 def measures(features, views) -> dict[str, float]:
-    """Every measure of `MEASURES` that comes from features (n, d) and views (k, q, d); all nan
-    where any is not finite.
+    """Every measure of `MEASURES` but the loss, of features (n, d) and views (k, q, d).
 
-    Raises ValueError for other shapes, fewer than two images, or fewer than two views of each.
+    All are nan where a feature is not finite. Raises ValueError for other shapes, fewer than two
+    images, or fewer than two views of each.
     """
     features, views = _features(features), _views(views)
     if not (np.isfinite(features).all() and np.isfinite(views).all()):
@@ -70,18 +65,16 @@ def measures(features, views) -> dict[str, float]:
 def training_loss(method: str, history: Mapping) -> float:
     """The loss of the last epoch, from columns by name; nan for the rows of `WITHOUT_LOSS`.
 
-    Losses of different methods are different quantities: only within a method does a lower one say
-    anything.
+    Losses of different methods are different quantities and must not be compared.
     """
     return math.nan if method in WITHOUT_LOSS else float(np.asarray(history["loss"])[-1])
 
 
 def spectrum(features) -> np.ndarray:
-    """Eigenvalues (min(n, d),) of the covariance of features (n, d), largest first; rounding errors
-    are 0.
+    """Eigenvalues (min(n, d),) of the covariance of features (n, d), largest first.
 
-    A singular value of the centred features is a rounding error below max(n, d) float32 units of
-    the largest of the features as they are, for networks compute in float32.
+    Rounding errors are 0: singular values of the centred features below max(n, d) float32 units of
+    the largest one before centring, because networks compute in float32.
     """
     features = _features(features)
     noise = max(features.shape) * np.finfo(np.float32).eps * np.linalg.norm(features, 2)
@@ -90,12 +83,12 @@ def spectrum(features) -> np.ndarray:
 
 
 def alpha_req(features, fitted: tuple[int, int] = FITTED) -> float:
-    """alpha-ReQ, the exponent alpha of the spectrum of features (n, d), lambda_j ~ j^-alpha
-    (Agrawal et al. 2022).
+    """alpha-ReQ, the exponent of the spectrum lambda_j ~ j^-alpha of features (n, d) (Agrawal et
+    al. 2022).
 
-    The slope, by least squares, of log lambda_j on log j over the ranks j in `fitted`, both ends
-    included. Infinite where the features fill fewer than three of these directions, for then the
-    spectrum falls faster than any power; nan where they have fewer than three (n or d is too
+    It is the slope, by least squares, of log lambda_j on log j over the ranks j in `fitted`, both
+    ends included. Infinite where fewer than three of these eigenvalues are above 0, because the
+    spectrum then falls faster than any power; nan where there are fewer than three (n or d is too
     small).
     """
     eigenvalues = spectrum(features)[: fitted[1]]
@@ -109,18 +102,17 @@ def alpha_req(features, fitted: tuple[int, int] = FITTED) -> float:
 
 
 def nesum(features) -> float:
-    """NESum, the sum of the eigenvalues of the covariance of features (n, d) over the largest (He
-    and Ozay 2022).
+    """NESum, the sum of the covariance's eigenvalues over the largest (He and Ozay 2022).
 
-    Between 1, a single direction, and min(n, d), a whitened set; 0 for constant features, as their
-    0 / 0.
+    Between 1, features (n, d) in a single direction, and min(n, d), a whitened set; 0 for constant
+    features.
     """
     eigenvalues = spectrum(features)
     return float(eigenvalues.sum() / eigenvalues[0]) if eigenvalues[0] > 0 else 0.0
 
 
 def stable_rank(features) -> float:
-    """The squared Frobenius norm of features (n, d) over the squared spectral one (Rudelson and
+    """Squared Frobenius norm of features (n, d) over the squared spectral norm (Rudelson and
     Vershynin 2007).
 
     Not centred, as Tsitsulin et al. (2023) use it: a common mean counts as a direction. Between 1
@@ -131,15 +123,13 @@ def stable_rank(features) -> float:
 
 
 def lidar(views, delta: float = 1e-4, eps: float = 1e-7) -> float:
-    """LiDAR, the effective rank of the discriminant matrix of surrogate classes (Thilak et al.
-    2023).
+    """LiDAR, the effective rank of the discriminant matrix of classes (Thilak et al. 2023).
 
-    Each of k images is a class, its q views are the samples, views (k, q, d). The entropy's
-    exponential of
-    p = lambda / sum(lambda) + eps over the eigenvalues of W^-1/2 B W^-1/2, with B the covariance of the classes' means
-    and W the mean covariance within them plus delta I; both constants are the paper's. Between 1
-    and min(k - 1, d). Unlike the other ranks it is not free of scale: features much smaller than
-    sqrt(delta) are judged by B alone.
+    Each of k images is a class, and its q views are the samples: views (k, q, d). LiDAR is the
+    exponential of the entropy of p = lambda / sum(lambda) + eps over the eigenvalues of
+    W^-1/2 B W^-1/2. B is the covariance of the classes' means, W the mean covariance within them
+    plus delta I; both constants are the paper's. Between 1 and min(k - 1, d). Unlike the other
+    ranks it depends on scale: features much smaller than sqrt(delta) are judged by B alone.
     """
     views = _views(views)
     k, q, d = views.shape
@@ -147,9 +137,8 @@ def lidar(views, delta: float = 1e-4, eps: float = 1e-7) -> float:
     between = means - means.mean(axis=0)
     within = (views - means[:, None]).reshape(-1, d)
     values, vectors = np.linalg.eigh(within.T @ within / (k * q))
-    whitened = (
-        between @ vectors / np.sqrt(values.clip(0) + delta)
-    )  # the rotation back changes no eigenvalue
+    # Not rotated back, which would change no eigenvalue.
+    whitened = between @ vectors / np.sqrt(values.clip(0) + delta)
     eigenvalues = np.linalg.svd(whitened, compute_uv=False) ** 2
     total = eigenvalues.sum()
     p = (eigenvalues / total if total > 0 else np.zeros_like(eigenvalues)) + eps
@@ -157,23 +146,20 @@ def lidar(views, delta: float = 1e-4, eps: float = 1e-7) -> float:
 
 
 def alignment(views) -> float:
-    """The mean squared distance of two views of an image on the unit sphere (Wang and Isola 2020,
+    """Mean squared distance of two views of an image on the unit sphere (Wang and Isola 2020,
     alpha 2).
 
     views (k, q, d); the mean is over all pairs of different views of an image, then over images.
     Between 0, invariant features, and 4.
     """
     unit = _unit(_views(views))
-    q = unit.shape[1]
-    # The mean over pairs of |x - y|^2 is twice the variance with q - 1 below it, summed over
-    # coordinates.
-    return float(
-        2 * ((unit - unit.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2)).mean() / (q - 1)
-    )
+    # The mean of |x - y|^2 over pairs is twice the variance, with q - 1 in its denominator.
+    squares = (unit - unit.mean(axis=1, keepdims=True)) ** 2
+    return float(2 * squares.sum(axis=(1, 2)).mean() / (unit.shape[1] - 1))
 
 
 def uniformity(features, t: float = 2.0) -> float:
-    """The logarithm of the mean Gaussian potential of two images on the unit sphere (Wang and Isola
+    """Logarithm of the mean Gaussian potential of two images on the unit sphere (Wang and Isola
     2020, t 2).
 
     features (n, d); over all pairs of different images. Between 0, all features at one point, and
@@ -194,18 +180,16 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 def _features(features) -> np.ndarray:
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or len(features) < 2 or not features.shape[1]:
-        raise ValueError(
-            f"features has shape {features.shape}, expected (n, d) with n of 2 or more: pass more images."
-        )
+        expected = "expected (n, d) with n of 2 or more: pass more images."
+        raise ValueError(f"features has shape {features.shape}, {expected}")
     return features
 
 
 def _views(views) -> np.ndarray:
     views = np.asarray(views, np.float64)
     if views.ndim != 3 or min(views.shape[:2]) < 2 or not views.shape[2]:
-        raise ValueError(
-            f"views has shape {views.shape}, expected (k, q, d) with k and q of 2 or more: draw more."
-        )
+        expected = "expected (k, q, d) with k and q of 2 or more: draw more."
+        raise ValueError(f"views has shape {views.shape}, {expected}")
     return views
 
 
@@ -214,18 +198,16 @@ def rankme(features, eps: float = 1e-7) -> float:
 
     The exponential of the entropy of p = s / sum(s) + eps over the singular values s; eps is the
     paper's, Otero et al. use 1e-6. Between 1, a single direction or constant zero, and min(n, d),
-    an orthogonal set; eps lifts it by about 16 eps min(n, d). In float32, or float64 where given,
-    autocast or not. Raises ValueError for anything but a finite matrix.
+    an orthogonal set; eps lifts it by about 16 eps min(n, d). Computed in float32, or in float64
+    if `features` is, under autocast, too. Raises ValueError for anything but a finite matrix.
     """
-    import torch  # slow to import, and whoever reads stored measures does without
+    import torch  # slow to import, and not needed to read measures that are stored
 
     features = torch.as_tensor(features).detach()
     if features.ndim != 2 or not features.numel():
         raise ValueError(f"features has shape {tuple(features.shape)}, expected (n, d)")
     if not torch.isfinite(features).all():
-        raise ValueError(
-            "features holds nan or infinity: the run diverged, its RankMe is undefined"
-        )
+        raise ValueError("features holds nan or infinity: the run diverged, RankMe is undefined")
     if features.dtype != torch.float64:
         features = features.float()
     if features.device.type == "mps":

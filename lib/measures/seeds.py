@@ -1,5 +1,4 @@
-"""Seeds as the upper level of a bootstrap: each draw takes seeds first, then validation videos.
-Knows no torch."""
+"""Seeds as the upper level of a bootstrap: each draw takes seeds first, then validation videos."""
 
 from collections.abc import Iterable
 
@@ -7,32 +6,28 @@ import numpy as np
 
 
 def weights(seeds: Iterable[int], resamples: int) -> dict[int, np.ndarray]:
-    """Seed -> its weight (1 + B,) in the mean over seeds: 1 / S, then in each draw; equal `seeds`
-    draw the same.
+    """Seed -> its weight (1 + B,) in the mean over S seeds: 1 / S, then its weight in each draw.
 
-    A draw takes S - 1 of the S seeds with replacement: means of S of them would vary too little, by
-    the factor (S - 1) / S, which for two seeds is a half (Rao and Wu 1988). One seed always weighs
-    1: its spread is unknown.
+    A draw takes S - 1 of the seeds with replacement: the mean of S of them would vary too little,
+    by the factor (S - 1) / S, which is a half for two seeds (Rao and Wu 1988). A single seed always
+    weighs 1, because its spread is unknown. Equal `seeds` draw the same.
     """
     seeds = sorted(set(seeds))
     drawn = max(1, len(seeds) - 1)
     counts = np.random.default_rng(0).multinomial(drawn, [1 / len(seeds)] * len(seeds), resamples)
-    found = np.vstack([np.full(len(seeds), 1 / len(seeds)), counts / drawn])
-    return dict(zip(seeds, found.T, strict=True))
+    rows = np.vstack([np.full(len(seeds), 1 / len(seeds)), counts / drawn])
+    return dict(zip(seeds, rows.T, strict=True))
 
 
 def mean(seeds: Iterable[int], draws: Iterable[np.ndarray]) -> np.ndarray:
-    """The mean over seeds (..., 1 + B) of `draws`, one (..., 1 + B) a seed, in draws of seeds and
-    videos.
+    """The mean over seeds (..., 1 + B) of `draws`, (..., 1 + B) for each seed of `seeds`.
 
     Rows of one seed share its weight. Two means over the same seeds are paired, column by column.
     """
     seeds, stacked = list(seeds), np.stack(list(draws))
     weight = weights(seeds, stacked.shape[-1] - 1)
-    rows = np.stack([weight[seed] for seed in seeds]).reshape(
-        len(seeds), *[1] * (stacked.ndim - 2), -1
-    )
-    kept = np.where(
-        rows > 0, stacked, 0
-    )  # an undefined metric of a seed that is not drawn does no harm
+    rows = np.stack([weight[seed] for seed in seeds])
+    rows = rows.reshape(len(seeds), *[1] * (stacked.ndim - 2), -1)
+    # A seed that was not drawn may have an undefined metric.
+    kept = np.where(rows > 0, stacked, 0)
     return (rows * kept).sum(axis=0) / rows.sum(axis=0)

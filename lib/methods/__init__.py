@@ -2,32 +2,18 @@
 
 import importlib
 
-from lib.study import names
-
-# A method's name in the study -> (module, class)
-CLASSES = {
-    "supervised": ("supervised", "Supervised"),
-    "byol": ("byol", "BYOL"),
-    "barlow": ("barlow", "BarlowTwins"),
-    "simclr": ("simclr", "SimCLR"),
-    "dino": ("dino", "DINO"),
-    "mae": ("mae", "MAE"),
-    "mae-released": ("mae", "ReleasedMAE"),
-    "random": ("untrained", "Untrained"),
-} | {name: (name.replace("-", "_"), title.replace(" ", "")) for name, title in names.ADDED.items()}
-
 
 def build(run, **options):
     """The method of a Run, its weights drawn from the global generator; see
-    `lib.methods.base.Method`.
+    `lib.methods.base.Method` for the options.
 
-    Raises AttributeError where an added method's file lacks the class that its title names.
+    Raises AttributeError where the method's file lacks the class that lib.study.settings names.
     """
-    module, name = CLASSES[run.method]
-    found = importlib.import_module(f"lib.methods.{module}")
-    if not hasattr(found, name):
+    module, name = run.settings.code.split(":")
+    methods = importlib.import_module(module)
+    if not hasattr(methods, name):
         raise AttributeError(
-            f"lib/methods/{module}.py has no class {name}: its name is the title of '{run.method}' in "
-            "lib/study/profiles/paper.toml without blanks."
+            f"{module.replace('.', '/')}.py has no class {name}, which `code` of '{run.method}' in "
+            "lib/study/settings.py names."
         )
-    return getattr(found, name)(run, **options)
+    return getattr(methods, name)(run, **options)

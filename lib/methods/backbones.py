@@ -1,5 +1,4 @@
-"""ResNet-18 and ViT-Tiny, from scratch, without classification heads; the masked encoder and
-decoder of MAE."""
+"""ResNet-18 and ViT-Tiny without classification heads; MAE's masked encoder and its decoder."""
 
 import timm
 import torch
@@ -7,10 +6,11 @@ from lightly.models.modules import MaskedVisionTransformerDecoderTIMM, MaskedVis
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
+from lib.study.settings import MAE, Settings
+
 
 def resnet18(width: float, bn_updates: int = 1) -> nn.Module:
-    """(n, 3, h, w) -> (n, 512 width) after global pooling. torchvision's ResNet-18, its channels
-    times `width`.
+    """torchvision's ResNet-18, its channels times `width`: (n, 3, h, w) -> (n, 512 width).
 
     `bn_updates` passes of one batch move a running average as one pass of a larger momentum does:
     1 - (1 - .1)^bn_updates. The released code makes two.
@@ -22,11 +22,8 @@ def resnet18(width: float, bn_updates: int = 1) -> nn.Module:
         net.conv1 = nn.Conv2d(3, stem, 7, stride=2, padding=3, bias=False)
         net.bn1 = nn.BatchNorm2d(stem)
         for i, channels in enumerate(stages, start=1):
-            setattr(
-                net,
-                f"layer{i}",
-                net._make_layer(BasicBlock, channels, 2, stride=1 if i == 1 else 2),
-            )
+            layer = net._make_layer(BasicBlock, channels, 2, stride=1 if i == 1 else 2)
+            setattr(net, f"layer{i}", layer)
         for module in net.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -39,12 +36,9 @@ def resnet18(width: float, bn_updates: int = 1) -> nn.Module:
 
 
 def vit_tiny(width: float, px: int, patch: int, heads: int = 3) -> nn.Module:
-    """(n, 3, px, px) -> (n, 192 width), the cls token. timm's ViT-Tiny: depth 12, width 192 times
-    `width`."""
+    """timm's ViT-Tiny, 12 blocks: (n, 3, px, px) -> the cls token (n, 192 width)."""
     if px % patch:
-        raise ValueError(
-            f"ViT-Tiny cuts {patch} px patches: an input of {px} px is not a multiple."
-        )
+        raise ValueError(f"ViT-Tiny cuts {patch} px patches: {px} px is not a multiple.")
     net = timm.create_model(
         "vit_tiny_patch16_224",
         img_size=px,
@@ -58,48 +52,39 @@ def vit_tiny(width: float, px: int, patch: int, heads: int = 3) -> nn.Module:
     return net
 
 
-def build(backbone: str, settings: dict, px: int) -> nn.Module:
+def build(backbone: str, settings: Settings, px: int) -> nn.Module:
     """The backbone of a Run; `.features` is the width of its output."""
     if backbone == "resnet18":
-        return resnet18(settings["width"], settings["bn_updates"])
-    return vit_tiny(settings["width"], px, settings["patch"], settings.get("heads", 3))
+        return resnet18(settings.width, settings.bn_updates)
+    return vit_tiny(settings.width, px, settings.patch)
 
 
 class MaskedEncoder(MaskedVisionTransformerTIMM):
-    """ViT-Tiny that can drop patches, with fixed sin-cos positions and MAE's initialisation (He et
-    al. 2022)."""
+    """ViT-Tiny that can leave patches out; positions and initialisation are MAE's."""
 
-    def __init__(self, settings: dict, px: int):
-        super().__init__(vit_tiny(settings["width"], px, settings["patch"], settings["heads"]))
+    def __init__(self, settings: MAE, px: int):
+        super().__init__(vit_tiny(settings.width, px, settings.patch, settings.heads))
         self.features = self.vit.features
 
 
 class Decoder(nn.Module):
-    """MAE's decoder: tokens of the visible patches -> pixels of every patch (n, patches, 3
-    patch^2)."""
+    """MAE's: tokens of the visible patches -> pixels of every patch (n, patches, 3 patch^2)."""
 
-    def __init__(self, settings: dict, px: int, features: int):
+    def __init__(self, settings: MAE, px: int, features: int):
         super().__init__()
-        width, patch = settings["decoder_width"], settings["patch"]
+        width, patch = settings.decoder_width, settings.patch
         self.embed = nn.Linear(features, width)
-        self.blocks = MaskedVisionTransformerDecoderTIMM(
-            (px // patch) ** 2,
-            width,
-            settings["decoder_depth"],
-            settings["decoder_heads"],
-            norm_layer=nn.LayerNorm,
-        )
+        sizes = (px // patch) ** 2, width, settings.decoder_depth, settings.decoder_heads
+        self.blocks = MaskedVisionTransformerDecoderTIMM(*sizes, norm_layer=nn.LayerNorm)
         self.predict = nn.Linear(width, 3 * patch**2)
         for layer in (self.embed, self.predict):  # as lightly's blocks start
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
     def forward(self, tokens: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        """`tokens` (n, kept, features) of the positions `keep` (n, kept), the cls token first at
-        position 0."""
-        sequence = self.blocks.mask_token.to(tokens.dtype).repeat(
-            len(tokens), self.blocks.sequence_length, 1
-        )
+        """`tokens` (n, kept, features) of positions `keep` (n, kept); the cls token's is 0."""
+        length = self.blocks.sequence_length
+        sequence = self.blocks.mask_token.to(tokens.dtype).repeat(len(tokens), length, 1)
         embedded = self.embed(tokens)
         index = keep[:, :, None].expand(-1, -1, embedded.shape[-1])
         decoded = self.blocks(sequence.to(embedded.dtype).scatter(1, index, embedded))

@@ -1,9 +1,9 @@
 """Barlow Twins (Zbontar et al. 2021)."""
 
 from lightly.loss import BarlowTwinsLoss
-from torch import nn
 
 from lib.methods.base import Method, Step
+from lib.methods.heads import in_float32, mlp
 
 
 class BarlowTwins(Method):
@@ -16,22 +16,11 @@ class BarlowTwins(Method):
     def __init__(self, run, **options):
         super().__init__(run, **options)
         s = self.settings
-        d, hidden, embedding = self.backbone.features, s["hidden"], s["embedding"]
-        self.projector = nn.Sequential(
-            nn.Linear(d, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, embedding),
-        )
-        self.barlow = BarlowTwinsLoss(lambda_param=s["redundancy"])
+        self.projector = mlp(self.backbone.features, s.hidden, s.hidden, s.embedding)
+        self.barlow = BarlowTwinsLoss(lambda_param=s.redundancy)
 
-    def loss(self, views, images) -> Step:
-        h1, h2 = (self.gather(self.backbone(x)) for x in views)
+    def loss(self, h1, h2) -> Step:
         z1, z2 = self.projector(h1), self.projector(h2)
-        with self.full_precision():
-            loss = self.settings["scale"] * self.barlow(z1.float(), z2.float())
-        trivial = self.settings["scale"] * self.settings["embedding"]  # C = 0: constant embeddings
-        return Step(loss, [h1, h2], [z1, z2], trivial)
+        loss = self.settings.scale * in_float32(self.barlow, z1, z2)
+        trivial = self.settings.scale * self.settings.embedding  # C = 0: constant embeddings
+        return Step(loss, [z1, z2], trivial)

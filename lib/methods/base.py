@@ -18,27 +18,30 @@ RANKME_BATCHES = 16  # training batches an epoch whose RankMe is taken: an SVD e
 
 @dataclass
 class Step:
-    """What a method makes of one whole batch: its loss, and per view the features (n, d) and
-    embeddings (n, e).
+    """What a method makes of one whole batch: its loss, and per view the embeddings (n, e) and the
+    backbone's features (n, d).
 
     `trivial` is the loss on this batch of a network whose output ignores its input; None where that
-    is no one number.
+    is no one number. `Method.step` adds the features.
     """
 
     loss: torch.Tensor
-    features: list[torch.Tensor]
     embeddings: list[torch.Tensor] = field(default_factory=list)
     trivial: float | torch.Tensor | None = None
+    features: list[torch.Tensor] = field(default_factory=list)
 
 
 class Method(LightningModule):
-    """A backbone trained by `loss(views)`, watched by an online probe that never reaches it.
+    """A backbone trained by `loss`, watched by an online probe that never reaches it.
 
     `steps` is the number of optimiser steps of the whole training, `steps_per_epoch` of one epoch,
     `pos_weight` n_neg / n_pos of the training subset. A batch is (views, labels, images): per view
     (n, 3, px, px), (n,) 0/1, (n,) ids of the images. Where several devices share a batch, each
     passes its shard through the backbone, whose batch normalisation sees all of it, and `gather`
     makes the whole batch of what a loss mixes: features, errors.
+
+    A module that a method calls `momentum_<name>` follows its module <name> by an exponential
+    moving average.
     """
 
     probe_reaches_backbone = False
@@ -57,34 +60,42 @@ class Method(LightningModule):
     def make_backbone(self) -> nn.Module:
         return backbones.build(self.run.backbone, self.settings, self.run.px)
 
-    def loss(self, views: list[torch.Tensor], images: torch.Tensor) -> Step:
-        """The method's own loss on a batch of views of `images` (n,)."""
+    def loss(self, *features: torch.Tensor) -> Step:
+        """The method's equation: of the features (n, d) of each view, then, where there is a
+        momentum backbone, of that one's features of each view."""
         raise NotImplementedError
 
+    def step(self, views: list[torch.Tensor], images: torch.Tensor) -> Step:
+        """The loss of a batch of views of `images` (n,), with the features that it was taken of."""
+        features = [self.gather(self.backbone(x)) for x in views]
+        momentum = []
+        if hasattr(self, "momentum_backbone"):
+            with torch.no_grad():
+                momentum = [self.gather(self.momentum_backbone(x)) for x in views]
+        step = self.loss(*features, *momentum)
+        step.features = features
+        return step
+
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
-        """(online, momentum) modules; the second follows the first by an exponential moving
-        average."""
-        return []
+        """(online, momentum) modules."""
+        return [
+            (getattr(self, name.removeprefix("momentum_")), module)
+            for name, module in self.named_children()
+            if name.startswith("momentum_")
+        ]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Features (n, d) of images (n, 3, px, px)."""
         return self.backbone(x)
 
-    def full_precision(self):
-        """Context in which products of a loss, too, are taken in float32: autocast would round them
-        again."""
-        return torch.autocast(self.device.type, enabled=False)
-
     # Training
 
     def training_step(self, batch, batch_index: int) -> torch.Tensor:
         views, labels, images = batch
-        step, labels = self.loss(views, images), self.gather(labels)
+        step, labels = self.step(views, images), self.gather(labels)
         features = torch.cat(step.features)
-        logits = self.probe(features if self.probe_reaches_backbone else features.detach())[
-            :, 0
-        ].float()
-        targets = labels.repeat(len(step.features))
+        seen = features if self.probe_reaches_backbone else features.detach()
+        logits, targets = self.probe(seen)[:, 0].float(), labels.repeat(len(step.features))
         probe_loss = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=self.pos_weight)
         self._watch(step, logits.detach(), targets, probe_loss.detach(), batch_index)
         return step.loss + probe_loss
@@ -92,43 +103,27 @@ class Method(LightningModule):
     def configure_optimizers(self):
         """Groups: the method's own parameters, and the probe with its own rate and no decay
         (docs/study.md, Training)."""
-        s, scale = self.settings, self.settings["batch"] / 256
-        probe = list(self.probe.parameters())
-        own = [
-            p for n, p in self.named_parameters() if not n.startswith("probe.") and p.requires_grad
-        ]
+        s, scale = self.settings, self.settings.batch / 256
+        trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
         main = {
             "name": "method",
-            "params": own,
-            "peak": s["lr"] * scale,
-            "weight_decay": s["weight_decay"],
+            "params": [p for name, p in trained if not name.startswith("probe.")],
+            "peak": s.lr * scale,
+            "weight_decay": s.weight_decay,
         }
-        head = {
-            "name": "probe",
-            "params": probe,
-            "peak": s["probe_lr"] * scale,
-            "weight_decay": 0.0,
-        }
+        probe = {"name": "probe", "params": list(self.probe.parameters())}
         if self.probe_reaches_backbone:
-            head |= {"peak": main["peak"], "weight_decay": main["weight_decay"]}
-        else:
-            head["betas"] = (
-                0.9,
-                0.0,
-            )  # as the released code has it for the probe of self-supervised methods
-        return optimisers.build([g for g in (main, head) if g["params"]], s["optimiser"])
+            probe |= {"peak": main["peak"], "weight_decay": main["weight_decay"]}
+        else:  # betas: the released code's, for the probe of self-supervised methods
+            probe |= {"peak": s.probe_lr * scale, "weight_decay": 0.0, "betas": (0.9, 0.0)}
+        return optimisers.build([g for g in (main, probe) if g["params"]], s.optimiser)
 
     def on_train_batch_start(self, batch, batch_index: int) -> None:
-        s, scale = self.settings, self.settings["batch"] / 256
-        warmup = s["warmup_epochs"] * self.steps_per_epoch
+        s, scale = self.settings, self.settings.batch / 256
+        warmup, start = s.warmup_epochs * self.steps_per_epoch, s.warmup_start * scale
         for group in self.optimizers().param_groups:
             group["lr"] = optimisers.warmup_cosine(
-                self.global_step,
-                self.steps,
-                warmup,
-                s["warmup_start"] * scale,
-                group["peak"],
-                s["final_lr"],
+                self.global_step, self.steps, warmup, start, group["peak"], s.final_lr
             )
 
     def optimizer_step(self, *arguments, **options) -> None:
@@ -136,13 +131,10 @@ class Method(LightningModule):
         accumulates."""
         step = self.global_step  # of this update; Lightning counts it afterwards
         super().optimizer_step(*arguments, **options)
-        pairs = self.momentum_pairs()
-        if pairs:
-            tau = optimisers.cosine_tau(
-                step, self.steps, self.settings["tau_start"], self.settings["tau_end"]
-            )
-            for online, momentum in pairs:
-                optimisers.momentum_update(online, momentum, tau)
+        for online, momentum in self.momentum_pairs():
+            s = self.settings
+            tau = optimisers.cosine_tau(step, self.steps, s.tau_start, s.tau_end)
+            optimisers.momentum_update(online, momentum, tau)
 
     # Monitoring
 
@@ -152,9 +144,9 @@ class Method(LightningModule):
         if step.trivial is not None:
             sums["trivial_loss"].append(step.trivial)
         sums["probe_loss"].append(probe_loss)
-        sums["counts"].append(
-            torch.stack([(decided & (targets == 1)).sum(), decided.sum(), (targets == 1).sum()])
-        )
+        defects = targets == 1
+        counts = [(decided & defects).sum(), decided.sum(), defects.sum()]
+        sums["counts"].append(torch.stack(counts))
         for name, vectors in (("feature", step.features), ("embedding", step.embeddings)):
             for v in vectors:
                 mean, std = sphere.sphere_statistics(v.detach())
@@ -162,14 +154,13 @@ class Method(LightningModule):
                 sums[f"{name}_std"].append(std)
         if batch_index % max(1, self.steps_per_epoch // RANKME_BATCHES) == 0:
             finite = [f.detach() for f in step.features if f.isfinite().all()]
-            sums["rankme_batch"] += [representation.rankme(f, eps=1e-6) for f in finite] or [
-                float("nan")
-            ]
+            measured = [representation.rankme(f, eps=1e-6) for f in finite]
+            sums["rankme_batch"] += measured or [float("nan")]
 
     def on_train_epoch_end(self) -> None:
         sums = {
-            k: torch.stack([torch.as_tensor(x, dtype=torch.float64) for x in v])
-            for k, v in self._sums.items()
+            name: torch.stack([torch.as_tensor(x, dtype=torch.float64) for x in values])
+            for name, values in self._sums.items()
         }
         both, decided, defects = sums.pop("counts").sum(0).tolist()
         row = {"epoch": self.current_epoch, "step": self.global_step}

@@ -1,6 +1,5 @@
 """DINO (Caron et al. 2021), with two global crops."""
 
-import copy
 import math
 
 import torch
@@ -9,11 +8,10 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from lib.methods.base import Method, Step
+from lib.methods.heads import mlp, momentum_copy
 
 
-def dino_loss(
-    student, teacher, centre, student_temperature: float, teacher_temperature: float
-) -> torch.Tensor:
+def dino_loss(student, teacher, centre, student_temperature, teacher_temperature) -> torch.Tensor:
     """H(P_t, P_s) = -P_t log P_s over the pairs of different views, equation 2 and algorithm 1.
 
     `student`, `teacher`: per view (n, K) logits; `centre` (1, K). The teacher's are centred and
@@ -25,18 +23,11 @@ def dino_loss(
 
 
 class Head(nn.Module):
-    """Three layers, l2-normalised bottleneck, weight-normalised prototypes whose scale is trained
-    too."""
+    """Three layers, an l2-normalised bottleneck, weight-normalised prototypes of trained scale."""
 
     def __init__(self, features: int, hidden: int, bottleneck: int, prototypes: int):
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(features, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, bottleneck),
-        )
+        self.mlp = mlp(features, hidden, hidden, bottleneck, norm=False)
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
@@ -55,56 +46,33 @@ class DINO(Method):
     def __init__(self, run, **options):
         super().__init__(run, **options)
         s = self.settings
-        self.head = Head(self.backbone.features, s["hidden"], s["bottleneck"], s["prototypes"])
-        self.momentum_backbone = copy.deepcopy(self.backbone).requires_grad_(False)
-        self.momentum_head = Head(
-            self.backbone.features, s["hidden"], s["bottleneck"], s["prototypes"]
-        )
-        self.momentum_head.load_state_dict(self.head.state_dict())
-        self.momentum_head.requires_grad_(False)
-        self.register_buffer("centre", torch.zeros(1, s["prototypes"]))
-
-    def momentum_pairs(self):
-        return [(self.backbone, self.momentum_backbone), (self.head, self.momentum_head)]
+        self.head = Head(self.backbone.features, s.hidden, s.bottleneck, s.prototypes)
+        self.momentum_backbone = momentum_copy(self.backbone)
+        self.momentum_head = momentum_copy(self.head)
+        self.register_buffer("centre", torch.zeros(1, s.prototypes))
 
     def teacher_temperature(self, epoch: int) -> float:
         """Linear from start to end over the warm-up epochs, both included."""
         s = self.settings
-        start, end, epochs = (
-            s["teacher_temperature_start"],
-            s["teacher_temperature"],
-            s["teacher_warmup_epochs"],
-        )
-        if epoch >= epochs - 1:
-            return end
-        return start + (end - start) * epoch / (epochs - 1)
+        if epoch >= s.teacher_warmup_epochs - 1:
+            return s.teacher_temperature
+        start, end = s.teacher_temperature_start, s.teacher_temperature
+        return start + (end - start) * epoch / (s.teacher_warmup_epochs - 1)
 
-    def loss(self, views, images) -> Step:
-        h = [self.gather(self.backbone(x)) for x in views]
-        student = [self.head(x) for x in h]
+    def loss(self, h1, h2, m1, m2) -> Step:
+        s, student = self.settings, [self.head(h1), self.head(h2)]
         with torch.no_grad():
-            teacher = [
-                self.momentum_head(self.gather(self.momentum_backbone(x))).float() for x in views
-            ]
-        loss = dino_loss(
-            [s.float() for s in student],
-            teacher,
-            self.centre,
-            self.settings["student_temperature"],
-            self.teacher_temperature(self.current_epoch),
-        )
-        momentum = self.settings["centre_momentum"]
-        self.centre.mul_(momentum).add_(
-            torch.cat(teacher).mean(0, keepdim=True), alpha=1 - momentum
-        )
-        return Step(
-            loss, h, student, trivial=math.log(self.settings["prototypes"])
-        )  # every prototype as likely
+            teacher = [self.momentum_head(m).float() for m in (m1, m2)]
+        temperatures = s.student_temperature, self.teacher_temperature(self.current_epoch)
+        loss = dino_loss([x.float() for x in student], teacher, self.centre, *temperatures)
+        mean = torch.cat(teacher).mean(0, keepdim=True)
+        self.centre.mul_(s.centre_momentum).add_(mean, alpha=1 - s.centre_momentum)
+        return Step(loss, student, trivial=math.log(s.prototypes))  # every prototype as likely
 
     def on_before_optimizer_step(self, optimizer) -> None:
         for p in self.backbone.parameters():  # each parameter by itself, as the released code clips
             if p.grad is not None:
-                p.grad.mul_((self.settings["clip"] / (p.grad.norm() + 1e-6)).clamp(max=1))
-        if self.current_epoch < self.settings["frozen_epochs"]:
+                p.grad.mul_((self.settings.clip / (p.grad.norm() + 1e-6)).clamp(max=1))
+        if self.current_epoch < self.settings.frozen_epochs:
             for p in self.head.prototypes.parameters():
                 p.grad = None

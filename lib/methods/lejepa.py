@@ -2,9 +2,9 @@
 
 import torch
 from lightly.loss.lejepa_loss import SIGReg, lejepa_invariance_loss
-from torch import nn
 
 from lib.methods.base import Method, Step
+from lib.methods.heads import in_float32, mlp
 
 
 class LeJEPA(Method):
@@ -19,28 +19,17 @@ class LeJEPA(Method):
     def __init__(self, run, **options):
         super().__init__(run, **options)
         s = self.settings
-        d, hidden, embedding = self.backbone.features, s["hidden"], s["embedding"]
-        self.projector = nn.Sequential(
-            nn.Linear(d, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, embedding),
-        )
-        self.sigreg = SIGReg(num_vectors=s["slices"])
+        self.projector = mlp(self.backbone.features, s.hidden, s.hidden, s.embedding)
+        self.sigreg = SIGReg(num_vectors=s.slices)
 
-    def loss(self, views, images) -> Step:
-        h1, h2 = (self.gather(self.backbone(x)) for x in views)
+    def loss(self, h1, h2) -> Step:
         z1, z2 = self.projector(h1), self.projector(h2)
-        weight = self.settings["gaussian"]
-        with self.full_precision(), torch.random.fork_rng([z1.device] if z1.is_cuda else []):
-            torch.manual_seed(
-                10**6 * self.run.seed + self.global_step
-            )  # the same on every rank, and resumed
-            z = torch.stack([z1.float(), z2.float()])
-            loss = (1 - weight) * lejepa_invariance_loss(
-                all_proj=z, global_proj=z
-            ) + weight * self.sigreg(z)
-        return Step(loss, [h1, h2], [z1, z2])
+        return Step(in_float32(self.lejepa, z1, z2), [z1, z2])
+
+    def lejepa(self, z1: torch.Tensor, z2: torch.Tensor) -> torch.Tensor:
+        z, weight = torch.stack([z1, z2]), self.settings.gaussian
+        with torch.random.fork_rng([z.device] if z.is_cuda else []):
+            # The directions are the same on every rank, and in a run that was resumed.
+            torch.manual_seed(10**6 * self.run.seed + self.global_step)
+            invariance = lejepa_invariance_loss(all_proj=z, global_proj=z)
+            return (1 - weight) * invariance + weight * self.sigreg(z)

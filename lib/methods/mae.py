@@ -1,5 +1,4 @@
-"""MAE (He et al. 2022), as the paper describes it; and the row that shows what its released code
-trains."""
+"""MAE (He et al. 2022), as the paper describes it and as its released code trains it."""
 
 import torch
 from torch import nn
@@ -19,8 +18,7 @@ def patchify(x: torch.Tensor, patch: int) -> torch.Tensor:
 
 
 def normalise_patches(target: torch.Tensor) -> torch.Tensor:
-    """Each patch with its own mean removed and deviation divided out ("norm_pix_loss", section 4 of
-    the paper)."""
+    """Each patch less its own mean, over its own deviation ("norm_pix_loss", section 4)."""
     variance, mean = torch.var_mean(target, dim=-1, keepdim=True)
     return (target - mean) / (variance + 1e-6).sqrt()
 
@@ -37,8 +35,10 @@ def random_mask(u: torch.Tensor, ratio: float) -> tuple[torch.Tensor, torch.Tens
 
 
 class MAE(Method):
-    """Mean squared error of the masked patches' normalised pixels. The probe sees whole images (our
-    choice)."""
+    """Mean squared error of the masked patches' normalised pixels.
+
+    The probe sees whole images, which is our choice.
+    """
 
     def __init__(self, run, **options):
         super().__init__(run, **options)
@@ -46,31 +46,29 @@ class MAE(Method):
 
     def make_backbone(self) -> nn.Module:
         encoder = backbones.MaskedEncoder(self.settings, self.run.px)
-        encoder.mask_token.requires_grad_(
-            False
-        )  # only the decoder's is used, and devices wait for every gradient
+        # Only the decoder's mask token is used, and several devices wait for every gradient.
+        encoder.mask_token.requires_grad_(False)
         return encoder
 
     def mask(self, images, device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Kept and masked positions for the image ids `images` (n,), a tensor or an array, in this
-        epoch."""
+        """Kept and masked positions in this epoch for the image ids (n,), a tensor or an array."""
         if isinstance(images, torch.Tensor):
             images = images.cpu().numpy()
-        patches = (self.run.px // self.settings["patch"]) ** 2
+        patches = (self.run.px // self.settings.patch) ** 2
         u = uniforms(self.run.seed, self.current_epoch, images, MASKS, patches)
-        return random_mask(torch.as_tensor(u, device=device), self.settings["mask"])
+        return random_mask(torch.as_tensor(u, device=device), self.settings.mask)
 
-    def loss(self, views, images) -> Step:
+    def step(self, views, images) -> Step:
         (x,) = views
         keep, masked = self.mask(images, x.device)
         prediction = self.decoder(self.backbone.encode(x, idx_keep=keep), keep)
-        target = normalise_patches(patchify(x, self.settings["patch"]))
+        target = normalise_patches(patchify(x, self.settings.patch))
         error = (prediction.float() - target).square().mean(-1)
         grey = target.square().mean(-1)  # the error of predicting every patch's own mean
         loss, trivial = (self.gather(e.gather(1, masked - 1)).mean() for e in (error, grey))
         with torch.no_grad():
             features = self.gather(self.backbone(x))
-        return Step(loss, [features], trivial=trivial)
+        return Step(loss, trivial=trivial, features=[features])
 
 
 class ReleasedMAE(MAE):
@@ -86,11 +84,11 @@ class ReleasedMAE(MAE):
         self.backbone.requires_grad_(False)
         self.decoder.requires_grad_(False)
 
-    def loss(self, views, images) -> Step:
+    def step(self, views, images) -> Step:
         (x,) = views
         with torch.no_grad():
             features = self.gather(self.masked_features(x, images))
-        return Step(features.new_zeros(()), [features])
+        return Step(features.new_zeros(()), features=[features])
 
     def masked_features(self, x: torch.Tensor, images) -> torch.Tensor:
         """(n, d) features of the visible quarter of each image."""

@@ -1,14 +1,17 @@
-"""LARS by the protocol's rule, the learning rate's and the momentum encoder's schedules.
+"""LARS and AdamW, and the schedules of the learning rate and the momentum encoder.
 
-Sources: the authors' code (docs/study.md, Training) for what the papers leave open.
+What the papers leave open follows the authors' code (docs/study.md, Training).
 """
 
-import difflib
 import math
 
 import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
+
+from lib.study.names import nearest
+
+GROUP = ("params", "peak", "weight_decay", "name", "betas")  # keys of a parameter group
 
 
 class LARS(Optimizer):
@@ -25,22 +28,13 @@ class LARS(Optimizer):
     and a ratio of 1.
     """
 
-    def __init__(
-        self,
-        params,
-        lr: float,
-        weight_decay: float = 0.0,
-        momentum: float = 0.9,
-        trust: float = 1e-3,
-    ):
-        super().__init__(
-            params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "trust": trust}
-        )
+    def __init__(self, params, lr, weight_decay=0.0, momentum=0.9, trust=1e-3):
+        options = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "trust": trust}
+        super().__init__(params, options)
 
     @torch.no_grad()
     def step(self, closure=None):
-        """One update of every parameter that has a gradient; returns the closure's loss, if there
-        is a closure."""
+        """One update of every parameter that has a gradient; returns the loss of a closure."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -49,10 +43,9 @@ class LARS(Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             matrices = [p for p in params if p.ndim > 1]
             vectors = [p for p in params if p.ndim <= 1]
+            adapted = _adapted(matrices, group["weight_decay"], group["trust"])
             self._descend(group, vectors, [p.grad for p in vectors])
-            self._descend(
-                group, matrices, _adapted(matrices, group["weight_decay"], group["trust"])
-            )
+            self._descend(group, matrices, adapted)
         return loss
 
     def _descend(self, group: dict, params: list, updates: list) -> None:
@@ -72,10 +65,8 @@ def _adapted(params: list, weight_decay: float, trust: float) -> list:
     if not params:
         return []
     updates = torch._foreach_add([p.grad for p in params], params, alpha=weight_decay)
-    sizes, steps = (
-        torch.stack(torch._foreach_norm(params)),
-        torch.stack(torch._foreach_norm(updates)),
-    )
+    sizes = torch.stack(torch._foreach_norm(params))
+    steps = torch.stack(torch._foreach_norm(updates))
     ratios = torch.where((sizes > 0) & (steps > 0), trust * sizes / steps, 1.0)
     torch._foreach_mul_(updates, list(ratios.unbind()))
     return updates
@@ -89,12 +80,10 @@ def build(groups: list[dict], name: str) -> Optimizer:
     ignores. AdamW decays every parameter (Loshchilov and Hutter 2019). Raises ValueError for an
     unknown name or key, naming the nearest known one.
     """
-    _known("optimiser", name, ("lars", "adamw"))
+    nearest(name, ("lars", "adamw"), "optimiser")
     for group in groups:
         for key in group:
-            _known(
-                "key of a parameter group", key, ("params", "peak", "weight_decay", "name", "betas")
-            )
+            nearest(key, GROUP, "key of a parameter group")
     groups = [{**group, "params": list(group["params"]), "lr": group["peak"]} for group in groups]
     if name == "lars":
         return LARS([{k: v for k, v in group.items() if k != "betas"} for group in groups], lr=0.0)
@@ -104,47 +93,33 @@ def build(groups: list[dict], name: str) -> Optimizer:
     return AdamW(groups, lr=0.0, betas=(0.9, 0.999), fused=fused)
 
 
-def _known(what: str, name: str, names: tuple[str, ...]) -> None:
-    if name not in names:
-        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0)[0]
-        raise ValueError(
-            f"unknown {what} {name!r}: did you mean {nearest!r}? Known: {', '.join(names)}"
-        )
-
-
 def warmup_cosine(
     step: int, steps: int, warmup_steps: int, start: float, peak: float, final: float
 ) -> float:
     """Learning rate of update `step`, 0 to steps - 1, of `steps` updates.
 
-    A line from `start` at step 0 to `peak` at step warmup_steps - 1, held once more at
-    warmup_steps, then half a cosine to `final` at step `steps`, which the last update, steps - 1,
-    just misses: the corners of the authors' scheduler (Lightning Bolts'). Without warm-up it begins
-    at `peak`. `start` may exceed `peak`: the probe under LARS is warmed down. Raises ValueError for
-    a step outside 0 to steps or a warm-up that leaves no cosine.
+    It rises linearly from `start` at step 0 to `peak` at step warmup_steps - 1, stays there for one
+    step, then falls by half a cosine to `final` at step `steps`, which the last update, steps - 1,
+    just misses. These are the corners of the authors' scheduler (Lightning Bolts'). Without warm-up
+    it begins at `peak`. `start` may be above `peak`, as for the probe under LARS. Raises ValueError
+    for a step outside 0 to steps or a warm-up that leaves no cosine.
     """
     if not 0 <= step <= steps:
         raise ValueError(f"step is {step}, expected 0 to {steps}")
     if not 0 <= warmup_steps < steps:
-        raise ValueError(
-            f"warm-up takes {warmup_steps} of {steps} steps: lower the warm-up epochs, or train longer"
-        )
+        taken = f"warm-up takes {warmup_steps} of {steps} steps"
+        raise ValueError(f"{taken}: lower the warm-up epochs, or train longer")
     if step < warmup_steps:
         return start + (peak - start) * step / max(warmup_steps - 1, 1)
-    return (
-        final
-        + (peak - final)
-        * (1 + math.cos(math.pi * (step - warmup_steps) / (steps - warmup_steps)))
-        / 2
-    )
+    angle = math.pi * (step - warmup_steps) / (steps - warmup_steps)
+    return final + (peak - final) * (1 + math.cos(angle)) / 2
 
 
 def cosine_tau(step: int, steps: int, start: float, end: float) -> float:
-    """Momentum of the momentum encoder after update `step`, 0 to steps - 1: half a cosine from
-    `start` to `end`.
+    """Momentum of the momentum encoder after update `step`, 0 to steps - 1.
 
-    1 - (1 - start) (cos(pi step / steps) + 1) / 2 of BYOL (Grill et al. 2020, section 3.3), ending
-    at `end` and not 1.
+    Half a cosine from `start` to `end`: BYOL's 1 - (1 - start) (cos(pi step / steps) + 1) / 2
+    (Grill et al. 2020, section 3.3), which ends at 1.
     """
     return end - (end - start) * (math.cos(math.pi * step / steps) + 1) / 2
 
@@ -158,7 +133,6 @@ def momentum_update(online: nn.Module, target: nn.Module, tau: float) -> None:
     """
     sources, targets = list(online.parameters()), list(target.parameters())
     if [p.shape for p in sources] != [p.shape for p in targets]:
-        raise ValueError(
-            f"online has {len(sources)} parameters and target {len(targets)}, or their shapes differ"
-        )
+        counts = f"online has {len(sources)} parameters and target {len(targets)}"
+        raise ValueError(f"{counts}, or their shapes differ")
     torch._foreach_lerp_(targets, sources, 1 - tau)

@@ -19,7 +19,5 @@ class Untrained(Method):
         self.backbone.eval()
         return self
 
-    def loss(self, views, images) -> Step:
-        (x,) = views
-        h = self.gather(self.backbone(x))
-        return Step(h.new_zeros(()), [h])
+    def loss(self, h) -> Step:
+        return Step(h.new_zeros(()))

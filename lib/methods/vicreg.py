@@ -1,9 +1,9 @@
 """VICReg (Bardes et al. 2022)."""
 
 from lightly.loss import VICRegLoss
-from torch import nn
 
 from lib.methods.base import Method, Step
+from lib.methods.heads import in_float32, mlp
 
 EPS = 1e-4  # beside a dimension's variance, section 4.1
 
@@ -19,23 +19,10 @@ class VICReg(Method):
     def __init__(self, run, **options):
         super().__init__(run, **options)
         s = self.settings
-        d, hidden, embedding = self.backbone.features, s["hidden"], s["embedding"]
-        self.projector = nn.Sequential(
-            nn.Linear(d, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, embedding),
-        )
-        self.vicreg = VICRegLoss(s["invariance"], s["variance"], s["covariance"], eps=EPS)
+        self.projector = mlp(self.backbone.features, s.hidden, s.hidden, s.embedding)
+        self.vicreg = VICRegLoss(s.invariance, s.variance, s.covariance, eps=EPS)
 
-    def loss(self, views, images) -> Step:
-        h1, h2 = (self.gather(self.backbone(x)) for x in views)
+    def loss(self, h1, h2) -> Step:
         z1, z2 = self.projector(h1), self.projector(h2)
-        with self.full_precision():
-            loss = self.vicreg(z1.float(), z2.float())
-        return Step(
-            loss, [h1, h2], [z1, z2], trivial=self.settings["variance"] * (1 - EPS**0.5)
-        )  # constant embeddings
+        trivial = self.settings.variance * (1 - EPS**0.5)  # constant embeddings
+        return Step(in_float32(self.vicreg, z1, z2), [z1, z2], trivial)

@@ -67,16 +67,16 @@ def work(run: Run, rows: int, validation: int) -> Work:
     """The work of a run on `rows` training images, scored on `validation`: lib.training.train and
     lib.training.probes, counted."""
     s, grid = run.settings, run.study == "grid"
-    single = rows % min(s["batch"], rows) == 1  # which cannot be batch-normalised, and is left out
-    checks = -(-s["epochs"] // s["validate_every"])
-    flipped = s["flip"] * validation if grid else 0
+    single = rows % min(s.batch, rows) == 1  # which cannot be batch-normalised, and is left out
+    checks = -(-s.epochs // s.validate_every)
+    flipped = s.flip * validation if grid else 0
     masked = rows if run.method == "mae-released" else 0  # its probe is fitted on masked images
     return Work(
-        training=s["epochs"] * (rows - single),
+        training=s.epochs * (rows - single),
         clean=checks * min(FIXED, validation) + rows + masked + validation + flipped,
-        augmented=validation * s["views_per_image"],
+        augmented=validation * s.views_per_image,
         fitting=rows,
-        scores=2 * (rows + validation * (1 + grid + s["views_per_image"])),  # two probes
+        scores=2 * (rows + validation * (1 + grid + s.views_per_image)),  # two probes
     )
 
 

@@ -30,9 +30,9 @@ def cost(run: Run) -> float:
     normals = 0.528 * (run.data["train"] or 1.0) * run.data["fraction"]  # Sewer-ML's natural share
     images = normals / (1 - (0.472 if run.share is None else run.share))
     validation = run.data["val"] or 0.125
-    scoring = validation * (1.5 + run.settings["views_per_image"]) / 3 + images / 3
-    passes = PASSES.get(run.method, float(run.settings["views_per_image"]))  # of an added method
-    return (images * run.settings["epochs"] * passes + scoring) * (run.px / 64) ** 2
+    scoring = validation * (1.5 + run.settings.views_per_image) / 3 + images / 3
+    passes = PASSES.get(run.method, float(run.settings.views_per_image))  # of an added method
+    return (images * run.settings.epochs * passes + scoring) * (run.px / 64) ** 2
 
 
 def duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ import sys
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from tqdm import tqdm
@@ -64,8 +65,8 @@ def _read(file: Path) -> dict[str, dict]:
 def _key(run: Run, rows: int, workers: int, where: str) -> str:
     code = {k: v for k, v in fingerprints.inputs(run).items() if k.startswith("lib/")}
     code |= fingerprints.code("scheduling/throughput_probe")
-    batch = min(run.settings["batch"], rows)
-    return fingerprints.digest([where, workers, batch, run.settings, *system(run), code])
+    batch = min(run.settings.batch, rows)
+    return fingerprints.digest([where, workers, batch, asdict(run.settings), *system(run), code])
 
 
 def _measure(absent: dict[str, tuple[int, Run]], workers: int, gpus: list[str]) -> dict[str, dict]:

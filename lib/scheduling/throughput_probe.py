@@ -9,7 +9,7 @@ import gc
 import time
 import warnings
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -110,7 +110,7 @@ def measure(run: Run, rows: int) -> dict:
     images.
     """
     device = torch_device.device()
-    asked = min(run.settings["batch"], rows)
+    asked = min(run.settings.batch, rows)
     batch = asked if device == "cuda" else max(2, min(asked, PASSES // run.px**2))
     while True:
         try:
@@ -130,10 +130,10 @@ def _measure(run: Run, rows: int, batch: int, asked: int, device: str) -> Rates:
     images = np.arange((WARM[device] + STEPS) * batch)
     table = pd.DataFrame({"Defect": (images % 2).astype(np.int8)})
     split = pixels.Split(table, _Noise(batch, run.data["cache"]), False)
-    probed = replace(run, settings=run.settings | {"batch": batch})
+    probed = run.with_settings(batch=batch)
     batches = Batches(probed, split, images, torch.device(device))
     steps = -(
-        -rows // min(run.settings["batch"], rows)
+        -rows // min(run.settings.batch, rows)
     )  # an epoch, which decides how often RankMe is taken
     method = methods.build(probed, steps=10 * len(batches), steps_per_epoch=steps, pos_weight=1.0)
     clock = _Clock(device)

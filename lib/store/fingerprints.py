@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lib import methods
 from lib.data import sources
 from lib.study.grid import Run
 from lib.system import paths
@@ -23,6 +22,7 @@ from lib.system import paths
 SHARED = (
     "methods/base",
     "methods/backbones",
+    "methods/heads",
     "methods/optimisers",
     "training/train",
     "training/batches",
@@ -85,7 +85,7 @@ def _identity(data: str) -> str:
 
 def inputs(run: Run) -> dict[str, str]:
     """What the run's results depend on: its settings, its data, and each source file."""
-    method = f"methods/{methods.CLASSES[run.method][0]}"
+    method = run.settings.code.split(":")[0].removeprefix("lib.").replace(".", "/")
     return {
         "settings": digest(run.resolved()),
         "data": _identity(json.dumps(run.data, sort_keys=True)),

@@ -15,14 +15,10 @@ class Artefact:
     title: str
     notebook: str
     parameters: dict[str, Any] = field(default_factory=dict, hash=False)
-    study: str | None = (
-        "grid"  # "grid", "augmentation", "resolution", or None where no run of the profile is read
-    )
+    study: str | None = "grid"  # or "augmentation", "resolution"; None: no run of the profile
     backbones: tuple[str, ...] = BACKBONES
     methods: tuple[str, ...] = METHODS
-    networks: tuple[
-        str, ...
-    ] = ()  # runs of the profile `walkthrough`, whatever the profile asked for
+    networks: tuple[str, ...] = ()  # runs of the profile `walkthrough`, under any profile
     reads_measured: bool = False  # reads what was measured on the runs (lib.store.measured), too
 
 
@@ -31,28 +27,19 @@ EVERY = ["f1", "f2ciw", "f1_normal", "precision", "recall"]
 
 def _imbalance(name: str, title: str, backbone: str, metrics: list[str]) -> Artefact:
     parameters = {"artefact": name, "backbone": backbone, "metrics": metrics}
-    return Artefact(
-        f"{title}, {NAMES[backbone]}", "val_imbalance", parameters, backbones=(backbone,)
-    )
+    title = f"{title}, {NAMES[backbone]}"
+    return Artefact(title, "val_imbalance", parameters, backbones=(backbone,))
 
 
 def _monitoring(name: str, method: str) -> Artefact:
+    title = f"Monitoring metrics of {NAMES[method]} by epoch"
     parameters = {"artefact": name, "method": method}
-    return Artefact(
-        f"Monitoring metrics of {NAMES[method]} by epoch",
-        "monitoring",
-        parameters,
-        methods=(method,),
-    )
+    return Artefact(title, "monitoring", parameters, methods=(method,))
 
 
 def _detectors(name: str, title: str, **parameters: str) -> Artefact:
-    return Artefact(
-        f"Detectors without labels: {title}",
-        "detectors",
-        {"artefact": name, **parameters},
-        reads_measured=True,
-    )
+    title, parameters = f"Detectors without labels: {title}", {"artefact": name, **parameters}
+    return Artefact(title, "detectors", parameters, reads_measured=True)
 
 
 ARTEFACTS = {
@@ -113,14 +100,14 @@ def drawn() -> list[str]:
 def command(target: str, given: dict[str, Any]) -> str:
     """The make command for `target` with the choices in `given`: profile, protocol, methods,
     seeds."""
-    profile = profiles.load(given["profile"])
-    chosen = {
+    own = profiles.load(given["profile"])["data"]["source"] == "own"
+    variables = {
         "PROFILE": given["profile"],
         "PROTOCOL": given.get("protocol", ""),
         "METHODS": ",".join(given.get("methods", ())),
         "SEEDS": ",".join(map(str, given.get("seeds", ()))),
-        "LABELS": "your.csv" if profile["data"]["source"] == "own" else "",
+        "LABELS": "your.csv" if own else "",
     }
     return " ".join(
-        [f"make {target}", *(f"{name}={value}" for name, value in chosen.items() if value)]
+        [f"make {target}", *(f"{name}={value}" for name, value in variables.items() if value)]
     )

@@ -1,23 +1,23 @@
-"""The study's grid: which runs exist, and which artefact needs which. Knows no torch.
+"""The study's grid: which runs exist, and which artefact needs which.
 
->>> from lib import study
->>> [run.id for run in study.runs("table1", "mini")][:2]
+>>> from lib.study import grid
+>>> [run.id for run in grid.runs("table1", "mini")][:2]
 ['supervised-resnet18-d01-s42', 'supervised-resnet18-d02-s42']
 """
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from lib.study import artefacts, names, profiles
+from lib.study import artefacts, names, profiles, settings
 
 
 @dataclass(frozen=True)
 class Run:
     """One training, fully resolved: equal Runs give equal results.
 
-    `settings` holds every number of the profile that this method reads, `data` what identifies its
-    images.
+    `settings` holds every number of the profile that this method reads; it is of the method's own
+    class in lib.study.settings. `data` identifies the images.
     """
 
     profile: str
@@ -29,7 +29,7 @@ class Run:
     px: int  # side of the square input, pixels
     crop: float  # smallest scale of the random resized crop; 1: no crop
     jitter: float  # strength of brightness, contrast and saturation; hue is half of it
-    settings: dict[str, Any] = field(hash=False)
+    settings: settings.Settings
     data: dict[str, Any] = field(hash=False)
 
     @property
@@ -43,6 +43,10 @@ class Run:
             name += f"-crop{self.crop:g}-jit{self.jitter:g}"
         return name
 
+    def with_settings(self, **changes) -> "Run":
+        """This run, some of its settings changed."""
+        return replace(self, settings=replace(self.settings, **changes))
+
     def resolved(self) -> dict[str, Any]:
         """Everything as plain values, as written to run.json."""
         return asdict(self)
@@ -55,40 +59,21 @@ ID = re.compile(
 
 
 def run(
-    name: str,
-    method: str,
-    backbone: str,
-    share: float | None,
-    seed: int,
-    *,
-    study: str = "grid",
-    px: int | None = None,
-    crop: float | None = None,
-    jitter: float | None = None,
+    name, method, backbone, share, seed, *, study="grid", px=None, crop=None, jitter=None
 ) -> Run:
-    """The Run of one cell, every setting resolved from the profile `name`."""
+    """The Run of one cell, every setting resolved from the profile `name`; see `Run` for the types.
+
+    Raises ValueError, naming the nearest valid name, and for a system that the study does not have.
+    """
     p = profiles.load(name)
     names.nearest(method, names.METHODS, "method")
     names.nearest(backbone, names.BACKBONES, "backbone")
     if not names.exists(method, backbone):
-        raise ValueError(
-            f"{method} needs the backbone vit_tiny (protocol: MAE only with ViT-Tiny), not {backbone}."
-        )
-    views = p["views"]
-    settings = {**p["model"], **p["training"], **p["method"][method], "flip": views["flip"]}
-    if method in names.ADDED:  # its line need not say what [added] does
-        settings = p["added"] | settings
-        settings.pop("title", None)
-    if study != "grid":
-        settings["epochs"] = p[study]["epochs"]
-    settings["warmup_epochs"] = min(
-        settings["warmup_epochs"], settings["epochs"] // 2
-    )  # short ablations
-    px = px or views["px"]
-    data = {
-        **p["data"],
-        "cache": max(p["data"]["cache"], px),
-    }  # Table 2 asks for inputs larger than the common cache
+        needed = "needs the backbone vit_tiny (protocol: MAE only with ViT-Tiny)"
+        raise ValueError(f"{method} {needed}, not {backbone}.")
+    px = px or p["views"]["px"]
+    # Table 2 asks for inputs larger than the common cache.
+    data = p["data"] | {"cache": max(p["data"]["cache"], px)}
     if study != "grid":
         data["fraction"] = 1.0  # ablations use the full training table (docs/study.md, Artefacts)
     return Run(
@@ -99,11 +84,25 @@ def run(
         seed=int(seed),
         study=study,
         px=px,
-        crop=views["crop"] if crop is None else crop,
-        jitter=views["jitter"] if jitter is None else jitter,
-        settings=settings,
+        crop=p["views"]["crop"] if crop is None else crop,
+        jitter=p["views"]["jitter"] if jitter is None else jitter,
+        settings=_settings(name, method, study),
         data=data,
     )
+
+
+def _settings(name: str, method: str, study: str) -> settings.Settings:
+    """What the profile `name` says of a method; its own table has the last word."""
+    p, kind = profiles.load(name), settings.METHODS[method]
+    values = p["model"] | p["training"] | {"flip": p["views"]["flip"]}
+    if method in names.ADDED:
+        values |= {f.name: p["added"][f.name] for f in fields(kind) if f.name in p["added"]}
+    values |= p["method"].get(method, {})
+    if study != "grid":
+        values["epochs"] = p[study]["epochs"]
+    # An ablation may be shorter than the warm-up.
+    values["warmup_epochs"] = min(values["warmup_epochs"], values["epochs"] // 2)
+    return profiles.typed(kind, values, f"{method}, profile {name}")
 
 
 def parse(name: str, run_id: str) -> Run:
@@ -112,21 +111,19 @@ def parse(name: str, run_id: str) -> Run:
     if not match:
         shares = ", ".join(f"d{round(100 * s):02d}" for s in profiles.load(name)["train_shares"])
         raise ValueError(
-            f"'{run_id}' is not a run id; they look like simclr-resnet18-d45-s42: a method ({', '.join(names.METHODS)}), "
-            f"a backbone ({', '.join(names.BACKBONES)}), a share of defects ({shares}), a seed."
+            f"'{run_id}' is not a run id; they look like simclr-resnet18-d45-s42: "
+            f"a method ({', '.join(names.METHODS)}), a backbone ({', '.join(names.BACKBONES)}), "
+            f"a share of defects ({shares}), a seed."
         )
-    found = match.groupdict()
+    part = match.groupdict()
     options: dict[str, Any] = {}
-    if found["px"]:
-        options = {"study": "resolution", "px": int(found["px"]), "crop": 1.0, "jitter": 0.0}
-    if found["crop"]:
-        options = {
-            "study": "augmentation",
-            "crop": float(found["crop"]),
-            "jitter": float(found["jitter"]),
-        }
-    share = names.NATURAL if found["share"] == "nat" else int(found["share"]) / 100
-    return run(name, found["method"], found["backbone"], share, int(found["seed"]), **options)
+    if part["px"]:
+        options = {"study": "resolution", "px": int(part["px"]), "crop": 1.0, "jitter": 0.0}
+    if part["crop"]:
+        crop, jitter = float(part["crop"]), float(part["jitter"])
+        options = {"study": "augmentation", "crop": crop, "jitter": jitter}
+    share = names.NATURAL if part["share"] == "nat" else int(part["share"]) / 100
+    return run(name, part["method"], part["backbone"], share, int(part["seed"]), **options)
 
 
 def cells(
@@ -135,39 +132,31 @@ def cells(
     """Every Run of one part of the study, in the order of the paper's rows."""
     p = profiles.load(name)
     seeds = p["seeds"] if seeds is None else seeds
-    asked = (
-        p["methods"]
-        if methods is None
-        else [names.nearest(m, names.METHODS, "method") for m in methods]
-    )
-    methods = [m for m in names.METHODS if m in asked]
+    chosen = p["methods"] if methods is None else methods
+    chosen = [names.nearest(method, names.METHODS, "method") for method in chosen]
+    methods = [method for method in names.METHODS if method in chosen]
     if study == "grid":
         return [
-            run(name, m, b, share, s)
-            for m in methods
-            for b in backbones
-            if names.exists(m, b)
+            run(name, method, backbone, share, seed)
+            for method in methods
+            for backbone in backbones
+            if names.exists(method, backbone)
             for share in p["train_shares"]
-            for s in seeds
+            for seed in seeds
         ]
-    if "supervised" not in methods:
-        return []
     if study == "augmentation":
-        return [
-            run(name, "supervised", b, names.NATURAL, s, study=study, crop=c, jitter=j)
-            for b in backbones
-            for c in p[study]["crops"]
-            for j in p[study]["jitters"]
-            for s in seeds
-        ]
-    if study == "resolution":
-        return [
-            run(name, "supervised", b, names.NATURAL, s, study=study, px=px, crop=1.0, jitter=0.0)
-            for b in backbones
-            for px in p[study]["px"]
-            for s in seeds
-        ]
-    raise ValueError(f"unknown part of the study '{study}': grid, augmentation or resolution.")
+        views = [{"crop": c, "jitter": j} for c in p[study]["crops"] for j in p[study]["jitters"]]
+    elif study == "resolution":
+        views = [{"px": px, "crop": 1.0, "jitter": 0.0} for px in p[study]["px"]]
+    else:
+        raise ValueError(f"unknown part of the study '{study}': grid, augmentation or resolution.")
+    return [
+        run(name, "supervised", backbone, names.NATURAL, seed, study=study, **view)
+        for backbone in backbones
+        for view in views
+        for seed in seeds
+        if "supervised" in methods
+    ]
 
 
 def runs(artefact: str, profile: str = "mini", *, methods=None, seeds=None) -> list[Run]:
@@ -176,8 +165,8 @@ def runs(artefact: str, profile: str = "mini", *, methods=None, seeds=None) -> l
 
     Raises ValueError, naming the nearest valid name, for an unknown artefact, profile or method.
     """
-    found = artefacts.ARTEFACTS[names.nearest(artefact, artefacts.ARTEFACTS, "artefact")]
-    if found.study is None:
-        return [parse("walkthrough", name) for name in found.networks]
-    every = cells(profile, found.study, methods=methods, backbones=found.backbones, seeds=seeds)
-    return [run for run in every if run.method in found.methods]
+    shown = artefacts.ARTEFACTS[names.nearest(artefact, artefacts.ARTEFACTS, "artefact")]
+    if shown.study is None:
+        return [parse("walkthrough", name) for name in shown.networks]
+    every = cells(profile, shown.study, methods=methods, backbones=shown.backbones, seeds=seeds)
+    return [run for run in every if run.method in shown.methods]

@@ -1,34 +1,14 @@
-"""Names of the study: defect classes, methods, backbones, metrics, and how they are printed. Knows
-no torch."""
+"""Names of the study: defect classes, methods, backbones, metrics, and how they are printed."""
 
 import difflib
-import tomllib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
-from lib.system import paths
+from lib.study import settings
 
 # Defect classes in the column order of Sewer-ML's tables (Haurum and Moeslund 2021).
-CLASSES = (
-    "RB",
-    "OB",
-    "PF",
-    "DE",
-    "FS",
-    "IS",
-    "RO",
-    "IN",
-    "AF",
-    "BE",
-    "FO",
-    "GR",
-    "PH",
-    "PB",
-    "OS",
-    "OP",
-    "OK",
-)
 CLASS_NAMES = {
     "RB": "cracks, breaks, collapses",
     "OB": "surface damage",
@@ -48,55 +28,18 @@ CLASS_NAMES = {
     "OP": "connection with transition profile",
     "OK": "connection with construction changes",
 }
+CLASSES = tuple(CLASS_NAMES)
 
-# The study's rows; between them those that a line of [method] in paper.toml adds, name -> title.
-TRAINED, UNTRAINED = (
-    ("supervised", "byol", "barlow", "simclr", "dino", "mae"),
-    ("mae-released", "random"),
-)
-LISTED = tomllib.loads((paths.PROFILES / "paper.toml").read_text())["method"]
-ADDED = {
-    name: row.get("title", name) for name, row in LISTED.items() if name not in TRAINED + UNTRAINED
-}
-METHODS = (*TRAINED, *ADDED, *UNTRAINED)
-BACKBONES = ("resnet18", "vit_tiny")
-VIT_ONLY = ("mae", "mae-released")
-NAMES = {
-    "supervised": "Supervised",
-    "byol": "BYOL",
-    "barlow": "Barlow Twins",
-    "simclr": "SimCLR",
-    "dino": "DINO",
-    "mae": "MAE",
-    "mae-released": "MAE (as released)",
-    "random": "Random backbone",
+# The study's rows, in the order of tables. Added methods and untrained backbones are rows of ours,
+# not of the paper, and are set apart.
+TRAINED, ADDED, UNTRAINED = map(tuple, (settings.TRAINED, settings.ADDED, settings.UNTRAINED))
+METHODS = tuple(settings.METHODS)
+APART = (*ADDED, *UNTRAINED)
+BACKBONES = settings.BACKBONES
+NAMES = {name: kind.title for name, kind in settings.METHODS.items()} | {
     "resnet18": "ResNet-18",
     "vit_tiny": "ViT-Tiny",
-} | ADDED
-
-NATURAL = None  # the share of the table as it is, without resampling
-
-
-def nearest(name: str, valid, what: str) -> str:
-    """Return `name` if it is valid; else raise ValueError naming the nearest valid one."""
-    valid = [str(v) for v in valid]
-    if name in valid:
-        return name
-    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.0)
-    raise ValueError(
-        f"unknown {what} '{name}': did you mean '{close[0]}'? Valid: {', '.join(valid)}."
-    )
-
-
-def exists(method: str, backbone: str) -> bool:
-    """Whether the study has this system: MAE only with ViT-Tiny (docs/study.md, Question and
-    grid)."""
-    return backbone == "vit_tiny" or method not in VIT_ONLY
-
-
-if TYPE_CHECKING:
-    pass
-APART = (*ADDED, *UNTRAINED)  # rows of ours, not of the paper: set off from the others
+}
 METRIC_NAMES = {
     "f1": "F1",
     "f2ciw": "F2CIW",
@@ -107,6 +50,30 @@ METRIC_NAMES = {
     "ap": "AP",
     "recall_at_5": "Recall at 5 % false alarms",
 }
+
+NATURAL = None  # the share of the table as it is, without resampling
+
+
+def nearest(name: str, valid: Iterable, what: str) -> str:
+    """`name`, if it is valid; else ValueError, which says what it is and names the nearest one."""
+    valid = [str(v) for v in valid]
+    if name in valid:
+        return name
+    raise ValueError(
+        f"unknown {what} '{name}': did you mean '{closest(name, valid)}'? "
+        f"Valid: {', '.join(valid)}."
+    )
+
+
+def closest(name: str, valid: list[str]) -> str:
+    """The valid name that is spelt most like `name`."""
+    return difflib.get_close_matches(str(name), valid, n=1, cutoff=0.0)[0]
+
+
+def exists(method: str, backbone: str) -> bool:
+    """Whether the study has this system: MAE only with ViT-Tiny (docs/study.md, Question and
+    grid)."""
+    return backbone in settings.METHODS[method].backbones
 
 
 def share(value: float | None) -> str:

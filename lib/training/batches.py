@@ -48,7 +48,7 @@ class Batches:
     ):
         self.run, self.split, self.device, self.place = run, split, device, place
         self.sampler = Order(rows, run.seed)
-        self.batch = min(run.settings["batch"], len(rows))
+        self.batch = min(run.settings.batch, len(rows))
 
     def __len__(self) -> int:
         """Batches an epoch; the last may be smaller, but a single image cannot be batch-normalised,
@@ -69,12 +69,12 @@ class Batches:
                     px=run.px,
                     crop=run.crop,
                     jitter=run.jitter,
-                    flip=run.settings["flip"],
+                    flip=run.settings.flip,
                     seed=run.seed,
                     epoch=self.sampler.epoch,
                     view=view,
                 )
-                for view in range(run.settings["views_per_image"])
+                for view in range(run.settings.views_per_image)
             ]
             yield (
                 images,

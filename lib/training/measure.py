@@ -162,7 +162,7 @@ def patch_errors(
     for start in range(0, len(rows), probes.BATCH):
         batch = rows[start : start + probes.BATCH]
         x = view(torch.from_numpy(pixels[batch]).to(method.device), batch)
-        target = normalise_patches(patchify(x, method.settings["patch"]))
+        target = normalise_patches(patchify(x, method.settings.patch))
         total, hidden = target.new_zeros(target.shape[:2]), target.new_zeros(target.shape[1])
         for keep, masked in masks:
             keep, place = keep.to(x.device).expand(len(x), -1), masked[0].to(x.device) - 1
@@ -176,8 +176,8 @@ def patch_errors(
 
 def _reconstructed(method: MAE, training: Split, rows: np.ndarray, validation: Split):
     """Patch errors of the training images `rows` and of every validation image; the masks."""
-    patches = (method.run.px // method.settings["patch"]) ** 2
-    masks, view = fixed_masks(patches, method.settings["mask"]), probes.clean(method.run.px)
+    patches = (method.run.px // method.settings.patch) ** 2
+    masks, view = fixed_masks(patches, method.settings.mask), probes.clean(method.run.px)
     parts = ((training, rows), (validation, np.arange(len(validation.table))))
     errors = [patch_errors(method, masks, split.pixels, chosen, view) for split, chosen in parts]
     return errors, masks

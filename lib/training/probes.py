@@ -121,7 +121,7 @@ def augmented(run, view: int):
         px=run.px,
         crop=run.crop,
         jitter=run.jitter,
-        flip=run.settings["flip"],
+        flip=run.settings.flip,
         seed=run.seed,
         epoch=views.EVALUATION,
         view=view,
@@ -139,11 +139,11 @@ def evaluations(method, run, split: Split):
     yield "clean", 0, plain
     if run.study == "grid":
         drawn = views.uniforms(run.seed, views.EVALUATION, rows, FLIPS, 1)[:, 0]
-        flipped, mirrored = drawn < run.settings["flip"], plain.copy()
+        flipped, mirrored = drawn < run.settings.flip, plain.copy()
         view = clean(run.px, flipped=True)
         mirrored[flipped] = features(method, split.pixels, rows[flipped], view)
         yield "flip", 0, mirrored
-    for view in range(run.settings["views_per_image"]):
+    for view in range(run.settings.views_per_image):
         yield "augmented", view, features(method, split.pixels, rows, augmented(run, view))
 
 

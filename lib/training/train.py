@@ -56,7 +56,7 @@ class EpochEnd(Checkpoint):
         self.since = time.time()
 
     def on_train_epoch_end(self, trainer: Trainer, method) -> None:
-        epoch, every = trainer.current_epoch + 1, self.run.settings["validate_every"]
+        epoch, every = trainer.current_epoch + 1, self.run.settings.validate_every
         if epoch % every == 0 or epoch == trainer.max_epochs:
             if trainer.is_global_zero:
                 with trainer.precision_plugin.forward_context():
@@ -147,14 +147,14 @@ def train(
     counts = {"normal": len(subset) - defects, "defect": defects}
 
     epoch = batches.Batches(run, training, rows, torch.device(device), place)
-    steps = len(epoch) * run.settings["epochs"]
+    steps = len(epoch) * run.settings.epochs
     torch.manual_seed(run.seed)
     pos_weight = counts["normal"] / max(defects, 1)
     method = methods.build(run, steps=steps, steps_per_epoch=len(epoch), pos_weight=pos_weight)
     method = method.to(memory_format=torch.channels_last)
     reports = [Report(progress, steps)] if progress else []
     trainer = Trainer(
-        max_epochs=run.settings["epochs"],
+        max_epochs=run.settings.epochs,
         accelerator="gpu" if device == "cuda" else "cpu",
         precision=precision,
         logger=False,

@@ -1,5 +1,5 @@
-"""Methods beyond the study: a file and a line of paper.toml each, in no grid unless METHODS names
-them."""
+"""Methods beyond the study: a file, a dataclass and a table of paper.toml each, in no grid unless
+METHODS names them."""
 
 import os
 import shutil
@@ -10,11 +10,10 @@ import pandas as pd
 import pytest
 from small import build
 
-from lib import methods
 from lib.analysis import results
 from lib.report import style
 from lib.store.stored import load
-from lib.study import grid, names, profiles
+from lib.study import grid, names, profiles, settings
 from lib.system import paths
 from lib.training import train
 
@@ -24,10 +23,26 @@ from lib.methods.base import Method, Step
 
 
 class MadeUp(Method):
-    def loss(self, views, images):
-        h1, h2 = (self.gather(self.backbone(x)) for x in views)
-        return Step((h1 - h2).square().mean(), [h1, h2])
+    def loss(self, h1, h2):
+        return Step(self.settings.strength * (h1 - h2).square().mean())
 '''
+SETTINGS = """\
+@dataclass(frozen=True, kw_only=True)
+class MadeUp(Settings):
+    title, code = "Made Up", "lib.methods.made_up:MadeUp"
+
+    strength: float
+
+
+"""
+LISTED = {
+    "# The order of the rows": SETTINGS + "# The order of the rows",
+    "ADDED = {": 'ADDED = {"made-up": MadeUp, ',
+}
+TABLE = """
+[method.made-up]
+strength = 0.5
+"""
 
 
 @pytest.mark.parametrize("profile", profiles.available())
@@ -43,17 +58,15 @@ def test_a_misspelt_one_is_met_with_its_name():
         grid.runs("table1", "mini", methods=["le-jepa"])
 
 
-def test_a_line_says_what_differs_from_the_common_table_of_its_profile():
+def test_a_table_says_what_differs_from_the_common_one_of_its_profile():
     for profile in ("paper", "mini", "smoke"):
         common = profiles.load(profile)["added"]
         for method in names.ADDED:
-            own = {
-                k: v for k, v in profiles.load("paper")["method"][method].items() if k != "title"
-            }
-            settings = grid.run(profile, method, "resnet18", 0.45, 42).settings
-            assert settings == settings | common | own
-            assert "title" not in settings and "temperature" not in settings
-    assert grid.run("mini", "vicreg", "resnet18", 0.45, 42).settings["hidden"] == 512
+            own = profiles.load("paper")["method"][method]
+            resolved = grid.run(profile, method, "resnet18", 0.45, 42).resolved()["settings"]
+            assert resolved == resolved | common | own
+            assert "title" not in resolved and "temperature" not in resolved
+    assert grid.run("mini", "vicreg", "resnet18", 0.45, 42).settings.hidden == 512
 
 
 def test_they_have_a_title_a_colour_of_their_own_and_stand_apart():
@@ -63,8 +76,8 @@ def test_they_have_a_title_a_colour_of_their_own_and_stand_apart():
     assert set(names.APART) == set(names.METHODS) - set(names.TRAINED)
 
 
-def test_a_file_without_the_titles_class_is_named(monkeypatch):
-    monkeypatch.setitem(methods.CLASSES, "vicreg", ("vicreg", "Vicreg"))
+def test_a_file_without_the_class_that_is_named_says_so(monkeypatch):
+    monkeypatch.setattr(settings.VICReg, "code", "lib.methods.vicreg:Vicreg")
     with pytest.raises(AttributeError, match=r"lib/methods/vicreg.py has no class Vicreg"):
         build("vicreg")
 
@@ -79,7 +92,7 @@ def test_they_train_and_are_scored_like_any_other(store, method):
     assert 0 <= measured["auroc"] <= 1
 
 
-def test_a_new_method_is_a_file_and_a_line(tmp_path):
+def test_a_new_method_is_a_file_a_dataclass_and_a_table(tmp_path):
     """In a copy of the sources, at one train share: its row appears in Table 1 with nothing else
     touched."""
     for name in ("lib", "notebooks"):
@@ -89,12 +102,17 @@ def test_a_new_method_is_a_file_and_a_line(tmp_path):
     (tmp_path / "results" / "reference").mkdir(parents=True)
     shutil.copy(paths.REFERENCE / "paper.csv", tmp_path / "results" / "reference")
     (tmp_path / "lib" / "methods" / "made_up.py").write_text(MADE_UP)
-    with (tmp_path / "lib" / "profiles" / "paper.toml").open("a") as profile:
-        profile.write('made-up = { title = "Made Up" }\n')
-    smoke = tmp_path / "lib" / "profiles" / "smoke.toml"
-    smoke.write_text(
-        "train_shares = [0.45]\n" + smoke.read_text()
-    )  # for the test's sake: two runs instead of ten
+    study = tmp_path / "lib" / "study"
+    source = (study / "settings.py").read_text()
+    for text, longer in LISTED.items():
+        assert source.count(text) == 1
+        source = source.replace(text, longer)
+    (study / "settings.py").write_text(source)
+    with (study / "profiles" / "paper.toml").open("a") as profile:
+        profile.write(TABLE)
+    smoke = study / "profiles" / "smoke.toml"
+    # For the test's sake: two runs instead of ten.
+    smoke.write_text("train_shares = [0.45]\n" + smoke.read_text())
     environment = {
         k: v for k, v in os.environ.items() if k not in ("WORKSPACE", "SEEDS", "PROTOCOL")
     }

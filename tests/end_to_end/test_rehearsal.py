@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,7 @@ def test_the_rehearsal_is_the_papers_profile_but_for_its_epochs():
     assert rehearsal == expected
     for run in grid.cells("rehearsal"):
         theirs = grid.run("paper", run.method, run.backbone, run.share, run.seed)
-        assert run.settings == theirs.settings | {"epochs": 1, "warmup_epochs": 0}
+        assert run.settings == replace(theirs.settings, epochs=1, warmup_epochs=0)
         assert (run.data, run.px, run.crop, run.jitter) == (
             theirs.data,
             theirs.px,

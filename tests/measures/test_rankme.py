@@ -73,7 +73,7 @@ def test_training_logs_rankme_of_each_view_of_a_batch_with_the_authors_eps():
     views = [
         torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(i)) for i in range(2)
     ]
-    step = model.loss(views, torch.arange(8))
+    step = model.step(views, torch.arange(8))
     model.loss = lambda views, images: step
     model.training_step((views, torch.tensor([0.0, 1] * 4), torch.arange(8)), 0)
     logged = model._sums["rankme_batch"]

@@ -5,6 +5,7 @@ import torch
 import torchvision
 
 from lib.methods import backbones
+from lib.study import grid
 
 
 def count(net):
@@ -59,6 +60,6 @@ def test_an_input_that_does_not_divide_into_patches_is_refused():
 
 
 def test_the_masked_encoder_has_fixed_positions():
-    settings = {"width": 0.25, "patch": 16, "heads": 12}
+    settings = grid.run("smoke", "mae", "vit_tiny", 0.45, 1).settings
     net = backbones.MaskedEncoder(settings, 32)
     assert not net.vit.pos_embed.requires_grad and net.vit.pos_embed.abs().sum() > 0

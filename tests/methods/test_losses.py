@@ -3,9 +3,9 @@ the papers.
 
 SimCLR: Chen et al. 2020. BYOL: Grill et al. 2020. Barlow Twins: Zbontar et al. 2021. DINO: Caron et
 al. 2021. MAE: He et al. 2022. VICReg: Bardes et al. 2022. LeJEPA: Balestriero and LeCun 2025. All
-run the whole of `loss(views)`, heads included, from the backbone's features on. Where the papers,
-lightly and the released code of Otero et al. differ, the released code is followed; `naive.py` says
-so at the line.
+run the whole of `step(views, images)`, heads included, from the backbone's features on. Where the
+papers, lightly and the released code of Otero et al. differ, the released code is followed;
+`naive.py` says so at the line.
 """
 
 import naive
@@ -57,7 +57,7 @@ def agree(model, ours, theirs, untouched=("momentum_", "probe.")):
 
 
 def run(model, x):
-    step = model.loss(x, IMAGES[: len(x[0])])
+    step = model.step(x, IMAGES[: len(x[0])])
     return step.loss, step.embeddings
 
 
@@ -119,7 +119,7 @@ def expanded(model, x):
 @both_backbones
 def test_barlow_twins_compares_the_cross_correlation_with_the_identity(backbone):
     model = double("barlow", backbone, embedding=16)
-    assert (model.settings["redundancy"], model.settings["scale"]) == (0.0051, 0.024)
+    assert (model.settings.redundancy, model.settings.scale) == (0.0051, 0.024)
     x = views(model)
     z = expanded(model, x)
     agree(model, run(model, x), (naive.barlow(*z, 0.0051, 0.024), z))
@@ -159,7 +159,7 @@ def test_vicreg_is_invariance_variance_and_covariance(backbone, weights):
 def test_vicregs_constant_embeddings_have_the_trivial_loss():
     model = double("vicreg")
     constant = torch.full((8, 5), 3.0, dtype=torch.float64)
-    trivial = model.loss(views(model), IMAGES).trivial
+    trivial = model.step(views(model), IMAGES).trivial
     assert model.vicreg(constant, constant).item() == pytest.approx(trivial) == pytest.approx(24.75)
 
 
@@ -182,7 +182,7 @@ def test_lejepas_directions_are_a_function_of_seed_and_step(monkeypatch):
         model = build("lejepa", seed=seed, slices=2)
         monkeypatch.setattr(type(model), "global_step", step)
         before = torch.get_rng_state()
-        found = model.loss(views(model), IMAGES).loss.item()
+        found = model.step(views(model), IMAGES).loss.item()
         assert torch.get_rng_state().equal(before)  # what else is drawn does not depend on it
         return found
 
@@ -195,7 +195,7 @@ def test_lejepas_directions_are_a_function_of_seed_and_step(monkeypatch):
 def test_dino_pairs_different_views_by_the_epochs_temperature(
     backbone, epoch, temperature, monkeypatch
 ):
-    assert build("dino").settings["student_temperature"] == 0.1
+    assert build("dino").settings.student_temperature == 0.1
     settings = {
         "teacher_warmup_epochs": 15,
         "teacher_temperature_start": 0.04,
@@ -220,7 +220,7 @@ def test_dino_pairs_different_views_by_the_epochs_temperature(
 
 def test_dinos_centre_is_a_moving_average_of_the_teachers_logits():
     model = double("dino", prototypes=32)
-    assert model.settings["centre_momentum"] == 0.9
+    assert model.settings.centre_momentum == 0.9
     expected = torch.zeros(32, dtype=torch.float64)
     for seed in range(2):
         x = views(model, 4, seed)
@@ -230,7 +230,7 @@ def test_dinos_centre_is_a_moving_average_of_the_teachers_logits():
             for row in naive.dino_head(model.momentum_backbone(v), model.momentum_head)
         ]
         expected = 0.9 * expected + 0.1 * sum(rows) / 8
-        model.loss(x, IMAGES[:4])
+        model.step(x, IMAGES[:4])
     torch.testing.assert_close(model.centre[0], expected.detach(), rtol=1e-5, atol=1e-12)
 
 
@@ -267,7 +267,7 @@ def test_mae_has_no_gradient_from_predictions_of_visible_patches():
     model, made = masked_autoencoder(), []
     (x,) = views(model)
     model.decoder.predict.register_forward_hook(lambda module, inputs, output: made.append(output))
-    loss = model.loss([x], IMAGES).loss
+    loss = model.step([x], IMAGES).loss
     (gradient,) = torch.autograd.grad(loss, made)
     masked = torch.zeros(8, 16, dtype=torch.bool).scatter(1, model.mask(IMAGES, "cpu")[1] - 1, True)
     assert (gradient[~masked] == 0).all() and (gradient[masked].abs().sum(1) > 0).all()
@@ -334,13 +334,13 @@ def test_the_probe_adds_the_same_loss_over_all_views_and_stays_apart(method, bac
     model = double(method, backbone, pos_weight=2.5)
     x, labels, images = batch(model)
     seen = []
-    loss = model.loss
+    step = model.step
 
     def spy(*arguments):
-        seen.append(loss(*arguments))
+        seen.append(step(*arguments))
         return seen[-1]
 
-    model.loss = spy
+    model.step = spy
     total = model.training_step((x, labels, images), 0)
     features = torch.cat(seen[0].features).detach()
     targets = torch.cat([labels for _ in x])

@@ -112,7 +112,7 @@ def test_simclrs_adapted_parameters_by_name():
 @both_backbones
 def test_dino_clips_each_parameter_of_the_backbone_and_nothing_else(backbone):
     model = build("dino", backbone, frozen_epochs=0)
-    (1e3 * model.loss(views(model), IMAGES).loss).backward()
+    (1e3 * model.step(views(model), IMAGES).loss).backward()
     before = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     model.on_before_optimizer_step(None)
     norms = {name: g.square().sum().sqrt() for name, g in before.items()}
@@ -133,7 +133,7 @@ def test_a_momentum_networks_running_statistics_are_its_own(method):
         model.momentum_backbone.conv1.weight.mul_(1.5)  # unlike the online network
     x = views(model)
     online, momentum = model.backbone, model.momentum_backbone
-    model.loss(x, IMAGES)
+    model.step(x, IMAGES)
     for network in (online, momentum):
         mean = torch.zeros_like(network.bn1.running_mean)
         for v in x:  # one pass a view, in order
@@ -151,7 +151,7 @@ def test_mae_as_released_has_a_gradient_in_its_probe_alone_and_trains_it_on_mask
         "probe.weight",
         "probe.bias",
     }
-    masked = model.loss(views(model), IMAGES).features[0]
+    masked = model.step(views(model), IMAGES).features[0]
     keep, _ = model.mask(IMAGES, "cpu")
     torch.testing.assert_close(masked, model.backbone.encode(views(model)[0], idx_keep=keep)[:, 0])
     assert (masked - model.backbone(views(model)[0])).abs().mean() > 1e-3
@@ -160,7 +160,7 @@ def test_mae_as_released_has_a_gradient_in_its_probe_alone_and_trains_it_on_mask
 def test_random_keeps_its_batch_norm_as_initialised():
     model = build("random")
     before = {n: b.clone() for n, b in model.backbone.named_buffers()}
-    model.loss(views(model), IMAGES)
+    model.step(views(model), IMAGES)
     assert all(torch.equal(b, before[n]) for n, b in model.backbone.named_buffers())
 
 
@@ -176,13 +176,13 @@ def test_optimiser_groups_hold_every_trained_parameter_once(method, backbone):
     s, scale = model.settings, 32 / 256
     for group in own:
         assert (group["peak"], group["weight_decay"]) == (
-            pytest.approx(s["lr"] * scale),
-            s["weight_decay"],
+            pytest.approx(s.lr * scale),
+            s.weight_decay,
         )
     if method == "supervised":  # its probe is part of the network
         assert (probe["peak"], probe["weight_decay"]) == (own[0]["peak"], own[0]["weight_decay"])
     else:
-        assert (probe["peak"], probe["weight_decay"]) == (pytest.approx(s["probe_lr"] * scale), 0)
+        assert (probe["peak"], probe["weight_decay"]) == (pytest.approx(s.probe_lr * scale), 0)
         assert probe["betas"] == (0.9, 0.0)
 
 

@@ -91,10 +91,7 @@ def test_an_ablation_has_no_flipped_evaluation_and_a_single_left_over_image_is_n
     ablation = grid.parse("paper", "supervised-resnet18-dnat-s42-px64")
     assert estimate.work(ablation, 1000, 800).clean == 9 * 800 + 1000 + 800
     assert estimate.work(ablation, 513, 800).training == 45 * 512
-    assert (
-        estimate.work(replace(ablation, settings=ablation.settings | {"epochs": 11}), 512, 9).clean
-        == 3 * 9 + 521
-    )
+    assert estimate.work(ablation.with_settings(epochs=11), 512, 9).clean == 3 * 9 + 521
 
 
 def test_hours_are_those_of_the_images_at_each_share(tree, fabricated):

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from math import inf
 from pathlib import Path
 
@@ -36,8 +35,7 @@ PARTITIONS = (
 
 def longer(method: str, seed: int, epochs: int) -> grid.Run:
     """A run of the profile `smoke` that takes seconds."""
-    run = grid.run("smoke", method, "resnet18", 0.45, seed)
-    return replace(run, settings={**run.settings, "epochs": epochs})
+    return grid.run("smoke", method, "resnet18", 0.45, seed).with_settings(epochs=epochs)
 
 
 def partial(run) -> Path:
@@ -298,7 +296,7 @@ def test_a_run_that_was_cancelled_is_submitted_again_and_one_that_was_preempted_
     for run in jobs:
         assert run_directory.state(run) == ("complete", "")
         history = pd.read_csv(run_directory.folder(run) / "history.csv")
-        assert history["epoch"].tolist() == list(range(run.settings["epochs"]))
+        assert history["epoch"].tolist() == list(range(run.settings.epochs))
     ours = run_directory.folder(cancelled)
     theirs, resumed = (
         pd.read_csv(f / "history.csv").drop(columns="seconds") for f in (alone, ours)

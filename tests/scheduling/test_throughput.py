@@ -45,7 +45,7 @@ def test_rates_are_measured_once_for_each_machine_setting_and_code(workspace, mo
         ["vit_tiny"],
     ]  # one of five shares; what is known is not measured again
     throughput.of(one, rows[:5], 1, [])  # fewer at once
-    throughput.of([replace(r, settings=r.settings | {"hidden": 8}) for r in one], rows[:5], 2, [])
+    throughput.of([r.with_settings(hidden=8) for r in one], rows[:5], 2, [])
     monkeypatch.setattr(hardware, "machine", lambda gpus: "another")
     throughput.of(one, rows[:5], 2, [])
     monkeypatch.setattr(fingerprints, "syntax", lambda path: "changed")
@@ -81,7 +81,7 @@ def test_a_step_that_failed_for_memory_leaves_nothing_behind(monkeypatch):
 
     def training_step(self, batch, batch_index):
         if len(batch[1]) > 8:
-            self.loss(batch[0], batch[2])
+            self.step(batch[0], batch[2])
             raise torch.OutOfMemoryError("out of memory")
         return step(self, batch, batch_index)
 
@@ -121,7 +121,7 @@ def test_the_predicted_time_is_the_measured_one_within_a_factor_of_two(store, mo
     processor meanwhile."""
     monkeypatch.setenv("DEVICE", "cpu")
     run = grid.run("smoke", "simclr", "resnet18", 0.45, 42)
-    run = replace(run, settings=run.settings | {"epochs": 6})
+    run = run.with_settings(epochs=6)
     pixels.prepare(run.data)
     rows = len(splits.resample(sources.tables(run.data, "train")[0], run.share, run.data["seed"]))
     counted = estimate.work(run, rows, run.data["val"])

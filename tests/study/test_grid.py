@@ -1,8 +1,10 @@
 """The grid: ids are reversible, profiles are checked before anything slow starts."""
 
+from dataclasses import fields
+
 import pytest
 
-from lib.study import grid, profiles
+from lib.study import grid, profiles, settings
 from lib.system import paths
 
 PROFILES = profiles.available()
@@ -86,7 +88,7 @@ def test_the_paper_grid_is_the_papers():
     ],
 )
 def test_the_paper_profile_holds_the_protocols_numbers(method, expected):
-    settings = grid.run("paper", method, "vit_tiny", 0.45, 42).settings
+    settings = grid.run("paper", method, "vit_tiny", 0.45, 42).resolved()["settings"]
     assert settings | expected == settings
     common = {
         "epochs": 45,
@@ -100,8 +102,8 @@ def test_the_paper_profile_holds_the_protocols_numbers(method, expected):
 
 
 def test_settings_hold_nothing_of_other_methods():
-    assert "temperature" not in grid.run("paper", "byol", "resnet18", 0.01, 42).settings
-    assert "tau_start" not in grid.run("paper", "simclr", "resnet18", 0.01, 42).settings
+    assert not hasattr(grid.run("paper", "byol", "resnet18", 0.01, 42).settings, "temperature")
+    assert not hasattr(grid.run("paper", "simclr", "resnet18", 0.01, 42).settings, "tau_start")
 
 
 def test_a_run_that_differs_in_a_setting_is_another_run():
@@ -131,6 +133,8 @@ def test_unknown_names_are_met_with_the_nearest(call, near):
     [
         ("[training]\nepohcs = 3", "did you mean 'epochs'"),
         ("[training]\nepochs = 'three'", "of type int"),
+        ("[training]\nepochs = 2.5", "of type int"),
+        ("[training]\nepochs = true", "of type int"),
         ("training = 3", "is a table"),
         ("[method.simclr]\ntemprature = 1.0", "did you mean 'temperature'"),
     ],
@@ -143,6 +147,35 @@ def test_a_wrong_profile_is_refused(tmp_path, monkeypatch, text, expected):
     with pytest.raises(ValueError, match=expected):
         profiles.load("own")
     profiles.load.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "old, new, expected",
+    [
+        ("temperature = 0.2", "temprature = 0.2", "did you mean 'temperature'"),
+        ("temperature = 0.2", "temperature = 'cold'", "'temperature' should be of type float"),
+        ("temperature = 0.2", "", "simclr, profile paper lacks temperature"),
+        ("[method.simclr]", "[method.simcrl]", "did you mean 'simclr'"),
+    ],
+)
+def test_the_papers_profile_states_what_the_method_declares(
+    tmp_path, monkeypatch, old, new, expected
+):
+    text = (paths.PROFILES / "paper.toml").read_text()
+    assert text.count(f"\n{old}") == 1
+    (tmp_path / "paper.toml").write_text(text.replace(f"\n{old}", f"\n{new}"))
+    monkeypatch.setattr(paths, "PROFILES", tmp_path)
+    profiles.load.cache_clear()
+    with pytest.raises(ValueError, match=expected):
+        grid.run("paper", "simclr", "resnet18", 0.45, 42)
+    profiles.load.cache_clear()
+
+
+def test_every_setting_is_of_the_type_that_its_class_declares():
+    for run in grid.cells("paper", methods=list(settings.METHODS)):
+        for field in fields(run.settings):
+            assert isinstance(getattr(run.settings, field.name), field.type), (run.id, field.name)
+        assert run.resolved()["settings"] == vars(run.settings)
 
 
 def test_mae_asks_for_a_vit():

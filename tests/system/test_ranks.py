@@ -233,9 +233,7 @@ def test_a_step_of_two_devices_is_that_of_one(ranks, method, backbone, monkeypat
 def smoke(method: str, backbone: str, **settings):
     """A smoke run of two epochs of 104 images: two batches of 41, an odd number, and one of 22."""
     run = grid.run("smoke", method, backbone, 0.05, 3)
-    return replace(
-        run, settings=run.settings | {"epochs": 2, "warmup_epochs": 1, "batch": 41} | settings
-    )
+    return run.with_settings(**{"epochs": 2, "warmup_epochs": 1, "batch": 41} | settings)
 
 
 # LARS for the ResNet: AdamW's first steps make a whole step of a gradient that is all rounding.
@@ -329,7 +327,7 @@ def test_shards_are_the_batch_and_differ_by_one_image_at_most():
     split = pixels.Split(
         pd.DataFrame({"Defect": [0] * 25}), np.zeros((25, 8, 8, 3), np.uint8), True
     )
-    run = replace(RUNS[0], px=8, settings=RUNS[0].settings | {"batch": 11})
+    run = replace(RUNS[0].with_settings(batch=11), px=8)
 
     def images(place):
         return [

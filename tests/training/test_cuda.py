@@ -1,8 +1,6 @@
 """Where a GPU is: views, trainings, resumes and measured rates are there what they are on a
 processor."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,8 +23,7 @@ def on_the_gpu(monkeypatch):
 
 
 def small(method, backbone, **settings):
-    run = grid.run("smoke", method, backbone, 0.45, 7)
-    return replace(run, settings=run.settings | settings)
+    return grid.run("smoke", method, backbone, 0.45, 7).with_settings(**settings)
 
 
 def level(x):
@@ -78,7 +75,7 @@ def test_every_system_trains_on_a_gpu_in_half_precision(store, method, backbone)
     found = load(run)
     assert found.record["precision"] == "16-mixed"
     assert found.record["device"] == torch.cuda.get_device_name()
-    assert len(found.history) == run.settings["epochs"] and np.isfinite(found.history["loss"]).all()
+    assert len(found.history) == run.settings.epochs and np.isfinite(found.history["loss"]).all()
     assert np.isfinite(found.scores["logit"]).all()
 
 
@@ -120,5 +117,5 @@ def test_rates_on_a_gpu_are_positive_and_for_the_batch_asked_for(monkeypatch, me
     )
     assert (
         found["checkpoint"] > found["weights"]
-        and found["batch"] == found["asked"] == run.settings["batch"]
+        and found["batch"] == found["asked"] == run.settings.batch
     )

@@ -221,7 +221,7 @@ def test_rates_at_the_corners_of_warm_up_and_cosine(method, settings, corners, t
 @both_backbones
 def test_dinos_prototypes_keep_still_in_epoch_0_and_move_in_epoch_1(backbone, tmp_path):
     model = build("dino", backbone, steps=4, steps_per_epoch=2, weight_decay=0.1)
-    assert model.settings["frozen_epochs"] == 1 and model.settings["optimiser"] == "adamw"
+    assert model.settings.frozen_epochs == 1 and model.settings.optimiser == "adamw"
     first, rest, snapshots = (
         dict(model.head.prototypes.named_parameters()),
         dict(model.head.mlp.named_parameters()),
@@ -294,8 +294,7 @@ def test_a_run_is_built_for_all_its_steps_and_weights_defects_by_n_neg_over_n_po
         pixels, "load", lambda data, split: pixels.Split(table, np.zeros((160, 48, 48, 3)), True)
     )
     monkeypatch.setattr(methods, "build", capture)
-    run = grid.run("smoke", "byol", "resnet18", 0.2, 1)
-    run.settings.update(epochs=4, batch=32)
+    run = grid.run("smoke", "byol", "resnet18", 0.2, 1).with_settings(epochs=4, batch=32)
     with pytest.raises(Built) as caught:
         train_module.train(run)
     # 60 normals and a quarter as many defects: 75 images, 2 whole batches of 32 and one of 11

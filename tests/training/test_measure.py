@@ -110,7 +110,7 @@ def test_patch_errors_are_the_loss_of_each_patch_averaged_over_its_masks(run):
     masks, rows = measure.fixed_masks(4, 0.75), np.arange(3)
     found = measure.patch_errors(method, masks, validation.pixels, rows, probes.clean(run.px))
     x = probes.clean(run.px)(torch.from_numpy(validation.pixels[rows]), rows)
-    patch = method.settings["patch"]
+    patch = method.settings.patch
     total, hidden = np.zeros((3, 4)), np.zeros(4)
     for keep, masked in masks:
         with torch.no_grad():

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -28,7 +27,7 @@ torch.set_num_threads(1)
 def small(method, backbone="resnet18", **settings):
     """A smoke run of three epochs."""
     run = grid.run("smoke", method, backbone, 0.45, 7)
-    return replace(run, settings=run.settings | {"epochs": 3, "warmup_epochs": 1} | settings)
+    return run.with_settings(**{"epochs": 3, "warmup_epochs": 1} | settings)
 
 
 def train_and_die(run, folders, at):
@@ -126,10 +125,7 @@ def test_half_of_the_flipped_evaluation_differs_from_the_clean_one(simclr):
 def test_a_change_of_settings_or_code_makes_a_run_stale(simclr, monkeypatch):
     run = simclr.run
     assert run_directory.state(run) == ("complete", "")
-    assert (
-        run_directory.state(replace(run, settings=run.settings | {"temperature": 0.5}))[0]
-        == "stale"
-    )
+    assert run_directory.state(run.with_settings(temperature=0.5))[0] == "stale"
     syntax = fingerprints.syntax
     monkeypatch.setattr(
         fingerprints, "syntax", lambda path: "changed" if path.stem == "byol" else syntax(path)
@@ -150,7 +146,7 @@ def test_as_released_both_probes_are_trained_on_masked_images_and_read_on_whole_
     subset = splits.resample(train.table, run.share, run.data["seed"])
     rows, clean = subset.index.to_numpy(), probes.clean(run.px)
     model.mask = lambda images, device: random_mask(
-        torch.as_tensor(uniforms(run.seed, 3, images, 1000, 4)), run.settings["mask"]
+        torch.as_tensor(uniforms(run.seed, 3, images, 1000, 4)), run.settings.mask
     )  # of the epoch after the last
     with torch.autocast("cpu", enabled=load(run).record["precision"] == "bf16-mixed"):
         masked = probes.features(model, train.pixels, rows, clean, model.masked_features)
@@ -177,10 +173,10 @@ ROWS = [(m, b) for m in names.METHODS for b in names.BACKBONES if names.exists(m
 def test_the_probe_never_reaches_the_backbone_but_in_the_baseline(method, backbone):
     model, alone = build(method, backbone).train(), build(method, backbone).train()
     views, images = (
-        [torch.randn(8, 3, 32, 32) for _ in range(model.settings["views_per_image"])],
+        [torch.randn(8, 3, 32, 32) for _ in range(model.settings.views_per_image)],
         torch.arange(8),
     )
-    own = alone.loss(views, images).loss
+    own = alone.step(views, images).loss
     if own.requires_grad:
         own.backward()
     model._watch = lambda *_: None
@@ -202,7 +198,7 @@ def test_the_probe_never_reaches_the_backbone_but_in_the_baseline(method, backbo
 @pytest.mark.parametrize("method", ["byol", "dino"])
 def test_nothing_reaches_the_momentum_encoder_but_its_average(method):
     model = build(method, "resnet18").train()
-    model.loss([torch.randn(8, 3, 32, 32) for _ in range(2)], torch.arange(8)).loss.backward()
+    model.step([torch.randn(8, 3, 32, 32) for _ in range(2)], torch.arange(8)).loss.backward()
     for _, momentum in model.momentum_pairs():
         assert all(p.grad is None and not p.requires_grad for p in momentum.parameters())
 
