@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lib.report import scatter_plot
 from lib.report.style import DOUBLE, STYLE
-from lib.study.names import label
+from lib.study import names
 
 # One row of panels each; a second metric is drawn thin and dashed in the same panel.
 ROWS = {
@@ -47,12 +47,12 @@ def draw(found: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
             squeeze=False,
             layout="constrained",
         )
-        for (names, unit), line in zip(ROWS.items(), axes, strict=True):
+        for (metrics, unit), line in zip(ROWS.items(), axes, strict=True):
             for backbone, ax in zip(backbones, line, strict=True):
                 here = found[found["backbone"] == backbone]
                 for share, (colour, marker) in looks.items():
                     one = here[here["train_share"] == share]
-                    for name, dashed in zip(names, (False, True), strict=False):
+                    for name, dashed in zip(metrics, (False, True), strict=False):
                         _line(ax, one[one["metric"] == name], colour, marker, dashed)
                         _crosses(ax, one[one["metric"] == name])
                     if paper is not None:
@@ -60,22 +60,22 @@ def draw(found: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
                             (paper["backbone"] == backbone)
                             & np.isclose(paper["train_share"], share)
                         ]
-                        theirs = theirs[theirs["metric"].isin(names)]
+                        theirs = theirs[theirs["metric"].isin(metrics)]
                         scatter_plot.diamonds(ax, theirs["epoch"], theirs["value"], colour)
             line[0].set_ylabel(unit)
-            if "std" in names[0]:
+            if "std" in metrics[0]:
                 line[0].set_ylim(bottom=0)
-            if "rankme" in names:  # that of a batch and that of the fixed images differ tenfold
+            if "rankme" in metrics:  # that of a batch and that of the fixed images differ tenfold
                 line[0].set_yscale("log")
                 line[0].set_ylim(bottom=1)
                 scatter_plot._log_ticks(line[0].yaxis, (1, 3))
         for backbone, ax, last in zip(backbones, axes[0], axes[-1], strict=True):
-            ax.set_title(label(backbone))
+            ax.set_title(names.label(backbone))
             last.set_xlabel("Epochs completed")
             last.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         fig.align_ylabels(axes[:, 0])
         handles = [
-            Line2D([], [], color=colour, marker=marker, markersize=3.5, label=share(share))
+            Line2D([], [], color=colour, marker=marker, markersize=3.5, label=names.share(share))
             for share, (colour, marker) in looks.items()
         ]
         handles.append(

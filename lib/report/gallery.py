@@ -25,7 +25,7 @@ from lib.store import measured
 from lib.store.measured import Detected, Stored
 from lib.store.stored import load
 from lib.study.grid import Run
-from lib.study.names import CLASSES, METRIC_NAMES, label
+from lib.study.names import CLASSES, METRIC_NAMES, label, share
 
 NAMES = {
     "probe": "Probe, with labels",
@@ -98,7 +98,7 @@ def by_share(reduced: pd.DataFrame, metric: str = "auroc", across: int = 4) -> F
         _looks(),
     )
     tall = -(-(systems.ngroups + 1) // across)  # a panel's room for the legend
-    place = {share: i for i, share in enumerate(sorted(shares))}
+    place = {p: i for i, p in enumerate(sorted(shares))}
     with plt.rc_context(STYLE):
         fig, axes = plt.subplots(
             tall,
@@ -120,12 +120,12 @@ def by_share(reduced: pd.DataFrame, metric: str = "auroc", across: int = 4) -> F
                     **looks[detector],
                 )
             probe = own[own["detector"] == "probe"]
-            for share, value, health in probe[["train_share", "value", "health"]].itertuples(
+            for p, value, health in probe[["train_share", "value", "health"]].itertuples(
                 index=False
             ):
                 ax.annotate(
                     MARKS[health],
-                    (place[share], value),
+                    (place[p], value),
                     xytext=(0, 2.5),
                     textcoords="offset points",
                     ha="center",
@@ -134,7 +134,7 @@ def by_share(reduced: pd.DataFrame, metric: str = "auroc", across: int = 4) -> F
         for ax in axes.flat[systems.ngroups :]:
             ax.axis("off")
         for ax in axes.flat[max(0, systems.ngroups - across) : systems.ngroups]:
-            ax.set_xticks(range(len(place)), [share(s) for s in place])
+            ax.set_xticks(range(len(place)), [share(p) for p in place])
             ax.set_xlabel("Defects in training")
             ax.tick_params(labelbottom=True)
         for ax in axes[:, 0]:
