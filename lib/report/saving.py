@@ -1,8 +1,9 @@
 """Saves tables and figures as PNG, PDF, CSV, Markdown and LaTeX."""
 
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -11,13 +12,21 @@ from matplotlib.figure import Figure
 from lib.report import captions, style
 from lib.system import atomic, paths
 
-if TYPE_CHECKING:
-    from lib.tables import Table
+PNG = {"dpi": style.DPI, "metadata": {"Software": None}}  # no versions and dates: equal bytes
+PDF = {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}}
+
+
+class Printed(Protocol):
+    """What is drawn and also written as text: a table or the scorecard."""
+
+    def draw(self) -> Figure: ...
+    def markdown(self) -> str: ...
+    def latex(self) -> str: ...
 
 
 def save(
     artefact: str,
-    content: "Figure | Table",
+    content: Figure | Printed,
     measured: pd.DataFrame,
     facts: dict[str, Any],
     *,
@@ -25,8 +34,7 @@ def save(
     caption: str,
     output: str | Path = "",
 ) -> list[Path]:
-    """Write PNG, PDF and CSV, of a `lib.report.tables.Table` also Markdown and LaTeX, and return
-    their paths.
+    """Write PNG, PDF and CSV, of what is `Printed` also Markdown and LaTeX, and return their paths.
 
     All but the CSV carry caption and footer. `output` is the folder; without it, as when a reader
     steps through, they go to `build/<profile>/stepped/`, beside what `make` rendered and never over
@@ -34,33 +42,20 @@ def save(
     """
     folder = Path(output) if output else paths.BUILD / facts["profile"] / "stepped"
     folder.mkdir(parents=True, exist_ok=True)
-    note, path, plain = (
-        captions.footer(facts, protocol),
-        folder / artefact,
-        measured.drop(columns="draws", errors="ignore"),
-    )
+    written: list[Path] = []
+
+    def put(ending: str, write: Callable[[Path], object]) -> None:
+        written.append(atomic.put(folder / f"{artefact}.{ending}", write))
+
+    note = captions.footer(facts, protocol)
     fig = content if isinstance(content, Figure) else content.draw()
-    png = {"dpi": style.DPI, "metadata": {"Software": None}}
-    pdf = {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}}
-    with plt.rc_context(style.STYLE):
-        captions._write_below(fig, caption, note)
-        written = [
-            atomic.put(path.with_suffix(".png"), lambda p: fig.savefig(p, **png)),
-            atomic.put(path.with_suffix(".pdf"), lambda p: fig.savefig(p, **pdf)),
-        ]
-    written.append(
-        atomic.put(
-            path.with_suffix(".csv"), lambda p: plain.to_csv(p, index=False, float_format="%.6f")
-        )
-    )
+    with plt.rc_context(style.STYLE), captions.below(fig, caption, note):
+        put("png", lambda path: fig.savefig(path, **PNG))
+        put("pdf", lambda path: fig.savefig(path, **PDF))
+    plain = measured.drop(columns="draws", errors="ignore")
+    put("csv", lambda path: plain.to_csv(path, index=False, float_format="%.6f"))
     if not isinstance(content, Figure):
-        markdown = f"{content.markdown()}\n\n{caption}\n\n*{note}*\n"
         comment = "".join(f"% {line}\n" for line in textwrap.wrap(f"{caption} {note}", 110))
-        written.append(atomic.put(path.with_suffix(".md"), lambda p: p.write_text(markdown)))
-        written.append(
-            atomic.put(
-                path.with_suffix(".tex"), lambda p: p.write_text(f"{content.latex()}\n{comment}")
-            )
-        )
-        plt.close(fig)
+        put("md", lambda p: p.write_text(f"{content.markdown()}\n\n{caption}\n\n*{note}*\n"))
+        put("tex", lambda p: p.write_text(f"{content.latex()}\n{comment}"))
     return written

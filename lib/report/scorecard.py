@@ -1,31 +1,57 @@
-"""The claims scorecard as Markdown, LaTeX and a drawing: estimates with intervals, and verdicts by
-protocol and MAE."""
+"""The claims scorecard: estimates with intervals, and verdicts by protocol and reading of MAE.
+
+card = scorecard.Scorecard(lib.analysis.claims.score(boards))
+saving.save("claims", card, card.scored, facts, protocol=protocols, caption="...", output=output)
+"""
 
 import re
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from lib.analysis import wording
-from lib.report.style import DOUBLE, STYLE
+from lib.report import markup, style
+from lib.study import names
 
-INK = {"supported": "#0072B2", "contradicted": "#D55E00", "inconclusive": "0.35", "not run": "0.6"}
-SIGN = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "not run": "–"}
-COLOUR = {"clean": "#000000", "paper": "#E69F00"}  # of a protocol's estimates
-MARKER = {"described": "o", "released": "s"}
+SIGNS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "not run": "–"}
+INK = {
+    "supported": style.PALETTE["byol"],
+    "contradicted": style.RED,
+    "inconclusive": "0.35",
+    "not run": "0.6",
+}
+COLOURS = {"clean": "#000000", "paper": style.PALETTE["dino"]}  # of a protocol's estimates
+MARKERS = {"described": "o", "released": "s"}
+COLUMNS = ("claim", "text", "protocol", "mae", "statistic")
+COLUMNS += ("value", "low", "high", "verdict", "note")
 GLUE = "\N{NO-BREAK SPACE}"  # before a sign that must not start a line
 HEIGHT = 0.36  # inches a claim
-NAMES, FOREST, VERDICT = 3.1, 1.7, 1.2  # widths of the columns, about inches
+LEFT, FOREST, VERDICT = 3.1, 1.7, 1.2  # widths of the columns, about inches
+
+
+def read(file: Path) -> pd.DataFrame:
+    """The scorecard that was saved in `file`.
+
+    Raises ValueError for a file without the scorecard's columns, or with an unknown verdict.
+    """
+    scored = pd.read_csv(file, keep_default_na=False, na_values={c: [""] for c in COLUMNS[5:8]})
+    if missing := set(COLUMNS) - set(scored.columns):
+        columns = ", ".join(sorted(missing))
+        raise ValueError(f"{file} lacks the columns {columns}: make claims renews it.")
+    for verdict in scored["verdict"].unique():
+        names.nearest(verdict, SIGNS, f"verdict in {file.name}")
+    return scored
 
 
 @dataclass
 class Scorecard:
-    """`scored` as `lib.analysis.claims.score` returns it: a row per claim, protocol and variant of
-    MAE."""
+    """`scored` is what `lib.analysis.claims.score` returns: a row per claim, protocol and reading
+    of MAE, as the paper describes it or as its code was released."""
 
     scored: pd.DataFrame
 
@@ -33,173 +59,111 @@ class Scorecard:
     def protocols(self) -> list[str]:
         return list(self.scored["protocol"].unique())
 
-    def cell(self, claim: int, protocol: str) -> list[pd.Series]:
-        """The rows to show: one where both variants of MAE give the same numbers, else both, as
-        described first."""
-        rows = self.scored[(self.scored["claim"] == claim) & (self.scored["protocol"] == protocol)]
-        rows = [row for _, row in rows.iterrows()]
-        return rows[:1] if len({(wording.of_row(r), r["verdict"]) for r in rows}) == 1 else rows
+    def claims(self) -> list[tuple[int, str, str]]:
+        """Number, text and statistic of every claim."""
+        claims = self.scored.drop_duplicates("claim").sort_values("claim")
+        return list(claims[["claim", "text", "statistic"]].itertuples(index=False, name=None))
 
-    def lines(self) -> list[list[str]]:
-        """Number, claim, statistic, then a cell a protocol, as text."""
-        lines = []
-        for claim, rows in self.scored.groupby("claim"):
-            cells = []
-            for protocol in self.protocols:
-                shown = self.cell(claim, protocol)
-                parts = [f"{row['verdict']}, {wording.of_row(row)}" for row in shown]
-                cells.append("; as released: ".join(parts))
-            lines.append([str(claim), rows["text"].iloc[0], rows["statistic"].iloc[0], *cells])
-        return lines
+    def readings(self, claim: int, protocol: str) -> list[pd.Series]:
+        """The rows to show: one where both readings of MAE give the same numbers and verdict, else
+        both, as described first; none where the claim was not judged under `protocol`."""
+        own = (self.scored["claim"] == claim) & (self.scored["protocol"] == protocol)
+        rows = [row for _, row in self.scored[own].iterrows()]
+        return rows[:1] if len({(wording.of_row(r), r["verdict"]) for r in rows}) == 1 else rows
 
     def header(self) -> list[str]:
         return ["#", "Claim of the paper", "Statistic", *(f"Protocol {p}" for p in self.protocols)]
 
+    def lines(self) -> list[list[str]]:
+        """Number, claim, statistic, then a cell a protocol, as text."""
+        lines = []
+        for claim, *texts in self.claims():
+            cells = [
+                [f"{row['verdict']}, {wording.of_row(row)}" for row in self.readings(claim, p)]
+                for p in self.protocols
+            ]
+            lines.append([str(claim), *texts, *map("; as released: ".join, cells)])
+        return lines
+
     def markdown(self) -> str:
-        """A table in Markdown."""
-        rows = [self.header(), ["---:", *["---"] * (2 + len(self.protocols))], *self.lines()]
-        return "\n".join(
-            "| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows
-        )
+        alignments = ["---:", *["---"] * (2 + len(self.protocols))]
+        return markup.markdown(self.header(), alignments, self.lines())
 
     def latex(self) -> str:
-        """A tabular in LaTeX (booktabs)."""
         widths = "".join(f"p{{{w}cm}}" for w in (0.4, 4, 4, *[3.5] * len(self.protocols)))
-        body = [" & ".join(row) + r" \\" for row in self.lines()]
-        rows = [
-            f"\\begin{{tabular}}{{{widths}}}",
-            r"\toprule",
-            " & ".join(self.header()) + r" \\",
-            r"\midrule",
-            *body,
-        ]
-        text = "\n".join([*rows, r"\bottomrule", r"\end{tabular}"])
-        for sign, command in (
-            (" %", r"\,\%"),
-            ("−", "$-$"),
-            ("<", "$<$"),
-            ("|", r"\textbar{}"),
-            ("#", r"\#"),
-        ):
-            text = text.replace(sign, command)
-        return text
+        lines = [list(map(markup.escape, line)) for line in self.lines()]
+        return markup.latex(self.header(), lines, widths)
 
     _repr_markdown_ = markdown  # how Jupyter shows it
 
+    @style.styled
     def draw(self) -> Figure:
         """Claim and statistic, a forest of estimates, and a verdict a protocol, as wide as a
         journal page."""
-        claims = list(self.scored["claim"].unique())
-        right = NAMES + FOREST
+        claims = self.claims()
+        lines, right = len(claims) + 2, LEFT + FOREST
         width = right + VERDICT * len(self.protocols)
-        with plt.rc_context(STYLE):
-            fig = plt.figure(figsize=(DOUBLE, HEIGHT * (len(claims) + 2)))
-            ax = fig.add_axes(
-                (0, 0, 1, 1), gid="page", xlim=(0, width), ylim=(len(claims) + 0.6, -1.4)
-            )
-            ax.axis("off")
-            for y in range(0, len(claims), 2):
-                ax.axhspan(y - 0.5, y + 0.5, color="0.95", linewidth=0)
-            place = (
-                NAMES / width,
-                1.1 / (len(claims) + 2),
-                FOREST / width,
-                len(claims) / (len(claims) + 2),
-            )
-            forest = ax.inset_axes(place, zorder=2)
-            forest.set(
-                ylim=(len(claims) - 0.5, -0.5),
-                facecolor="none",
-                yticks=[],
-                xlabel="Value and 95 % interval",
-            )
-            forest.spines["left"].set_visible(False)
-            forest.axvline(0, color="0.5", linewidth=0.6)
-            for y, claim in enumerate(claims):
-                self._name(ax, y, claim)
-                self._estimates(forest, y, claim)
-                self._verdicts(ax, y, claim)
-            self._legend(forest)
-            for i, protocol in enumerate(self.protocols):
-                ax.text(
-                    right + (i + 0.5) * VERDICT,
-                    -0.75,
-                    protocol,
-                    ha="center",
-                    va="center",
-                    weight="bold",
-                )
-            return fig
+        ax = style.page(HEIGHT * lines, (0, width), (len(claims) + 0.6, -1.4))
+        for y in range(0, len(claims), 2):
+            ax.axhspan(y - 0.5, y + 0.5, color="0.95", linewidth=0)
+        place = (LEFT / width, 1.1 / lines, FOREST / width, len(claims) / lines)
+        forest = ax.inset_axes(place, zorder=2)
+        forest.set(ylim=(len(claims) - 0.5, -0.5), facecolor="none", yticks=[])
+        forest.set_xlabel("Value and 95 % interval")
+        forest.spines["left"].set_visible(False)
+        forest.axvline(0, color="0.5", linewidth=0.6)
+        centres = {p: right + (i + 0.5) * VERDICT for i, p in enumerate(self.protocols)}
+        for y, (claim, text, statistic) in enumerate(claims):
+            _write_claim(ax, y, claim, text, statistic)
+            readings = {protocol: self.readings(claim, protocol) for protocol in centres}
+            _draw_estimates(forest, y, [row for rows in readings.values() for row in rows])
+            for protocol, x in centres.items():
+                _write_verdicts(ax, x, y, readings[protocol])
+        _add_legend(forest, self.protocols)
+        for protocol, x in centres.items():
+            ax.text(x, -0.75, protocol, ha="center", va="center", weight="bold")
+        return ax.figure
 
-    def _name(self, ax, y: int, claim: int) -> None:
-        rows = self.scored[self.scored["claim"] == claim]
-        ax.text(0.17, y - 0.2, str(claim), ha="right", va="center", weight="bold")
-        ax.text(0.25, y - 0.2, rows["text"].iloc[0], va="center", weight="bold")
-        statistic = textwrap.fill(re.sub(r" (?=%|[<−]|\d)", GLUE, rows["statistic"].iloc[0]), 66)
-        ax.text(0.25, y + 0.19, statistic, va="center", size=5.5, color="0.3", linespacing=1.05)
 
-    def _estimates(self, ax, y: int, claim: int) -> None:
-        shown = [row for protocol in self.protocols for row in self.cell(claim, protocol)]
-        for offset, row in zip(
-            np.linspace(-0.27, 0.27, len(shown)) if len(shown) > 1 else [0], shown, strict=True
-        ):
-            if np.isnan(row["value"]):
-                continue
-            colour = COLOUR[row["protocol"]]
-            ax.plot([row["low"], row["high"]], [y + offset] * 2, color=colour, linewidth=1)
-            ax.plot(
-                row["value"],
-                y + offset,
-                MARKER[row["mae"]],
-                color=colour,
-                markersize=3.2,
-                markerfacecolor=colour if row["mae"] == "described" else "white",
-                markeredgewidth=0.8,
-            )
+def _spread(n: int, reach: float) -> np.ndarray:
+    """`n` offsets around a row's middle, from above."""
+    return np.linspace(-reach, reach, n) if n > 1 else np.zeros(n)
 
-    def _verdicts(self, ax, y: int, claim: int) -> None:
-        for i, protocol in enumerate(self.protocols):
-            shown = self.cell(claim, protocol)
-            words = shown if len({row["verdict"] for row in shown}) > 1 else shown[:1]
-            for offset, row in zip(
-                np.linspace(-0.18, 0.18, len(words)) if len(words) > 1 else [0], words, strict=True
-            ):
-                text = f"{SIGN[row['verdict']]} {row['verdict']}"
-                if len(words) > 1:
-                    text = f"as {row['mae']}: {text}"
-                ax.text(
-                    NAMES + FOREST + (i + 0.5) * VERDICT,
-                    y + offset,
-                    text,
-                    ha="center",
-                    va="center",
-                    color=INK[row["verdict"]],
-                    size=5.5 if len(words) > 1 else 6,
-                )
 
-    def _legend(self, ax) -> None:
-        handles = [
-            plt.Line2D([], [], color=COLOUR[p], label=f"protocol {p}") for p in self.protocols
-        ]
-        handles += [
-            plt.Line2D(
-                [],
-                [],
-                color="0.3",
-                linestyle="",
-                marker=marker,
-                markersize=3.2,
-                label=f"MAE as {variant}",
-                markerfacecolor="0.3" if variant == "described" else "white",
-            )
-            for variant, marker in MARKER.items()
-        ]
-        ax.legend(
-            handles=handles,
-            loc="lower center",
-            bbox_to_anchor=(0.5, 1),
-            ncols=2,
-            frameon=False,
-            columnspacing=1,
-            handlelength=1.4,
-        )
+def _write_claim(ax, y: int, claim: int, text: str, statistic: str) -> None:
+    ax.text(0.17, y - 0.2, str(claim), ha="right", va="center", weight="bold")
+    ax.text(0.25, y - 0.2, text, va="center", weight="bold")
+    statistic = textwrap.fill(re.sub(r" (?=%|[<−]|\d)", GLUE, statistic), 66)
+    ax.text(0.25, y + 0.19, statistic, va="center", size=5.5, color="0.3", linespacing=1.05)
+
+
+def _draw_estimates(ax, y: int, readings: list[pd.Series]) -> None:
+    for offset, row in zip(_spread(len(readings), 0.27), readings, strict=True):
+        if np.isnan(row["value"]):
+            continue
+        colour = COLOURS[row["protocol"]]
+        look = {"markersize": 3.2, "markeredgewidth": 0.8, "color": colour}
+        face = colour if row["mae"] == "described" else "white"
+        ax.plot([row["low"], row["high"]], [y + offset] * 2, color=colour, linewidth=1)
+        ax.plot(row["value"], y + offset, MARKERS[row["mae"]], markerfacecolor=face, **look)
+
+
+def _write_verdicts(ax, x: float, y: int, readings: list[pd.Series]) -> None:
+    """A verdict, or both where it depends on the reading of MAE."""
+    if len({row["verdict"] for row in readings}) == 1:
+        readings = readings[:1]
+    several = len(readings) > 1
+    for offset, row in zip(_spread(len(readings), 0.18), readings, strict=True):
+        text = f"as {row['mae']}: " * several + f"{SIGNS[row['verdict']]} {row['verdict']}"
+        look = {"color": INK[row["verdict"]], "size": 5.5 if several else 6}
+        ax.text(x, y + offset, text, ha="center", va="center", **look)
+
+
+def _add_legend(ax, protocols: list[str]) -> None:
+    handles = [Line2D([], [], color=COLOURS[p], label=f"protocol {p}") for p in protocols]
+    for reading, marker in MARKERS.items():
+        look = {"color": "0.3", "linestyle": "", "marker": marker, "markersize": 3.2}
+        look["markerfacecolor"] = "0.3" if reading == "described" else "white"
+        handles.append(Line2D([], [], label=f"MAE as {reading}", **look))
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 2, "frameon": False}
+    ax.legend(handles=handles, columnspacing=1, handlelength=1.4, **place)

@@ -1,17 +1,23 @@
 """Colours, sizes and marks of every figure."""
 
+from collections.abc import Callable
+from functools import wraps
 from itertools import cycle
-from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from lib.study import names
-
-if TYPE_CHECKING:
-    pass
 
 SINGLE, DOUBLE = 89 / 25.4, 183 / 25.4  # inches: one column and two of a journal page
 DPI = 300
 
-# Okabe and Ito (2008), told apart with any colour vision; one colour a method, everywhere.
+# Okabe and Ito (2008): colours that readers with any colour vision can tell apart. A method has the
+# same colour in every figure.
 PALETTE = {
     "supervised": "#000000",
     "byol": "#0072B2",
@@ -22,8 +28,8 @@ PALETTE = {
     "mae-released": "#CC79A7",
     "random": "#999999",
 }
-# Of added methods, over again where there are more: the yellow left of those eight, then Tol's
-# muted (2021).
+# Added methods take the yellow that is left of those eight, then Tol's muted colours (2021); with
+# more methods than colours, the colours repeat.
 PALETTE |= dict(
     zip(names.ADDED, cycle(("#F0E442", "#332288", "#44AA99", "#882255", "#999933")), strict=False)
 )
@@ -44,10 +50,67 @@ STYLE = {
     "svg.hashsalt": "ssl-anomaly",
 }
 NOTE = 5.5  # points, of captions and footers
+RED = PALETTE["mae"]  # what a reader should notice: a verdict against, a class without images
 MARKS = {"diverged": "†", "collapsed": "†", "no better than random": "°", "healthy": ""}
+THICKNESS = 0.08  # inches, of a colour bar
 
 
 def ink(colour: tuple[float, ...]) -> str:
     """Black or white, whichever stands out on `colour` (relative luminance, WCAG 2)."""
     rgb = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
     return "black" if 0.2126 * rgb[0] + 0.7152 * rgb[1] + 0.0722 * rgb[2] > 0.18 else "white"
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Decorator of a function that returns a figure: it draws in `STYLE`.
+
+    pyplot forgets the figure; otherwise Jupyter shows it a second time.
+    """
+
+    @wraps(draw)
+    def drawn(*args, **options) -> Figure:
+        with plt.rc_context(STYLE):
+            fig = draw(*args, **options)
+        plt.close(fig)
+        return fig
+
+    return drawn
+
+
+def steps(n: int) -> list[tuple]:
+    """`n` ordered colours from dark to light; the lightest still shows on white paper."""
+    return list(plt.get_cmap("viridis")([0.87 * i / max(n - 1, 1) for i in range(n)]))
+
+
+def panels(
+    rows: int, columns: int, height: float, width: float = DOUBLE, **shared
+) -> tuple[Figure, np.ndarray]:
+    """A figure of so many inches and its axes (rows, columns), which lay themselves out."""
+    size = (width, height)
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **shared)
+
+
+def page(height: float, xlim: tuple[float, float], ylim: tuple[float, float]) -> Axes:
+    """Axes without a frame that fill a figure of a journal page's width and `height` inches."""
+    fig = plt.figure(figsize=(DOUBLE, height))
+    ax = fig.add_axes((0, 0, 1, 1), xlim=xlim, ylim=ylim)
+    ax.axis("off")
+    return ax
+
+
+def bare(ax) -> None:
+    """Remove an axes' frame and tick marks; the tick labels stay."""
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+
+
+def beside(ax, text: str, xy: tuple, points: tuple[float, float], **look) -> Annotation:
+    """Write `text` so many `points` (right, up) from `xy`, which is in data units by default."""
+    return ax.annotate(text, xy, xytext=points, textcoords="offset points", **look)
+
+
+def colour_bar(fig: Figure, colours: ScalarMappable, axes: list, label: str, **place):
+    """A colour bar below `axes`, without a frame."""
+    bar = fig.colorbar(colours, ax=axes, location="bottom", label=label, **place)
+    bar.outline.set_visible(False)
+    return bar

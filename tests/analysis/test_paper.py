@@ -149,7 +149,9 @@ def test_tables_print_the_paper_in_the_cell_and_draw_it_below(fill):
     )
     assert r"\textbf{0.50 [0.40, 0.60]} (paper 0.25) \\" in table.latex()
     assert "paper" not in bare.markdown() + bare.latex()
-    assert table.height("F1") == bare.height("F1") + 1  # a line below BYOL alone
+    assert (
+        table.height(table.blocks[0]) == bare.height(bare.blocks[0]) + 1
+    )  # a line below BYOL alone
     drawn = {t.get_text(): t for t in table.draw().axes[0].texts}
     ours, above = (drawn[name].get_position()[1] for name in ("0.25", "BYOL"))
     assert 0.5 < ours - above < 1.5  # y counts lines downwards

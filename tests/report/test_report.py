@@ -208,6 +208,26 @@ def test_latex_escapes_percent():
     assert r"\textbf{0.60 [0.55, 0.65]}" in text
 
 
+def test_characters_that_latex_reads_as_commands_are_printed():
+    metric = "a_b & 5 % of #1 < {$x^2$} | ~°−1"
+    cells = pd.DataFrame(
+        [[tables.Cell("0.5", "0.5", best=True, mark="°")]],
+        index=pd.MultiIndex.from_tuples([("R&D", "50 %")]),
+        columns=["100 % _"],
+    )
+    block = tables.Block(metric, cells, {"Always #1": ["$1"]})
+    text = tables.Table([block], ("Method_1", "Backbone")).latex()
+    expected = (
+        r"\multicolumn{3}{c}{a\_b \& 5\,\% of \#1 $<$ \{\$x\textasciicircum{}2\$\} \textbar{} "
+        r"\textasciitilde{}$^\circ$$-$1} \\"
+    )
+    assert expected in text
+    assert r"Method\_1 & Backbone & 100\,\% \_ \\" in text
+    assert r"Always \#1 &  & \$1 \\" in text
+    assert r"R\&D & 50\,\% & \textbf{0.5}$^\circ$ \\" in text
+    assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 1
+
+
 def test_footer_names_simulated_data_and_the_origin_of_runs():
     for protocol in ("clean", "paper"):
         text = captions.footer(FACTS, protocol)
