@@ -23,9 +23,16 @@ from lib.system.hardware import cores
 
 SEED = 42
 TRAIN, VAL = 440, 200  # 440 frames hold 232 normals, so half of them 116
-PARTS = {"train": "train", "val": "valid"}  # zips are called train00.zip, train01.zip, valid00.zip, valid01.zip
+PARTS = {
+    "train": "train",
+    "val": "valid",
+}  # zips are called train00.zip, train01.zip, valid00.zip, valid01.zip
 ZIPS = 2  # a split; Sewer-ML has 14 and 2
-SIZES = ((576, 720), (576, 720), (288, 352))  # height, width of a video's frames: PAL, and every third CIF
+SIZES = (
+    (576, 720),
+    (576, 720),
+    (288, 352),
+)  # height, width of a video's frames: PAL, and every third CIF
 
 
 def size(index: int) -> tuple[int, int]:
@@ -91,7 +98,9 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{root}: {train} + {val} simulated frames laid out as Sewer-ML's archive; to rehearse the paper's profile:")
+    print(
+        f"{root}: {train} + {val} simulated frames laid out as Sewer-ML's archive; to rehearse the paper's profile:"
+    )
     print(f"make replicate PROFILE=rehearsal SEWERML_ROOT={root} YES=1")
     return 0
 

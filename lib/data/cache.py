@@ -67,7 +67,9 @@ class Task:
     def _write(self, file: BinaryIO, row: int, place: Any) -> None:
         pixels = self.read(place)
         if pixels.shape != (self.side, self.side, 3) or pixels.dtype != np.uint8:
-            raise TypeError(f"expected uint8 ({self.side}, {self.side}, 3), read {pixels.dtype} {pixels.shape}")
+            raise TypeError(
+                f"expected uint8 ({self.side}, {self.side}, 3), read {pixels.dtype} {pixels.shape}"
+            )
         file.seek(self.start + row * self.row)
         file.write(pixels.tobytes())
 
@@ -83,7 +85,9 @@ def left(path: Path, size: int) -> int:
     if path.exists():
         return 0
     with suppress(FileNotFoundError):
-        return max(0, size - 512 * beside(path, "partial").stat().st_blocks)  # POSIX counts blocks of 512
+        return max(
+            0, size - 512 * beside(path, "partial").stat().st_blocks
+        )  # POSIX counts blocks of 512
     return size
 
 
@@ -92,8 +96,14 @@ def disk(folder: Path) -> Path:
     return next(p for p in (folder, *folder.parents) if p.exists())
 
 
-def fill(path: Path, names: Sequence[str], side: int, find: Callable[[str], Any], read: Callable[[Any], np.ndarray],
-         workers: int = 1) -> None:
+def fill(
+    path: Path,
+    names: Sequence[str],
+    side: int,
+    find: Callable[[str], Any],
+    read: Callable[[Any], np.ndarray],
+    workers: int = 1,
+) -> None:
     """Write the images' pixels to `path`, (n, side, side, 3) uint8, with `workers` processes.
 
     `find(name)` gives, in this process, a place that can be pickled; `read(place)` its pixels, in
@@ -111,8 +121,13 @@ def fill(path: Path, names: Sequence[str], side: int, find: Callable[[str], Any]
         _announce(path, count, need, side, workers)
     task = Task(beside(path, "partial"), side, _begin(path, filling), read)
     progress, bad = Progress("pixel cache", count, long), []
-    work = ((block, rows, [found(find, names[row]) for row in rows]) for block, rows in todo.items())
-    with open(beside(path, "blocks"), "a") as notes, closing(together(task.write, work, workers)) as finished:
+    work = (
+        (block, rows, [found(find, names[row]) for row in rows]) for block, rows in todo.items()
+    )
+    with (
+        open(beside(path, "blocks"), "a") as notes,
+        closing(together(task.write, work, workers)) as finished,
+    ):
         for block, refused in finished:
             notes.write(json.dumps({"block": block, "bad": [row for row, _, _ in refused]}) + "\n")
             notes.flush()
@@ -169,7 +184,11 @@ def _finished(path: Path, filling: dict[str, Any]) -> dict[int, list[int]]:
     """Block -> its rows that could not be read, for every block noted as finished; nothing for
     another filling."""
     notes = beside(path, "blocks")
-    lines = notes.read_text().splitlines() if notes.exists() and beside(path, "partial").exists() else []
+    lines = (
+        notes.read_text().splitlines()
+        if notes.exists() and beside(path, "partial").exists()
+        else []
+    )
     if not lines or lines[0] != json.dumps(filling):
         return {}
     done = {}
@@ -195,7 +214,10 @@ def _announce(path: Path, count: int, need: float, side: int, workers: int) -> N
     free = shutil.disk_usage(path.parent).free
     told = f"{need / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free in {path.parent}"
     how = f"by {workers} processes" if workers > 1 else "by one process"
-    print(f"pixel cache {path.name}: {count:,} images to decode to {side} x {side} px {how}, {told}.", flush=True)
+    print(
+        f"pixel cache {path.name}: {count:,} images to decode to {side} x {side} px {how}, {told}.",
+        flush=True,
+    )
     print("Stopped half-way, the same command goes on where it was.", flush=True)
 
 
@@ -205,10 +227,19 @@ def summary(bad: Sequence[Bad], n: int, listing: Path) -> str:
     listing.write_text("".join(f"{kind}: {message}\n" for _, kind, message in bad))
     kinds = Counter(kind for _, kind, _ in bad)
     told = ", ".join(f"{many:,} {kind}" for kind, many in kinds.most_common())
-    first = {kind: message for _, kind, message in reversed(bad)}  # the first of each kind, then others
-    named = list(dict.fromkeys([*(first[kind] for kind in kinds), *(message for _, _, message in bad[:NAMED])]))
+    first = {
+        kind: message for _, kind, message in reversed(bad)
+    }  # the first of each kind, then others
+    named = list(
+        dict.fromkeys(
+            [*(first[kind] for kind in kinds), *(message for _, _, message in bad[:NAMED])]
+        )
+    )
     shown = named[:NAMED]
-    return "\n  ".join([
-        f"{len(bad):,} of {n:,} images cannot be used ({told}); all are listed in {listing}; once they are mended, "
-        "run the same command again. The first:", *shown,
-    ])
+    return "\n  ".join(
+        [
+            f"{len(bad):,} of {n:,} images cannot be used ({told}); all are listed in {listing}; once they are mended, "
+            "run the same command again. The first:",
+            *shown,
+        ]
+    )

@@ -26,7 +26,10 @@ from lib.study.names import CLASSES, CLASS_NAMES, nearest
 from lib.system import paths
 from lib.system.errors import DataError
 
-PUBLISHED = {"train": (1_040_129, 552_820, 487_309), "val": (130_046, 68_681, 61_365)}  # rows, normal, defect
+PUBLISHED = {
+    "train": (1_040_129, 552_820, 487_309),
+    "val": (130_046, 68_681, 61_365),
+}  # rows, normal, defect
 ACCESS = (
     "Access to Sewer-ML is by the form on its page of Aalborg University's Visual Analysis and Perception (VAP) group, "
     "which mails a password for the zips; licence CC BY-NC-SA 4.0."
@@ -55,7 +58,10 @@ def check(profile: str, scan: bool = False) -> list[str]:
     if tables:
         wrong += _disk(profile, tables)
     if scan and tables:
-        asked = [(sources.images(data, split), list(table["Filename"])) for split, table in tables.items()]
+        asked = [
+            (sources.images(data, split), list(table["Filename"]))
+            for split, table in tables.items()
+        ]
         wrong += image_check.scan(asked, jobs([]), paths.BUILD / profile / "data-check.txt")
     return wrong
 
@@ -63,9 +69,13 @@ def check(profile: str, scan: bool = False) -> list[str]:
 def _root(data: dict[str, Any]) -> Path:
     root = sources.root(data)
     if not root.is_dir() and data["source"] == "simulated":
-        raise DataError(f"{root} does not exist: `make data`, with the same PROFILE, draws the simulated images.")
+        raise DataError(
+            f"{root} does not exist: `make data`, with the same PROFILE, draws the simulated images."
+        )
     if not root.is_dir():
-        variable = "IMAGES" if data["source"] == "own" and os.environ.get("IMAGES") else "SEWERML_ROOT"
+        variable = (
+            "IMAGES" if data["source"] == "own" and os.environ.get("IMAGES") else "SEWERML_ROOT"
+        )
         raise DataError(f"{root} is no folder: set {variable} to the one that holds the images.")
     return root
 
@@ -80,10 +90,16 @@ def _read(data: dict[str, Any]) -> tuple[Tables, list[str]]:
             tables[split] = read_table(sources.root(data) / name)
         except DataError as error:
             wrong.append(str(error))
-    shared = set(tables["train"]["Filename"]) & set(tables["val"]["Filename"]) if len(tables) == 2 else ()
+    shared = (
+        set(tables["train"]["Filename"]) & set(tables["val"]["Filename"])
+        if len(tables) == 2
+        else ()
+    )
     if shared:
         names = " and ".join(sources.TABLES.values())
-        wrong.append(f"{len(shared):,} images are in both {names} ({some(shared)}): download the tables again.")
+        wrong.append(
+            f"{len(shared):,} images are in both {names} ({some(shared)}): download the tables again."
+        )
     return tables, wrong
 
 
@@ -93,7 +109,9 @@ def _read_own(path: Path, seed: int) -> tuple[Tables, list[str]]:
     except DataError as error:
         return {}, [str(error)]
     warn(path, ignored_classes(path, table), leak)
-    return {split: table[table["Split"] == split].reset_index(drop=True) for split in sources.TABLES}, []
+    return {
+        split: table[table["Split"] == split].reset_index(drop=True) for split in sources.TABLES
+    }, []
 
 
 def _show(title: str, rows: Sequence[Sequence[Any]]) -> None:
@@ -103,7 +121,8 @@ def _show(title: str, rows: Sequence[Sequence[Any]]) -> None:
     print(f"\n{title}")
     for row in texts:
         first, *others = (
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(w) if i == 0 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
         print("  " + "  ".join([first, *others]).rstrip(), flush=True)
 
@@ -128,8 +147,12 @@ def _show_tables(data: dict[str, Any], tables: Tables) -> None:
         rows.append([f"{name} ({split})", *found])
         if published and found != published:
             rows.append(["  as published", *published])
-            rows.append(["  difference", *(f"{a - b:+,}" for a, b in zip(found, published, strict=True))])
-            notes.append(f"{name} differs from the published one: fine for a subset, else download it again.")
+            rows.append(
+                ["  difference", *(f"{a - b:+,}" for a, b in zip(found, published, strict=True))]
+            )
+            notes.append(
+                f"{name} differs from the published one: fine for a subset, else download it again."
+            )
         elif published:
             notes.append(f"{name} has the published counts.")
         beyond = [c for c in table.columns if c not in (*COLUMNS, "Video", "Group", "Split")]
@@ -156,7 +179,10 @@ def _show_classes(tables: Tables) -> None:
 
 def _images(data: dict[str, Any], tables: Tables) -> list[str]:
     """Say where the images are; returns what is wrong with them."""
-    asked = {split: (sources.images(data, split), list(table["Filename"])) for split, table in tables.items()}
+    asked = {
+        split: (sources.images(data, split), list(table["Filename"]))
+        for split, table in tables.items()
+    }
     groups = {sources.TABLES[split]: Presence(*pair) for split, pair in asked.items()}
     if data["source"] == "own":  # both splits in one folder
         names = [name for _, named in asked.values() for name in named]
@@ -164,15 +190,25 @@ def _images(data: dict[str, Any], tables: Tables) -> list[str]:
     rows: list[list[Any]] = [["", "in the table", "found", "absent"]]
     for name, there in groups.items():
         n, absent = len(there.keys), len(there.absent)
-        rows += [[name, n, n - absent, absent], *([f"  {place}", "", many, ""] for place, many in there.where.items())]
+        rows += [
+            [name, n, n - absent, absent],
+            *([f"  {place}", "", many, ""] for place, many in there.where.items()),
+        ]
     _show("Images", rows)
     wrong = [sentence for there in groups.values() for sentence in there.wrong()]
     for there in groups.values():
         print(f"  {told}\n" if (told := there.zips()) else "", end="", flush=True)
         there.stored.warn_of_copies()
     if len(tables) == len(sources.TABLES):
-        spare = set.union(*(there.found for there in groups.values())).difference(*(t.keys for t in groups.values()))
-        print(f"  {len(spare):,} images are in no table and are not used ({some(spare)}).\n" if spare else "", end="")
+        spare = set.union(*(there.found for there in groups.values())).difference(
+            *(t.keys for t in groups.values())
+        )
+        print(
+            f"  {len(spare):,} images are in no table and are not used ({some(spare)}).\n"
+            if spare
+            else "",
+            end="",
+        )
     return wrong
 
 
@@ -184,7 +220,9 @@ def _caches(profile: str, tables: Tables) -> dict[Path, tuple[str, int, int, dic
     for part in ("grid", "augmentation", "resolution"):
         for data in {str(run.data): run.data for run in grid.cells(profile, part)}.values():
             for split, table in tables.items():
-                at = (split, data["fraction"]) if split == "train" else split  # validation rows are all read
+                at = (
+                    (split, data["fraction"]) if split == "train" else split
+                )  # validation rows are all read
                 if at not in used:
                     fraction = data["fraction"] if split == "train" else 1
                     used[at] = splits.stratified_fraction(table, fraction, data["seed"])
@@ -209,18 +247,24 @@ def _disk(profile: str, tables: Tables) -> list[str]:
     free, total = shutil.disk_usage(place).free, sum(left.values())
     print(f"  {total / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free in {place}.")
     if left["grid"] <= cache.FULL * free < total:
-        told = " and ".join(f"{PARTS[part]} {left[part] / 1e9:.1f} GB" for part in left if part != "grid")
+        told = " and ".join(
+            f"{PARTS[part]} {left[part] / 1e9:.1f} GB" for part in left if part != "grid"
+        )
         print(f"  That is too little for all; of what is to be written, {told} can wait.")
     if left["grid"] > cache.FULL * free:
         need = f"{left['grid'] / 1e9:.1f} GB more and {place} has {free / 1e9:.1f} GB free"
-        return [f"the grid's pixel caches need {need}: free some, or set WORKSPACE to a larger disk."]
+        return [
+            f"the grid's pixel caches need {need}: free some, or set WORKSPACE to a larger disk."
+        ]
     return []
 
 
 def main() -> int:
     """The command line."""
     asked = os.environ.get("PROFILE")
-    profile = asked or ("own" if os.environ.get("LABELS") else "paper" if os.environ.get("SEWERML_ROOT") else "mini")
+    profile = asked or (
+        "own" if os.environ.get("LABELS") else "paper" if os.environ.get("SEWERML_ROOT") else "mini"
+    )
     try:
         nearest(profile, profiles.available(), "profile")
         wrong = check(profile, bool(os.environ.get("SCAN")))

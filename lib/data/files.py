@@ -24,8 +24,12 @@ SERIES = {
     "train*.zip": tuple(f"train{i:02}.zip" for i in range(14)),
     "valid*.zip": tuple(f"valid{i:02}.zip" for i in range(2)),
 }
-SMALLEST = 16  # px a side; the smallest input of any profile is 32, and no inspection frame comes near
-LARGEST = 50_000_000  # px; Sewer-ML's frames have under 1 million, the largest cameras' pictures under 50
+SMALLEST = (
+    16  # px a side; the smallest input of any profile is 32, and no inspection frame comes near
+)
+LARGEST = (
+    50_000_000  # px; Sewer-ML's frames have under 1 million, the largest cameras' pictures under 50
+)
 Image.MAX_IMAGE_PIXELS = None  # Pillow's warning at 89 million; ours is an error, below
 PLAIN = ("RGB", "L", "1")  # modes that become 8-bit RGB without loss
 TRANSPARENT = ("RGBA", "LA", "P", "PA", "La", "RGBa")  # likewise, where nothing is transparent
@@ -110,17 +114,34 @@ class Images:
             try:
                 with zipfile.ZipFile(path) as archive:
                     directory = archive.infolist()
-            except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, struct.error) as error:
+            except (
+                zipfile.BadZipFile,
+                OSError,
+                NotImplementedError,
+                ValueError,
+                struct.error,
+            ) as error:
                 damaged[path] = str(error)
                 continue
             for entry in directory:
                 member = PurePosixPath(entry.filename)
-                if member.suffix.lower() != ".png" or member.name.startswith("._") or "__MACOSX" in member.parts:
+                if (
+                    member.suffix.lower() != ".png"
+                    or member.name.startswith("._")
+                    or "__MACOSX" in member.parts
+                ):
                     continue  # the Mac's finder adds a file of attributes to every file
                 if entry.flag_bits & 1:
                     locked.add(path)
-                place = Place(path, entry.filename, entry.header_offset, entry.compress_size, entry.file_size,
-                              entry.compress_type, entry.CRC)
+                place = Place(
+                    path,
+                    entry.filename,
+                    entry.header_offset,
+                    entry.compress_size,
+                    entry.file_size,
+                    entry.compress_type,
+                    entry.CRC,
+                )
                 found.setdefault(key(member.name), []).append(place)
         return found, damaged, locked
 
@@ -150,8 +171,13 @@ class Images:
             raise ImageError("absent", f"{name} is in the table, but {self._nowhere()}.")
         first, *others = places
         for other in others:
-            if other.length != first.length or (None not in (other.crc, first.crc) and other.crc != first.crc):
-                raise ImageError("duplicate", f"{name} is in {first} and, with other content, in {other}: remove one.")
+            if other.length != first.length or (
+                None not in (other.crc, first.crc) and other.crc != first.crc
+            ):
+                raise ImageError(
+                    "duplicate",
+                    f"{name} is in {first} and, with other content, in {other}: remove one.",
+                )
         if others:
             self.copies.append((first, others[0]))
         if first.path in self.locked and first.member:
@@ -185,8 +211,12 @@ class Images:
         """Say on standard error how many images were found in two places with the same size."""
         if self.copies:
             used, other = self.copies[0]
-            print(f"warning: {len(self.copies):,} images lie in two places with the same size ({used} is used, "
-                  f"{other} is not); remove one to save disk.", file=sys.stderr, flush=True)
+            print(
+                f"warning: {len(self.copies):,} images lie in two places with the same size ({used} is used, "
+                f"{other} is not); remove one to save disk.",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def read(self, name: str) -> np.ndarray:
         """(h, w, 3) uint8 RGB. Raises ImageError for an absent, truncated or otherwise unusable
@@ -230,7 +260,14 @@ def decode(place: Place) -> np.ndarray:
         raise ImageError("no image", f"{place} cannot be decoded, it {what}: {again}.") from None
     except ImageError:
         raise
-    except (OSError, SyntaxError, EOFError, ValueError, struct.error, zlib.error) as error:  # all of them Pillow's
+    except (
+        OSError,
+        SyntaxError,
+        EOFError,
+        ValueError,
+        struct.error,
+        zlib.error,
+    ) as error:  # all of them Pillow's
         message = f"{place} cannot be decoded, it is cut short or damaged ({error}): {again}."
         raise ImageError("damaged", message) from None
 
@@ -239,7 +276,9 @@ def _check_size(place: Place, image: Image.Image) -> None:
     width, height = image.size
     if min(image.size) < SMALLEST or width * height > LARGEST:
         limits = f"at least {SMALLEST} px a side and at most {LARGEST / 1e6:.0f} million px"
-        message = f"{place} has {width} x {height} px, expected {limits}: replace it, or remove the row."
+        message = (
+            f"{place} has {width} x {height} px, expected {limits}: replace it, or remove the row."
+        )
         raise ImageError("wrong size", message)
 
 
@@ -254,7 +293,9 @@ def _rgb(place: Place, image: Image.Image) -> Image.Image:
         found = f"{image.mode} with transparent pixels"
     else:
         found = {"I;16": "16-bit grey", "I": "grey of more than 8 bits"}.get(image.mode, image.mode)
-    message = f"{place} is {found}, expected 8-bit RGB or grey: save it as 8-bit RGB, or remove the row."
+    message = (
+        f"{place} is {found}, expected 8-bit RGB or grey: save it as 8-bit RGB, or remove the row."
+    )
     raise ImageError("wrong mode", message)
 
 
@@ -264,7 +305,9 @@ def _bytes(place: Place) -> bytes:
         return _unzip(place) if place.member else place.path.read_bytes()
     except OSError as error:
         why = error.strerror or error
-        raise ImageError("unreadable", f"{place.path} cannot be read ({why}): check its rights and the disk.") from None
+        raise ImageError(
+            "unreadable", f"{place.path} cannot be read ({why}): check its rights and the disk."
+        ) from None
 
 
 def _unzip(place: Place) -> bytes:
@@ -285,4 +328,6 @@ def _unzip(place: Place) -> bytes:
                 data = b""
             if len(data) == place.length and zlib.crc32(data) == place.crc:
                 return data
-    raise ImageError("damaged zip", f"{place} is damaged in the zip: download {place.path.name} again.")
+    raise ImageError(
+        "damaged zip", f"{place} is damaged in the zip: download {place.path.name} again."
+    )

@@ -42,10 +42,13 @@ def choose(table: pd.DataFrame, found: pd.DataFrame, n: int) -> pd.DataFrame:
     size = found.assign(area=area).groupby(["Class", "Filename"])["area"].max()
     classes = [
         _typical(table[(count == count[has].min()) & has], size.get(name)).assign(Shown=name)
-        for name, has in zip(CLASSES, labels.T == 1, strict=True) if has.any()
+        for name, has in zip(CLASSES, labels.T == 1, strict=True)
+        if has.any()
     ]
     left = max(0, n - len(classes))
-    several = table[count > 1].drop(index=[i for part in classes for i in part.index], errors="ignore")
+    several = table[count > 1].drop(
+        index=[i for part in classes for i in part.index], errors="ignore"
+    )
     several = _spread(several, left // 2)
     normals = _spread(table[count == 0], left - len(several))
     return pd.concat([normals.assign(Shown=""), *classes, several.assign(Shown="")])
@@ -54,7 +57,9 @@ def choose(table: pd.DataFrame, found: pd.DataFrame, n: int) -> pd.DataFrame:
 def _typical(rows: pd.DataFrame, area: pd.Series | None) -> pd.DataFrame:
     """One of the rows: that at the quantile `TYPICAL` of area, or in the middle where no area is
     known."""
-    known = None if area is None else area[area.index.isin(rows["Filename"])].sort_values(kind="stable")
+    known = (
+        None if area is None else area[area.index.isin(rows["Filename"])].sort_values(kind="stable")
+    )
     if known is None or known.empty:
         return rows.iloc[[len(rows) // 2]]
     return rows[rows["Filename"] == known.index[round(TYPICAL * (len(known) - 1))]]
@@ -65,7 +70,11 @@ def _spread(rows: pd.DataFrame, n: int) -> pd.DataFrame:
     videos."""
     first = rows.drop_duplicates("Video")
     rows = first if len(first) >= n else rows
-    return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, n, dtype=int))] if n and len(rows) else rows.iloc[:0]
+    return (
+        rows.iloc[np.unique(np.linspace(0, len(rows) - 1, n, dtype=int))]
+        if n and len(rows)
+        else rows.iloc[:0]
+    )
 
 
 def caption(row: pd.Series) -> str:
@@ -74,4 +83,8 @@ def caption(row: pd.Series) -> str:
     if not row["Defect"]:
         return "Normal"
     codes = [name for name in CLASSES if row.get(name, 0) == 1]
-    return f"{' + '.join(codes)}: {', '.join(CLASS_NAMES[code] for code in codes)}" if codes else "Defect"
+    return (
+        f"{' + '.join(codes)}: {', '.join(CLASS_NAMES[code] for code in codes)}"
+        if codes
+        else "Defect"
+    )

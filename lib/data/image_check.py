@@ -29,7 +29,9 @@ class Presence:
         self.stored = stored
         self.keys = {files.key(name): name for name in names}
         self.found: set[str] = set()  # keys of all image files, in the table or not
-        self.where: Counter = Counter()  # folder or zip -> how many images of the table are read from there
+        self.where: Counter = (
+            Counter()
+        )  # folder or zip -> how many images of the table are read from there
         self._twice: list[str] = []
         for place, key in self._entries():
             if key not in self.keys:
@@ -76,12 +78,25 @@ class Presence:
     def wrong(self) -> list[str]:
         """What is wrong, a sentence each: damaged or locked zips, names that stand for two images,
         absent images."""
-        wrong = [f"{p} is not a complete zip ({why}): download it again." for p, why in self.stored.damaged.items()]
+        wrong = [
+            f"{p} is not a complete zip ({why}): download it again."
+            for p, why in self.stored.damaged.items()
+        ]
         for path in sorted(self.stored.locked):
-            inside = [k for k, places in self.stored.members.items() if k in self.keys and places[0].path == path]
+            inside = [
+                k
+                for k, places in self.stored.members.items()
+                if k in self.keys and places[0].path == path
+            ]
             locked = [self.keys[key] for key in inside if not self.stored.files(self.keys[key])]
-            wrong += [f"{len(locked):,} images are in a locked zip: {self._why(locked[0])}"] if locked else []
-        two = [told for key in self._twice if "other content" in (told := self._why(self.keys[key]))]
+            wrong += (
+                [f"{len(locked):,} images are in a locked zip: {self._why(locked[0])}"]
+                if locked
+                else []
+            )
+        two = [
+            told for key in self._twice if "other content" in (told := self._why(self.keys[key]))
+        ]
         wrong += [f"{len(two):,} names stand for two different images: {two[0]}"] if two else []
         if self.absent:
             told = f"{len(self.absent):,} of {len(self.keys):,} images are absent ({some(self.absent)})"
@@ -108,7 +123,10 @@ def scan(asked: Sequence[tuple[Images, Sequence[str]]], jobs: int, listing: Path
     print(f"\nEvery image: {count:,} to decode in {jobs} process(es).", flush=True)
     starts = range(0, count, cache.BLOCK)
     blocks = {start: range(start, min(start + cache.BLOCK, count)) for start in starts}
-    work = ((i, list(rows), [cache.found(pairs[r][0].find, pairs[r][1]) for r in rows]) for i, rows in blocks.items())
+    work = (
+        (i, list(rows), [cache.found(pairs[r][0].find, pairs[r][1]) for r in rows])
+        for i, rows in blocks.items()
+    )
     progress, bad = parallel.Progress("every image", count, loud=True), []
     with closing(parallel.together(unusable, work, jobs)) as finished:
         for start, found in finished:

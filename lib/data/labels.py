@@ -29,7 +29,9 @@ def read_table(path: Path, columns: tuple[str, ...] = COLUMNS) -> pd.DataFrame:
         _refuse_separator(path)
         table = pd.read_csv(path, encoding="utf-8-sig", dtype={"Filename": str})
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no CSV in UTF-8 ({str(error).strip()}): save it as one.") from None
+        raise DataError(
+            f"{path} is no CSV in UTF-8 ({str(error).strip()}): save it as one."
+        ) from None
     missing = [c for c in columns if c not in table.columns]
     if missing:
         found = ", ".join(map(str, table.columns))
@@ -38,7 +40,9 @@ def read_table(path: Path, columns: tuple[str, ...] = COLUMNS) -> pd.DataFrame:
             f"{path} lacks the column(s) {', '.join(missing)}; expected {', '.join(columns)}, found {found}: {remedy}."
         )
     if table.empty:
-        raise DataError(f"{path} has a header and no rows: {'add a row an image' if own else 'download it again'}.")
+        raise DataError(
+            f"{path} has a header and no rows: {'add a row an image' if own else 'download it again'}."
+        )
     _refuse_blanks(path, table, "Filename")
     _refuse_twice(path, table)
     _refuse_labels(path, table)
@@ -61,14 +65,18 @@ def _refuse_separator(path: Path) -> None:
         header = file.readline()
     for mark, name in ((";", "semicolons"), ("\t", "tabs")):
         if mark in header and "," not in header:
-            raise DataError(f"{path} is separated by {name}, expected commas: save it as a CSV with commas.")
+            raise DataError(
+                f"{path} is separated by {name}, expected commas: save it as a CSV with commas."
+            )
 
 
 def _refuse_blanks(path: Path, table: pd.DataFrame, column: str) -> None:
     blank = table[column].isna() | (table[column].astype(str).str.strip() == "")
     if blank.any():
         name = "" if column == "Filename" else f" ({table['Filename'][blank].iloc[0]})"
-        raise DataError(f"{path}, row {_row(blank)}{name}: {column} is empty ({_such(blank)}); fill it in.")
+        raise DataError(
+            f"{path}, row {_row(blank)}{name}: {column} is empty ({_such(blank)}); fill it in."
+        )
 
 
 def _refuse_twice(path: Path, table: pd.DataFrame) -> None:
@@ -85,7 +93,9 @@ def _refuse_labels(path: Path, table: pd.DataFrame) -> None:
     """Labels that are not 0 or 1, and classes that contradict Defect."""
     known = set(CLASSES) <= set(table.columns)
     labels = table[[*(CLASSES if known else ()), "Defect"]]
-    numbers = labels.apply(pd.to_numeric, errors="coerce")  # one word in a column makes text of its numbers
+    numbers = labels.apply(
+        pd.to_numeric, errors="coerce"
+    )  # one word in a column makes text of its numbers
     fine = (numbers == 0) | (numbers == 1)
     odd = ~fine.all(axis=1)
     if odd.any():
@@ -149,7 +159,9 @@ def check_sides(path: Path, table: pd.DataFrame) -> None:
         defect = table["Defect"][table["Split"] == split]
         if not len(defect):
             other = "val" if split == "train" else "train"
-            raise DataError(f"{path}: every row is in the split {other}; name some train and some val.")
+            raise DataError(
+                f"{path}: every row is in the split {other}; name some train and some val."
+            )
         if defect.nunique() < 2:
             raise DataError(
                 f"{path}: its {split} rows need normal and defect images, found {(defect == 0).sum()} normal and "
@@ -175,9 +187,13 @@ def leak(path: Path, table: pd.DataFrame, named: bool) -> str:
     if "Group" not in table:
         told = f"{path.name} has no Split and no Group: frames of one video may lie in both splits and flatter."
         return "" if named else told
-    both = set(table["Video"][table["Split"] == "train"]) & set(table["Video"][table["Split"] == "val"])
+    both = set(table["Video"][table["Split"] == "train"]) & set(
+        table["Video"][table["Split"] == "val"]
+    )
     return (
-        f"{len(both)} groups of {path.name} ({min(both)} ...) lie in both splits: scores will flatter." if both else ""
+        f"{len(both)} groups of {path.name} ({min(both)} ...) lie in both splits: scores will flatter."
+        if both
+        else ""
     )
 
 

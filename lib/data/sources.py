@@ -42,7 +42,9 @@ def identity(data: dict[str, Any]) -> str:
     if data["source"] == "own":
         table, _ = own(labels_csv(), data["seed"])
         places = (root(data) / name for name in table["Filename"])
-        sizes = [place.stat().st_size if place.is_file() else 0 for place in places]  # other images, another size
+        sizes = [
+            place.stat().st_size if place.is_file() else 0 for place in places
+        ]  # other images, another size
         digest.update(f"{labels_csv().read_text('utf-8-sig')}{sizes}".encode())
         return f"own-{digest.hexdigest()[:12]}"
     for name in TABLES.values():
@@ -62,7 +64,9 @@ def own(path: Path, seed: int) -> tuple[pd.DataFrame, str]:
     optional. Without Split, a stratified fifth is held out, whole groups where Group is there.
     Raises DataError naming file and row.
     """
-    content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""  # it may be edited meanwhile
+    content = (
+        hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    )  # it may be edited meanwhile
     return _own(path, seed, content)
 
 
@@ -81,7 +85,9 @@ def _own(path: Path, seed: int, content: str) -> tuple[pd.DataFrame, str]:
 def labels_csv() -> Path:
     """The CSV of one's own images, from LABELS."""
     if not os.environ.get("LABELS"):
-        raise DataError("the profile reads images of your own: set LABELS to a CSV with the columns Filename, Defect.")
+        raise DataError(
+            "the profile reads images of your own: set LABELS to a CSV with the columns Filename, Defect."
+        )
     return Path(os.environ["LABELS"]).expanduser()
 
 
@@ -92,7 +98,9 @@ def root(data: dict[str, Any]) -> Path:
     if data["source"] == "own":
         return Path(os.environ.get("IMAGES") or labels_csv().parent).expanduser()
     if not os.environ.get("SEWERML_ROOT"):
-        raise DataError("the profile reads Sewer-ML: set SEWERML_ROOT to the folder with its CSVs and images.")
+        raise DataError(
+            "the profile reads Sewer-ML: set SEWERML_ROOT to the folder with its CSVs and images."
+        )
     return Path(os.environ["SEWERML_ROOT"]).expanduser()
 
 
@@ -102,7 +110,9 @@ def simulated(data: dict[str, Any], workers: int = 1) -> None:
         paths.DATA.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{root(data)}.lock"):
             if not root(data).exists():
-                frames.write(root(data), data["seed"], data["train"], data["val"], data["frame"], workers)
+                frames.write(
+                    root(data), data["seed"], data["train"], data["val"], data["frame"], workers
+                )
 
 
 def tables(data: dict[str, Any], split: str) -> tuple[pd.DataFrame, bool]:
@@ -130,10 +140,14 @@ def _add_videos(table: pd.DataFrame, path: Path) -> bool:
     """Add `Video`, the image itself where `path` does not exist; whether it does."""
     table["Video"] = table["Filename"]
     if path.exists():
-        table["Video"] = table["Filename"].map(pd.read_csv(path, dtype=str).set_index("Filename")["Video"])
+        table["Video"] = table["Filename"].map(
+            pd.read_csv(path, dtype=str).set_index("Filename")["Video"]
+        )
         absent = table["Video"].isna()
         if absent.any():
-            raise DataError(f"{path} lacks {table['Filename'][absent].iloc[0]} ({absent.sum()} such images).")
+            raise DataError(
+                f"{path} lacks {table['Filename'][absent].iloc[0]} ({absent.sum()} such images)."
+            )
     return path.exists()
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from lib.data.labels import class_labels
 from lib.system.errors import DataError
+
 HELD_OUT = 0.2  # share of one's own images kept for validation where the CSV has no column Split
 
 
@@ -34,7 +35,9 @@ def stratified_fraction(table: pd.DataFrame, fraction: float, seed: int) -> pd.D
     """
     if fraction == 1:
         return table
-    from sklearn.model_selection import train_test_split  # slow to import, and only a real table's fraction needs it
+    from sklearn.model_selection import (
+        train_test_split,
+    )  # slow to import, and only a real table's fraction needs it
 
     labels = class_labels(table)
     labels = table[["Defect"]].to_numpy() if labels is None else labels
@@ -42,7 +45,9 @@ def stratified_fraction(table: pd.DataFrame, fraction: float, seed: int) -> pd.D
     # they come here
     _, pattern, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
     often = counts[pattern] > 1
-    kept, _ = train_test_split(table[often], train_size=fraction, stratify=pattern[often], random_state=seed)
+    kept, _ = train_test_split(
+        table[often], train_size=fraction, stratify=pattern[often], random_state=seed
+    )
     return kept.sort_index()
 
 
@@ -78,7 +83,9 @@ def resample(table: pd.DataFrame, share: float | None, seed: int) -> pd.DataFram
     values, counts = np.unique(pattern, return_counts=True)
     allotted = _largest_remainder(counts, wanted, rng)
     chosen = [
-        rng.choice(defects[pattern == v], n, replace=False) for v, n in zip(values, allotted, strict=True) if n
+        rng.choice(defects[pattern == v], n, replace=False)
+        for v, n in zip(values, allotted, strict=True)
+        if n
     ]
     return table.iloc[np.sort(np.concatenate([normals, *chosen]))]
 

@@ -24,7 +24,9 @@ EVALUATION = 2**31  # the "epoch" of views made for evaluation, out of reach of 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # the operations of a jitter's order
 CHUNK = 600_000  # source pixels worked on at once on a CPU: what is made of them stays in its cache
 
-_DRAWS = 4 * ATTEMPTS + 9  # uniforms per view: area, aspect, top, left per try; flip, 4 factors, 4 for the order
+_DRAWS = (
+    4 * ATTEMPTS + 9
+)  # uniforms per view: area, aspect, top, left per try; flip, 4 factors, 4 for the order
 
 
 def uniforms(seed: int, epoch: int, images: np.ndarray, view: int, n: int) -> np.ndarray:
@@ -55,7 +57,9 @@ def crops(u: np.ndarray, side: int, smallest: float) -> np.ndarray:
     aspect = np.exp(np.log(RATIO[0]) + (np.log(RATIO[1]) - np.log(RATIO[0])) * u[..., 1])
     width, height = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
     fits = (width <= side) & (height <= side) & (width > 0) & (height > 0)
-    boxes = np.stack([u[..., 2] * (side - height + 1), u[..., 3] * (side - width + 1), height, width], -1)
+    boxes = np.stack(
+        [u[..., 2] * (side - height + 1), u[..., 3] * (side - width + 1), height, width], -1
+    )
     first = np.argmax(fits, axis=1)
     chosen = np.floor(boxes[np.arange(len(u)), first]).astype(np.int64)
     chosen[~fits.any(axis=1)] = (0, 0, side, side)
@@ -88,7 +92,9 @@ class Bands(NamedTuple):
         return Bands(self.index[part], self.weight[part])
 
 
-def resize_matrix(start: torch.Tensor, length: torch.Tensor, side: int, px: int, kernel=_cubic) -> Bands:
+def resize_matrix(
+    start: torch.Tensor, length: torch.Tensor, side: int, px: int, kernel=_cubic
+) -> Bands:
     """(n, px, side) matrices that resize `length` pixels from `start` (n,) of a line of `side`
     pixels to `px`.
 
@@ -101,7 +107,9 @@ def resize_matrix(start: torch.Tensor, length: torch.Tensor, side: int, px: int,
     scale = length / px
     reach = scale.clamp_min(1)
     centre = start + (torch.arange(px, device=start.device)[None, :, None] + 0.5) * scale
-    source = (centre - support * reach + 0.5).floor() + taps  # the first pixel whose middle the kernel reaches, and on
+    source = (
+        centre - support * reach + 0.5
+    ).floor() + taps  # the first pixel whose middle the kernel reaches, and on
     index = source.clamp(0, side - 1).int()
     source = source + 0.5
     weight = kernel((source - centre) / reach)
@@ -109,8 +117,18 @@ def resize_matrix(start: torch.Tensor, length: torch.Tensor, side: int, px: int,
     return Bands(index, weight / weight.sum(-1, keepdim=True))
 
 
-def augment(pixels: torch.Tensor, images: np.ndarray, *, px: int, crop: float, jitter: float, flip: float,
-            seed: int, epoch: int, view: int) -> torch.Tensor:
+def augment(
+    pixels: torch.Tensor,
+    images: np.ndarray,
+    *,
+    px: int,
+    crop: float,
+    jitter: float,
+    flip: float,
+    seed: int,
+    epoch: int,
+    view: int,
+) -> torch.Tensor:
     """(n, 3, px, px) normalised training views of uint8 `pixels` (n, side, side, 3), image ids
     `images` (n,).
 
@@ -120,14 +138,19 @@ def augment(pixels: torch.Tensor, images: np.ndarray, *, px: int, crop: float, j
     """
     side, device = pixels.shape[1], pixels.device
     u = uniforms(seed, epoch, images, view, _DRAWS)
-    tries, flips, factors, order = np.split(u, [4 * ATTEMPTS, 4 * ATTEMPTS + 1, 4 * ATTEMPTS + 5], axis=1)
+    tries, flips, factors, order = np.split(
+        u, [4 * ATTEMPTS, 4 * ATTEMPTS + 1, 4 * ATTEMPTS + 5], axis=1
+    )
     order = np.argsort(order, axis=1)
     if crop < 1:
         boxes, kernel = crops(tries.reshape(-1, ATTEMPTS, 4), side, crop), _cubic
     else:
         boxes, kernel = np.tile((0, 0, side, side), (len(images), 1)), _triangle
     top, left, height, width = torch.as_tensor(boxes, device=device).unbind(1)
-    rows, columns = resize_matrix(top, height, side, px, kernel), resize_matrix(left, width, side, px, kernel)
+    rows, columns = (
+        resize_matrix(top, height, side, px, kernel),
+        resize_matrix(left, width, side, px, kernel),
+    )
     mirrored = torch.as_tensor(flips < flip, device=device)[:, :, None]
     columns = Bands(*(torch.where(mirrored, part.flip(1), part) for part in columns))
     views = _empty(pixels, px)
@@ -188,7 +211,9 @@ def _add(lines: torch.Tensor, index: torch.Tensor, weight: torch.Tensor) -> torc
     """(m, width): sums of `lines` (k, width) chosen by `index` and times `weight`, both (...,
     taps), m rows in all."""
     taps = index.shape[-1]
-    return embedding_bag(index.reshape(-1, taps), lines, per_sample_weights=weight.reshape(-1, taps), mode="sum")
+    return embedding_bag(
+        index.reshape(-1, taps), lines, per_sample_weights=weight.reshape(-1, taps), mode="sum"
+    )
 
 
 def normalise(x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
@@ -196,11 +221,15 @@ def normalise(x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
     `out` where given."""
     out = torch.empty_like(x, memory_format=torch.channels_last) if out is None else out
     for channel, normal, mean, std in zip(x.unbind(1), out.unbind(1), MEAN, STD, strict=True):
-        normal.copy_((channel - mean).div_(std))  # by channel: an inner loop over three would be slow
+        normal.copy_(
+            (channel - mean).div_(std)
+        )  # by channel: an inner loop over three would be slow
     return out
 
 
-def colour_jitter(x: torch.Tensor, u: np.ndarray, order: np.ndarray, strength: float) -> torch.Tensor:
+def colour_jitter(
+    x: torch.Tensor, u: np.ndarray, order: np.ndarray, strength: float
+) -> torch.Tensor:
     """torchvision's ColorJitter on a batch in [0, 1], in place, each image with its own factors and
     its own order.
 
@@ -218,7 +247,9 @@ def colour_jitter(x: torch.Tensor, u: np.ndarray, order: np.ndarray, strength: f
     for turn in range(4):
         chosen = torch.as_tensor(np.flatnonzero(turns == turn), device=x.device)
         if len(chosen):
-            x.index_copy_(0, chosen, shift_hue(x.index_select(0, chosen), hue.index_select(0, chosen)[:, 0]))
+            x.index_copy_(
+                0, chosen, shift_hue(x.index_select(0, chosen), hue.index_select(0, chosen)[:, 0])
+            )
         if turn < 3:
             _blend(x, factor[:, turn], grey[:, turn], mean[:, turn])
     return x
@@ -250,7 +281,9 @@ def shift_hue(x: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     chroma = value - least
     away = (g + b).sub_(r).add_(value).sub_(least, alpha=2)  # chroma |h|
     signed = torch.copysign(chroma, g - b)
-    turn = torch.remainder(6 * shift[:, None] - torch.arange(0, 6, 2, device=x.device) + 3, 6) - 3  # |h| + it: within 6
+    turn = (
+        torch.remainder(6 * shift[:, None] - torch.arange(0, 6, 2, device=x.device) + 3, 6) - 3
+    )  # |h| + it: within 6
     distance = torch.addcmul(away[:, None], signed[:, None], turn[:, :, None, None]).abs_()
     distance.sub_((3 * chroma)[:, None]).abs_()  # 3 - d, times chroma
     return torch.clamp(distance.add_((2 * least - value)[:, None]), least[:, None], value[:, None])
