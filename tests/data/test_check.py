@@ -335,9 +335,9 @@ def test_the_caches_are_those_that_runs_read(real):
     read = {
         pixels.cached(d, s, sources.tables(d, s)[0]) for d in asked.values() for s in sources.TABLES
     }
-    found = check._caches("paper", tables)
-    assert set(found) == read
-    assert sorted((n, side) for split, n, side, _ in found.values() if split == "train") == [
+    caches = check._caches("paper", tables)
+    assert set(caches) == read
+    assert sorted((c.rows, c.side) for c in caches.values() if c.split == "train") == [
         (24, 256),
         (48, 256),
         (48, 384),

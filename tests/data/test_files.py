@@ -80,7 +80,7 @@ def test_what_the_macs_finder_adds_to_a_zip_is_no_image(tmp_path):
     )
     found = archive(tmp_path)
     np.testing.assert_array_equal(found.read("a.png"), NOISE)
-    assert list(found.members) == ["a.png"] and not found.copies
+    assert list(found.zips.members) == ["a.png"] and not found.copies
 
 
 def test_a_place_is_decoded_without_an_open_zip(tmp_path):
@@ -151,7 +151,7 @@ def test_a_zip_with_a_password_is_named_with_how_to_extract_it(tmp_path):
         f"{path} is protected by a password (the one mailed by the VAP group): extract it, unzip -j -P PASSWORD "
         f"train03.zip -d {tmp_path / 'Train'} (or 7z e -pPASSWORD)."
     )
-    assert archive(tmp_path).locked == {path}
+    assert archive(tmp_path).zips.locked == {path}
     (tmp_path / "Train").mkdir()
     (tmp_path / "Train" / "a.png").write_bytes(png())  # extracted, beside the zip
     np.testing.assert_array_equal(archive(tmp_path).read("a.png"), NOISE)
@@ -179,7 +179,7 @@ def test_a_member_of_an_unknown_method_is_named(tmp_path):
 # Duplicates
 
 
-def test_two_places_with_the_same_content_are_told_once_with_their_number(tmp_path, capsys):
+def test_two_places_with_the_same_content_are_told_once_with_their_number(tmp_path):
     zipped(tmp_path / "train00.zip", {"a.png": png(), "b.png": png(), "c.png": png()})
     zipped(tmp_path / "train01.zip", {"b.png": png()})
     (tmp_path / "Train").mkdir()
@@ -187,10 +187,9 @@ def test_two_places_with_the_same_content_are_told_once_with_their_number(tmp_pa
     found = archive(tmp_path)
     for name in "abc":
         np.testing.assert_array_equal(found.read(f"{name}.png"), NOISE)
-    found.warn_of_copies()
-    assert capsys.readouterr().err == (
-        f"warning: 2 images lie in two places with the same size ({tmp_path / 'Train' / 'a.png'} is used, "
-        f"{tmp_path / 'train00.zip'}, a.png is not); remove one to save disk.\n"
+    assert found.copies_note() == (
+        f"2 images lie in two places with the same size ({tmp_path / 'Train' / 'a.png'} is used, "
+        f"{tmp_path / 'train00.zip'}, a.png is not); remove one to save disk."
     )
 
 

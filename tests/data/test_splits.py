@@ -160,7 +160,7 @@ def changed(frame, row, column, value):
         ),
         (
             lambda f: changed(f, 4, "GR", None),
-            r", row 6 \(Train00000004\.png\): labels must be 0 or 1, GR is nothing",
+            r", row 6 \(Train00000004\.png\): GR is empty \(1 such rows\); fill it in",
         ),
         (
             lambda f: changed(f, 4, "Defect", "yes"),
