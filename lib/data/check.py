@@ -1,7 +1,7 @@
 """`make data-check`: which data are there and what was expected; tables, classes, images, disk.
 
     PROFILE=paper SEWERML_ROOT=folder python -m lib.data.check       opens no image
-    SCAN=1 JOBS=8 PROFILE=own LABELS=csv python -m lib.data.check    decodes every image of the tables
+    SCAN=1 JOBS=8 PROFILE=own LABELS=csv python -m lib.data.check    decodes every image
 
 Without PROFILE: own where LABELS is set, paper where SEWERML_ROOT is, else mini. The exit status is
 0 when all is well, 1 when something is wrong, 2 when nothing could be checked.

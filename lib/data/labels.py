@@ -34,9 +34,11 @@ def read_table(path: Path, columns: tuple[str, ...] = COLUMNS) -> pd.DataFrame:
         raise DataError(f"{path} is no CSV in UTF-8 ({why}): save it as one.") from None
     missing = [c for c in columns if c not in table.columns]
     if missing:
+        expected, present = ", ".join(columns), ", ".join(map(str, table.columns))
+        remedy = "add them" if own else "download it again"
         raise DataError(
-            f"{path} lacks the column(s) {', '.join(missing)}; expected {', '.join(columns)}, found "
-            f"{', '.join(map(str, table.columns))}: {'add them' if own else 'download it again'}."
+            f"{path} lacks the column(s) {', '.join(missing)}; expected {expected}, "
+            f"found {present}: {remedy}."
         )
     if table.empty:
         remedy = "add a row an image" if own else "download it again"

@@ -345,3 +345,4 @@ DRAW = {  # in painting order: the pipe, its wall, then what stands in front of 
     "RO": roots,
     "IS": junctions.intruding_seal,
 }
+IN_FRONT = ("AF", "FO", "RO", "IS")  # these stand in the water or before it

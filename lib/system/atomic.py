@@ -1,12 +1,11 @@
 """Files that appear whole: written beside their place and renamed into it."""
 
 import os
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 def put(path: Path, write: Callable[[Path], object]) -> Path:
@@ -18,3 +17,17 @@ def put(path: Path, write: Callable[[Path], object]) -> Path:
     finally:
         beside.unlink(missing_ok=True)
     return path
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder beside to write into; it is renamed to `folder`, which may be there if it is empty,
+    at the end of the block, or removed where the block raises."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield beside
+        beside.chmod(0o755)  # mkdtemp makes it private
+        beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
