@@ -7,7 +7,6 @@ no video.
 
 import csv
 import functools
-import hashlib
 import math
 import multiprocessing
 from collections.abc import Sequence
@@ -19,15 +18,14 @@ import numpy as np
 import pandas as pd
 
 from lib.simulator import camera, distractors
-from lib.simulator.damage import DRAW, IN_FRONT, SHAPE
+from lib.simulator.class_mix import DEFECT_SHARE, classes_of, stream
+from lib.simulator.drawings import DRAW, IN_FRONT, SHAPE
 from lib.simulator.pipe import MATERIALS, Scene, Spot, View
 from lib.study.names import CLASSES
 from lib.system.atomic import new_folder
 
 VERSION = 1  # part of the data's identity: bump it when any pixel or label changes
 FRAMES = 16  # frames a video
-BLOCK = 50  # frames: every block holds exactly its share of defects
-DEFECT_SHARE = 0.472  # Sewer-ML's natural share
 SPLITS = {  # folder, table, first number
     "train": ("Train", "SewerML_Train.csv", 0),
     "val": ("Valid", "SewerML_Val.csv", 10_000_000),
@@ -35,75 +33,6 @@ SPLITS = {  # folder, table, first number
 COLUMNS = ("Filename", "WaterLevel", "VA", *CLASSES, "ND", "Defect")
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]  # quick
 Box = tuple[str, int, int, int, int]  # class, x0, y0, x1, y1 in pixels, right and bottom exclusive
-
-# Class -> (share of the defect frames whose main class it is, classes seen with it, likeliest
-# first). The shares keep Sewer-ML's order, from joints, surface damage and cracks to cut laterals
-# and transitions; the rare ones are raised so that 1,800 frames hold at least 30 of each class.
-# Roots, water and seals come with displaced joints, where they enter.
-MAIN = {
-    "FS": (0.12, "RO IN IS OB AF BE"),
-    "OB": (0.10, "RB AF BE FS GR"),
-    "RB": (0.085, "OB IN RO FS BE"),
-    "AF": (0.08, "OB FS BE GR"),
-    "BE": (0.07, "FS OB IN"),
-    "GR": (0.06, "BE OB RB AF"),
-    "RO": (0.055, "FS RB GR"),
-    "PF": (0.045, "AF FS GR"),
-    "DE": (0.045, "RB FS AF"),
-    "IN": (0.044, "FS RB BE"),
-    "FO": (0.043, "AF OB FS"),
-    "PH": (0.043, "RB OB BE"),
-    "PB": (0.043, "OB AF FS"),
-    "IS": (0.043, "FS IN"),
-    "OK": (0.042, "OB AF GR"),
-    "OS": (0.041, "PF BE AF"),
-    "OP": (0.041, "AF OB BE"),
-}
-ONE_MORE, TWO_MORE = 0.27, 0.07  # chances that one class, or two, are seen with the main class
-CLASH = (  # classes that would hide one another: a frame holds one of each set
-    {"FS", "OP", "OK"},
-    {"DE", "OP", "OK"},
-    {"GR", "PH", "PB", "OS"},
-    {"AF", "FO"},
-    {"RO", "IS"},
-    {"DE", "FS"},
-)
-
-
-def _rng(*key) -> np.random.Generator:
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
-
-
-@functools.lru_cache(maxsize=4096)
-def _block(seed: int, split: str, block: int, share: float) -> tuple[int, ...]:
-    """For each frame of a block the running number of its defect, -1 for a normal frame."""
-    first, last = round(block * BLOCK * share), round((block + 1) * BLOCK * share)
-    numbers = np.concatenate([np.arange(first, last), np.full(BLOCK - last + first, -1)])
-    return tuple(int(i) for i in _rng(seed, split, "block", block).permutation(numbers))
-
-
-@functools.lru_cache(maxsize=1 << 16)  # asked by the table, then by the drawing
-def classes_of(
-    seed: int, split: str, index: int, defect_share: float = DEFECT_SHARE
-) -> tuple[str, ...]:
-    """Defect classes of a frame, the main one first; empty for a normal frame."""
-    number = _block(seed, split, index // BLOCK, defect_share)[index % BLOCK]
-    if number < 0:
-        return ()
-    # Steps of the golden ratio spread evenly, so that every run of frames has its share of a class.
-    u = (number * 0.6180339887 + _rng(seed, split, "classes").random()) % 1
-    names, edges = list(MAIN), np.cumsum([share for share, _ in MAIN.values()])
-    main = names[min(int(np.searchsorted(edges / edges[-1], u, "right")), len(names) - 1)]
-    classes = [main]
-    rng = _rng(seed, split, "more", index)
-    draw = rng.random()
-    for _ in range((draw < ONE_MORE + TWO_MORE) + (draw < TWO_MORE)):
-        excluded = set(classes).union(*(clash for clash in CLASH if clash & set(classes)))
-        options = [name for name in MAIN[main][1].split() if name not in excluded]
-        if options:
-            classes.append(options[int(len(options) * rng.random() ** 1.4)])
-    return tuple(classes)
 
 
 def video_of(split: str, index: int) -> str:
@@ -113,7 +42,7 @@ def video_of(split: str, index: int) -> str:
 @functools.lru_cache(maxsize=64)
 def _video(seed: int, split: str, number: int) -> dict[str, Any]:
     """What the frames of a video share."""
-    rng = _rng(seed, split, "video", number)
+    rng = stream(seed, split, "video", number)
     uniform, normal = rng.uniform, rng.standard_normal
     return {
         "material": list(MATERIALS)[int(rng.choice(3, p=(0.5, 0.2, 0.3)))],
@@ -145,7 +74,7 @@ def _video(seed: int, split: str, number: int) -> dict[str, Any]:
 
 
 def _place(rng: np.random.Generator, joint: float, view: View, water: float) -> Spot:
-    """A spot on the dry wall that a crop keeps and that is seen at 64 px: neither at the edge of the
+    """A spot on the dry wall that a crop keeps and that shows at 64 px: neither at the edge of the
     frame nor far down the pipe."""
     for _ in range(20):
         phi = rng.uniform(-1, 1) * (2.3 - 1.5 * water)
@@ -171,7 +100,7 @@ def draw(
     stream, so that leaving one out changes nothing else in the frame.
     """
     video = _video(seed, split, index // FRAMES)
-    rng = _rng(seed, split, "frame", index)
+    rng = stream(seed, split, "frame", index)
     if classes is None:
         classes = classes_of(seed, split, index, defect_share)
     x, y = video["eye"]
@@ -180,18 +109,18 @@ def draw(
     view = View(*turn, video["zoom"] * rng.uniform(0.97, 1.03), *eye)
     joint = rng.uniform(1.15, 2.1)  # as near in frames without a defect as in those with one
     water = video["water"] * rng.uniform(0.8, 1.2) * (video["water"] > 0.01)
-    streams = {name: _rng(seed, split, name, index) for name in DRAW if name in classes}
+    streams = {name: stream(seed, split, name, index) for name in DRAW if name in classes}
     spots, contrast, shape = {}, {}, {}
-    for name, stream in streams.items():
-        contrast[name] = stream.uniform(0.15, 1.0)  # hard to easy
-        spots[name] = _place(stream, joint, view, water)
+    for name, own in streams.items():
+        contrast[name] = own.uniform(0.15, 1.0)  # hard to easy
+        spots[name] = _place(own, joint, view, water)
         if name in SHAPE:
-            shape |= SHAPE[name](spots[name], stream, contrast[name])
+            shape |= SHAPE[name](spots[name], own, contrast[name])
     scene = Scene(size, view, water, **shape)
     _paint_wall(scene, video, rng, streams.get("OK"))
     spacing, width = video["spacing"], video["joint_width"]
     scene.rings(joint, spacing, width, rng.uniform(0.35, 0.85), rng.uniform(0.0, 0.25))
-    distractors.scatter(scene, _rng(seed, split, "clutter", index), joint)
+    distractors.scatter(scene, stream(seed, split, "clutter", index), joint)
     exposure, lamp = video["exposure"] * rng.uniform(0.85, 1.15), rng.uniform(-0.15, 0.15)
     waves, ripple = rng.uniform(0, 99), video["ripple"] * rng.uniform(0.5, 1.5)
     masks = {}
@@ -216,8 +145,8 @@ def _paint_wall(
     rng: np.random.Generator,
     change: np.random.Generator | None,
 ) -> None:
-    """Paint the wall; beyond the step as another pipe where the material changes (OK), by the random
-    stream `change`."""
+    """Paint the wall. Where the construction changes (OK), the pipe beyond the step is of another
+    material; `change` is that defect's random stream."""
     texture = video["texture"] + rng.uniform(0, 500)
     scene.albedo = scene.surface(video["material"], texture, video["roughness"])
     others = [material for material in MATERIALS if material != video["material"]]

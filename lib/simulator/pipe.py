@@ -191,14 +191,9 @@ class Scene:
         self.shine *= keep
         self.boost = self.boost * keep + 1.2 * mask
 
-    def fill(self, mask, colour, alpha, tone=1.0):
-        """Paint something matt over the wall: what shone there shines no more."""
-        self.paint(mask, colour, alpha, tone)
-        self.shine *= 1 - mask
-
     def stroke(self, points: Array, widths: Array) -> Array:
-        """Mask of ribbons through world points (..., n, 3) with widths (n,). A ribbon thinner than a
-        pixel is drawn fainter."""
+        """Mask of ribbons through world points (..., n, 3) with widths (n,). Where a ribbon is
+        thinner than a pixel, it is drawn fainter."""
         n = points.shape[-2]
         p, depth = self.project(points.reshape(-1, 3))
         p = p.reshape(-1, n, 2)
@@ -220,7 +215,7 @@ class Scene:
         return np.stack([radius * np.sin(phi), -radius * np.cos(phi), z], -1).astype(np.float32)
 
     def seam(self, rng, phi, z, heading, length, width, wobble=0.17) -> Array:
-        """Mask of a tapering, wandering line on the wall; its heading is 0 round the pipe and pi / 2
+        """Mask of a tapering, wandering line on the wall, of `heading` 0 round the pipe and pi / 2
         along it."""
         n = 14
         turn = np.zeros(n)
@@ -240,7 +235,8 @@ class Scene:
         return np.clip(tone, 0.3, 1.8) * (GREY * np.float32(tint)).reshape(3, 1, 1)
 
     def rings(self, first: float, spacing: float, width: float, depth: float, lip: float) -> None:
-        """Three pipe joints from a depth on: dark gaps with a lighter lip, fainter with distance."""
+        """Three pipe joints, the first at a depth: dark gaps with a lighter lip, fainter with
+        distance."""
         at = first + spacing * np.clip(np.rint((self.z - first) * np.float32(1 / spacing)), 0, 2)
         least = 0.8 * self.zoom / self.scale * at * at  # a pixel
         gap = (self.z - at) * 0.6 / np.maximum(width, least)
