@@ -127,7 +127,8 @@ def test_bad_images_are_summed_up_by_kind_and_only_they_are_read_again(tmp_path)
     told = str(error.value).splitlines()
     listing = cache.beside(path, "bad.txt")
     assert told[0].startswith(
-        f"14 of 50 images cannot be used (12 damaged, 2 absent); all are listed in {listing}; once they are mended, run"
+        f"14 of 50 images cannot be used (12 damaged, 2 absent); all are listed in {listing}; "
+        "once they are mended, run"
     )
     assert len(told) == 1 + cache.NAMED
     assert f"  {NAMES[3]} is nowhere: complete the images." in told

@@ -127,7 +127,8 @@ def test_simulated_frames_are_not_compared_with_sewer_ml(workspace, capsys, monk
     status, _, err = checked(capsys)
     assert (status, err) == (
         2,
-        f"error: {root} does not exist: `make data`, with the same PROFILE, draws the simulated images.\n",
+        f"error: {root} does not exist: `make data`, with the same PROFILE, draws the "
+        "simulated images.\n",
     )
     frames.write(root, 1, 8, 8, 48)
     status, out, err = checked(capsys)
@@ -191,7 +192,10 @@ def tables_that_share(root):
     shutil.copy(root / "SewerML_Train.csv", root / "SewerML_Val.csv")
 
 
-PASSWORD = r"24 images are in a locked zip: .*train01\.zip is protected by a password .*: extract it, unzip -j -P PASSWORD "
+PASSWORD = (
+    r"24 images are in a locked zip: .*train01\.zip is protected by a password .*: extract it, "
+    "unzip -j -P PASSWORD "
+)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +203,8 @@ PASSWORD = r"24 images are in a locked zip: .*train01\.zip is protected by a pas
     [
         (
             absent_zip,
-            r"24 of 48 images are absent \(Train\d+\.png, .*: of train00\.zip to train13\.zip, train01\.zip to "
+            r"24 of 48 images are absent \(Train\d+\.png, .*: of train00\.zip to train13\.zip, "
+            r"train01\.zip to "
             r"train13\.zip not there; put what is missing into .*sewer-ml\.",
         ),
         (locked_zip, PASSWORD),
@@ -217,7 +222,8 @@ PASSWORD = r"24 images are in a locked zip: .*train01\.zip is protected by a pas
         ),
         (
             rows_twice,
-            r"SewerML_Val\.csv, row 50: it names Val00000000\.png twice, first in row 2 \(2 such rows\); keep",
+            r"SewerML_Val\.csv, row 50: it names Val00000000\.png twice, first in row 2 \(2 "
+            r"such rows\); keep",
         ),
         (
             tables_that_share,
@@ -273,7 +279,8 @@ def test_a_bad_image_is_named_and_the_scan_goes_on(real, capsys, workspace, wron
     listing = workspace / "build" / "paper" / "data-check.txt"
     assert status == 1
     assert err.startswith(
-        f"error: 1 of 96 images cannot be used (1 {kind}); all are listed in {listing}; once they are"
+        f"error: 1 of 96 images cannot be used (1 {kind}); all are listed in {listing}; once "
+        "they are"
     )
     assert re.search(f"\n  {image(real, 7)} {expected}", err)
     assert (
@@ -355,8 +362,8 @@ def test_too_little_disk_is_wrong_for_the_grid_and_a_remark_for_the_rest(real, c
         assert check.ACCESS not in out  # nothing is absent
         assert status == wrong and ("the grid's pixel caches need 0.0 GB more" in err) == wrong
         assert (
-            "too little for all; of what is to be written, Figure 3 0.0 GB and Table 2 0.1 GB can wait"
-            in out
+            "too little for all; of what is to be written, Figure 3 0.0 GB and Table 2 0.1 GB "
+            "can wait" in out
         ) != wrong
 
 

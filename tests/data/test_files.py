@@ -107,7 +107,8 @@ def test_absent_zips_are_named_by_their_numbers(tmp_path):
     for i in (*range(5), *range(7, 14)):
         zipped(tmp_path / f"train{i:02}.zip", {f"{i}.png": png()})
     assert told(tmp_path) == (
-        f"a.png is in the table, but neither under {tmp_path} nor in its zips (train*.zip): of train00.zip to "
+        f"a.png is in the table, but neither under {tmp_path} nor in its zips (train*.zip): of "
+        "train00.zip to "
         f"train13.zip, train05.zip, train06.zip not there; put what is missing into {tmp_path}."
     )
 
@@ -148,7 +149,8 @@ def test_a_zip_with_a_password_is_named_with_how_to_extract_it(tmp_path):
     zipped(path, {"a.png": png(), "b.png": png()})
     lock(path)
     assert told(tmp_path) == (
-        f"{path} is protected by a password (the one mailed by the VAP group): extract it, unzip -j -P PASSWORD "
+        f"{path} is protected by a password (the one mailed by the VAP group): extract it, "
+        "unzip -j -P PASSWORD "
         f"train03.zip -d {tmp_path / 'Train'} (or 7z e -pPASSWORD)."
     )
     assert archive(tmp_path).zips.locked == {path}
@@ -222,7 +224,8 @@ def test_names_that_stand_for_two_different_images_are_refused(tmp_path):
         (png()[:20], "cannot be decoded"),
         (
             b"<html>404</html>",
-            "cannot be decoded, it is no image that can be recognised: extract or download it again.",
+            "cannot be decoded, it is no image that can be recognised: extract or download it "
+            "again.",
         ),
         (b"", "cannot be decoded, it is an empty file: extract or download it again."),
     ],
@@ -286,7 +289,8 @@ def test_what_becomes_rgb_without_loss_is_accepted(tmp_path, picture, expected):
 def test_what_cannot_be_made_rgb_sensibly_is_refused(tmp_path, picture, form, options, found):
     (tmp_path / "a.png").write_bytes(png(picture, form, **options))
     assert told(tmp_path) == (
-        f"{tmp_path / 'a.png'} is {found}, expected 8-bit RGB or grey: save it as 8-bit RGB, or remove the row."
+        f"{tmp_path / 'a.png'} is {found}, expected 8-bit RGB or grey: save it as 8-bit RGB, "
+        "or remove the row."
     )
 
 

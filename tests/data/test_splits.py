@@ -148,11 +148,13 @@ def changed(frame, row, column, value):
     [
         (
             lambda f: f.drop(columns=["OK", "ND"]),
-            r"lacks the column\(s\) OK, ND; expected Filename, .*, Defect, found Filename, .*, OP, Defect: download it again",
+            r"lacks the column\(s\) OK, ND; expected Filename, .*, Defect, found Filename, .*, "
+            "OP, Defect: download it again",
         ),
         (
             lambda f: f.assign(Defect=1 - f["Defect"]),
-            r", row 2 \(Train00000000\.png\): the class columns contradict Defect \(11 such rows\); correct the row",
+            r", row 2 \(Train00000000\.png\): the class columns contradict Defect \(11 such "
+            r"rows\); correct the row",
         ),
         (
             lambda f: f.assign(RB=7),
@@ -168,7 +170,8 @@ def changed(frame, row, column, value):
         ),
         (
             lambda f: pd.concat([f, f[1:3]]),
-            r", row 13: it names Train00000001\.png twice, first in row 3 \(2 such rows\); keep one row an image",
+            r", row 13: it names Train00000001\.png twice, first in row 3 \(2 such rows\); "
+            "keep one row an image",
         ),
         (
             lambda f: changed(f, 4, "Filename", None),
