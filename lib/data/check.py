@@ -55,14 +55,13 @@ class Section:
 
     def show(self) -> None:
         """Print all but what is wrong: the first column to the left, the others to the right."""
-        lines = [[f"{c:,}" if isinstance(c, int) else str(c) for c in row] for row in self.rows]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        print(f"\n{self.title}")
-        for first, *others in lines:
+        rows = [[f"{c:,}" if isinstance(c, int) else str(c) for c in row] for row in self.rows]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = []
+        for first, *others in rows:
             cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-            print("  " + "  ".join([first.ljust(widths[0]), *cells]).rstrip())
-        for remark in self.remarks:
-            print(f"  {remark}", flush=True)
+            lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+        print("\n  ".join([f"\n{self.title}", *lines, *self.remarks]), flush=True)
         for warning in self.warnings:
             print(f"warning: {warning}", file=sys.stderr, flush=True)
 
@@ -73,7 +72,7 @@ def check(profile: str, scan: bool = False) -> list[str]:
     Raises DataError where there is nothing to check.
     """
     data = profiles.load(profile)["data"]
-    root = _root(data)
+    print(f"Profile {profile}: {SOURCES[data['source']]} in {_root(data)}", flush=True)
     tables, wrong = _read(data)
     sections = []
     if tables:
@@ -84,7 +83,6 @@ def check(profile: str, scan: bool = False) -> list[str]:
     if len(tables) == len(sources.TABLES):
         sections.append(_disk(profile, tables))
         wrong += sections[-1].wrong
-    print(f"Profile {profile}: {SOURCES[data['source']]} in {root}")
     for section in sections:
         section.show()
     if scan and tables:
@@ -190,38 +188,21 @@ def _images(data: dict[str, Any], tables: Tables) -> Section:
     return section
 
 
-@dataclass
-class Cache:
-    """A pixel cache that runs read."""
-
-    split: str
-    rows: int
-    side: int
-    parts: list[str]  # of the study
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.rows * self.side * self.side * 3
-
-
-def _caches(profile: str, tables: Tables) -> dict[Path, Cache]:
-    """Every pixel cache that the profile's runs read."""
-    caches: dict[Path, Cache] = {}
+def _caches(profile: str, tables: Tables) -> dict[Path, tuple[str, int, int, list[str]]]:
+    """Every pixel cache that the profile's runs read -> split, rows, side, parts of the study."""
+    caches: dict[Path, tuple[str, int, int, list[str]]] = {}
     drawn: dict[tuple[str, float], pd.DataFrame] = {}
     for part in PARTS:
         for data in {str(run.data): run.data for run in grid.cells(profile, part)}.values():
             for split, table in tables.items():
-                fraction = data["fraction"] if split == "train" else 1  # all validation rows
-                if (split, fraction) not in drawn:
-                    rows = splits.stratified_fraction(table, fraction, data["seed"])
-                    drawn[split, fraction] = rows
-                rows = drawn[split, fraction]
-                path = pixels.cached(data, split, rows)
-                new = Cache(split, len(rows), data["cache"], [])
-                known = caches.setdefault(path, new)
-                if part not in known.parts:
-                    known.parts.append(part)
+                key = split, data["fraction"] if split == "train" else 1  # all validation rows
+                if key not in drawn:
+                    drawn[key] = splits.stratified_fraction(table, key[1], data["seed"])
+                path = pixels.cached(data, split, drawn[key])
+                new = split, len(drawn[key]), data["cache"], []
+                *_, parts = caches.setdefault(path, new)
+                if part not in parts:
+                    parts.append(part)
     return caches
 
 
@@ -229,12 +210,13 @@ def _disk(profile: str, tables: Tables) -> Section:
     """What the pixel caches take, what is free, and whether that is enough."""
     columns = ["", "rows", "px", "GB", "GB to write", "for"]
     section, left = Section("Pixel caches, each written once", [columns]), Counter()
-    for path, item in _caches(profile, tables).items():
-        missing = cache.left(path, item.size)
-        left[item.parts[0]] += missing
-        sizes = f"{item.size / 1e9:.1f}", f"{missing / 1e9:.1f}"
-        readers = ", ".join(PARTS[part] for part in item.parts)
-        section.rows.append([item.split, item.rows, item.side, *sizes, readers])
+    for path, (split, n, side, parts) in _caches(profile, tables).items():
+        size = n * side * side * 3
+        missing = cache.left(path, size)
+        left[parts[0]] += missing
+        readers = ", ".join(PARTS[part] for part in parts)
+        gigabytes = f"{size / 1e9:.1f}", f"{missing / 1e9:.1f}"
+        section.rows.append([split, n, side, *gigabytes, readers])
     place = cache.disk(paths.DATA)
     free, total, grid_left = shutil.disk_usage(place).free, left.total(), left.pop("grid", 0)
     section.remarks = [f"{total / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free in {place}."]

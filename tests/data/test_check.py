@@ -344,7 +344,7 @@ def test_the_caches_are_those_that_runs_read(real):
     }
     caches = check._caches("paper", tables)
     assert set(caches) == read
-    assert sorted((c.rows, c.side) for c in caches.values() if c.split == "train") == [
+    assert sorted((n, side) for split, n, side, _ in caches.values() if split == "train") == [
         (24, 256),
         (48, 256),
         (48, 384),
