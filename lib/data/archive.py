@@ -1,17 +1,13 @@
-"""Simulated frames in the layout of Sewer-ML's archive: tables beside zips, frames of two sizes, no
-videos named.
+"""Simulated frames in the layout of Sewer-ML's archive: two tables, zips with frames of two sizes,
+and no table of videos.
 
     SEWERML_ROOT=/path/to/new/folder TRAIN=440 VAL=200 python -m lib.data.archive
 
-For the profile `rehearsal`, which then reads them as it would the real archive. The least that
-serves every share: 1 % of defects takes 99 normals, in half of the training table and in the whole
-validation table.
+The profile `rehearsal` reads them as it would read the real archive.
 """
 
 import os
-import shutil
 import sys
-import tempfile
 import zipfile
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,13 +15,19 @@ from pathlib import Path
 import cv2
 
 from lib.simulator import frames
+from lib.system.atomic import new_folder
 from lib.system.hardware import cores
 
 SEED = 42
-TRAIN, VAL = 440, 200  # 440 frames hold 232 normals, so half of them 116
-PARTS = {"train": "train", "val": "valid"}  # zips are called train00.zip, train01.zip, valid00.zip, valid01.zip
-ZIPS = 2  # a split; Sewer-ML has 14 and 2
-SIZES = ((576, 720), (576, 720), (288, 352))  # height, width of a video's frames: PAL, and every third CIF
+# A share of 1 % of defects takes 99 normal frames, in half of the training table and in the whole
+# validation table: 440 frames hold 232 normal ones, half of them 116.
+TRAIN, VAL = 440, 200
+ZIPS = {  # Sewer-ML has 14 and 2
+    "train": ("train00.zip", "train01.zip"),
+    "val": ("valid00.zip", "valid01.zip"),
+}
+PAL, CIF = (576, 720), (288, 352)  # height, width
+SIZES = (PAL, PAL, CIF)  # of the frames of one video, the next, the one after it, and so on
 
 
 def size(index: int) -> tuple[int, int]:
@@ -44,34 +46,26 @@ def _write_zip(job: tuple[Path, str, range]) -> None:
 
 
 def write(root: Path, train: int = TRAIN, val: int = VAL, workers: int = 1) -> None:
-    """Write the tables and zips of `train` and `val` frames; `root` is complete or as it was.
+    """Write the tables and zips of `train` and `val` frames; `root` appears when they are complete.
 
     Raises FileExistsError where `root` holds anything.
     """
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise FileExistsError(
-            f"{root} is not empty, and real images may lie there: name a new folder, SEWERML_ROOT=/path/to/new/folder."
+            f"{root} is not empty, and real images may lie there: name a new folder, "
+            "SEWERML_ROOT=/path/to/new/folder."
         )
-    root.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
+    with new_folder(root) as work:
         jobs = []
         for split, n in (("train", train), ("val", val)):
             table = frames.labels(SEED, split, n)[list(frames.COLUMNS)]
             table.to_csv(work / frames.SPLITS[split][1], index=False)
-            edges = [round(n * part / ZIPS) for part in range(ZIPS + 1)]
-            jobs += [
-                (work / f"{PARTS[split]}{part:02d}.zip", split, range(edges[part], edges[part + 1]))
-                for part in range(ZIPS)
-            ]
+            first, second = (work / name for name in ZIPS[split])
+            middle = round(n / 2)
+            jobs += [(first, split, range(middle)), (second, split, range(middle, n))]
         with get_context("spawn").Pool(min(workers, len(jobs))) as pool:
             pool.map(_write_zip, jobs, chunksize=1)
-        work.chmod(0o755)  # mkdtemp makes it private
-        work.rename(root)  # over an empty folder, too
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
 
 
 def _number(name: str, default: int) -> int:
@@ -91,7 +85,8 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{root}: {train} + {val} simulated frames laid out as Sewer-ML's archive; to rehearse the paper's profile:")
+    print(f"{root}: {train} + {val} simulated frames laid out as Sewer-ML's archive.")
+    print("To rehearse the paper's profile:")
     print(f"make replicate PROFILE=rehearsal SEWERML_ROOT={root} YES=1")
     return 0
 

@@ -1,13 +1,12 @@
-"""The cache of decoded pixels: one array on disk, filled block by block by several processes,
-resumable.
+"""The cache of decoded pixels: one array on disk, filled block by block by several processes.
 
-    X.npy           (n, side, side, 3) uint8; appears, by renaming, when every image is in it
-    X.npy.partial   the same while it is filled, with holes where images are missing
-    X.npy.blocks    what is being filled, then a line for every finished block, with its rows that could not be read
+    X.npy           (n, side, side, 3) uint8; it appears, by renaming, when it holds every image
+    X.npy.partial   the same file while it is filled; it has holes where images are missing
+    X.npy.blocks    a line on what is filled, then one per finished block: its unreadable rows
     X.npy.bad.txt   the images that could not be read, a line each
 
 Images are written one at a time and flushed block by block, so that memory does not grow with their
-number.
+number. A fill that was stopped goes on where it was.
 """
 
 import hashlib
@@ -24,34 +23,29 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from lib.system.atomic import put
 from lib.system.errors import DataError
 from lib.system.parallel import Bad, Progress, each, together
 
 BLOCK = 512  # images between two notes: a kill loses seconds of work
-ALONE = 2000  # images that one process has read before others have started
-LOUD_IMAGES, LOUD_BYTES = 5000, 1e9  # from here on it takes a while, and is announced
+ALONE = 2000  # images that one process reads in the time that others take to start
+LOUD_IMAGES, LOUD_BYTES = 5000, 1e9  # a fill of more takes a while, and is announced
 NAMED = 5  # bad images that the summary names
 FULL = 0.95  # share of the free disk that may be taken
 
 
 @dataclass(frozen=True)
 class Task:
-    """What every process of a fill knows: the file, where its rows begin, and how a place becomes
-    pixels."""
+    """What every process of a fill needs: the file, where its rows begin, and how to read an
+    image."""
 
     partial: Path
     side: int
     start: int  # bytes of the .npy header
     read: Callable[[Any], np.ndarray]
 
-    @property
-    def row(self) -> int:
-        """Bytes of an image."""
-        return self.side * self.side * 3
-
     def write(self, rows: Sequence[int], places: Sequence[Any]) -> list[Bad]:
-        """Read and write these images; returns those that could not be read. What it has written is
-        on disk."""
+        """Read these images and write them to disk; returns those that could not be read."""
         try:
             with open(self.partial, "r+b") as file:
                 bad = each(rows, places, partial(self._write, file))
@@ -59,16 +53,16 @@ class Task:
                 os.fsync(file.fileno())
         except OSError as error:
             raise DataError(
-                f"{self.partial} cannot be written ({error.strerror}): free some disk, or set WORKSPACE "
-                "to a larger one; the same command goes on where it was."
+                f"{self.partial} cannot be written ({error.strerror}): free some disk, or set "
+                "WORKSPACE to a larger one; the same command goes on where it was."
             ) from None
         return bad
 
     def _write(self, file: BinaryIO, row: int, place: Any) -> None:
-        pixels = self.read(place)
-        if pixels.shape != (self.side, self.side, 3) or pixels.dtype != np.uint8:
-            raise TypeError(f"expected uint8 ({self.side}, {self.side}, 3), read {pixels.dtype} {pixels.shape}")
-        file.seek(self.start + row * self.row)
+        pixels, shape = self.read(place), (self.side, self.side, 3)
+        if pixels.shape != shape or pixels.dtype != np.uint8:
+            raise TypeError(f"expected uint8 {shape}, read {pixels.dtype} {pixels.shape}")
+        file.seek(self.start + row * pixels.nbytes)
         file.write(pixels.tobytes())
 
 
@@ -78,12 +72,11 @@ def beside(path: Path, what: str) -> Path:
 
 
 def left(path: Path, size: int) -> int:
-    """Bytes of a cache of `size` that are not on the disk yet: a partial file has holes where
-    images are missing."""
+    """Bytes of a cache of `size` that are not on the disk yet."""
     if path.exists():
         return 0
-    with suppress(FileNotFoundError):
-        return max(0, size - 512 * beside(path, "partial").stat().st_blocks)  # POSIX counts blocks of 512
+    with suppress(FileNotFoundError):  # the holes of a partial file take no blocks, of 512 bytes
+        return max(0, size - 512 * beside(path, "partial").stat().st_blocks)
     return size
 
 
@@ -92,29 +85,47 @@ def disk(folder: Path) -> Path:
     return next(p for p in (folder, *folder.parents) if p.exists())
 
 
-def fill(path: Path, names: Sequence[str], side: int, find: Callable[[str], Any], read: Callable[[Any], np.ndarray],
-         workers: int = 1) -> None:
+def fill(
+    path: Path,
+    names: Sequence[str],
+    side: int,
+    find: Callable[[str], Any],
+    read: Callable[[Any], np.ndarray],
+    workers: int = 1,
+) -> None:
     """Write the images' pixels to `path`, (n, side, side, 3) uint8, with `workers` processes.
 
-    `find(name)` gives, in this process, a place that can be pickled; `read(place)` its pixels, in
-    any process. After a stop, the same call goes on where it was. Raises DataError where the disk
-    is too full, and, after all were tried, for images that `find` or `read` refused (DataError):
-    the others stay, so that only these are read again.
+    `find(name)` gives, in this process, a place that can be pickled; `read(place)` gives, in any
+    process, its pixels. After a stop, the same call goes on where it was. Raises DataError where
+    the disk is too full, and, after all were tried, for images that `find` or `read` refused with a
+    DataError; the others are kept, so that only these are read again.
     """
-    filling = _filling(names, side)
-    todo = _remaining(path, filling)
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    content = {"n": len(names), "side": side, "block": BLOCK, "names": digest}
+    finished = _finished_blocks(path, content)
+    todo = {}
+    for start in range(0, len(names), BLOCK):
+        every_row = list(range(start, min(start + BLOCK, len(names))))
+        if rows := finished.get(start // BLOCK, every_row):
+            todo[start // BLOCK] = rows
     count = sum(map(len, todo.values()))
     need, workers = count * side * side * 3, workers if count > ALONE else 1
     long = count > LOUD_IMAGES or need > LOUD_BYTES
-    _check_disk(path, need)
-    if long:
-        _announce(path, count, need, side, workers)
-    task = Task(beside(path, "partial"), side, _begin(path, filling), read)
+    how = f"by {workers} processes" if workers > 1 else "by one process"
+    plan = f"{count:,} images to decode to {side} x {side} px {how}" if long else ""
+    _check_disk(path, need, plan)
+    task = Task(beside(path, "partial"), side, _begin(path, content, finished), read)
     progress, bad = Progress("pixel cache", count, long), []
-    work = ((block, rows, [found(find, names[row]) for row in rows]) for block, rows in todo.items())
-    with open(beside(path, "blocks"), "a") as notes, closing(together(task.write, work, workers)) as finished:
-        for block, refused in finished:
-            notes.write(json.dumps({"block": block, "bad": [row for row, _, _ in refused]}) + "\n")
+    work = (
+        (block, rows, [place_or_error(find, names[row]) for row in rows])
+        for block, rows in todo.items()
+    )
+    with (
+        open(beside(path, "blocks"), "a") as notes,
+        closing(together(task.write, work, workers)) as results,
+    ):
+        for block, refused in results:
+            notes.write(_note(block, [row for row, _, _ in refused]))
             notes.flush()
             os.fsync(notes.fileno())
             bad += refused
@@ -127,88 +138,69 @@ def fill(path: Path, names: Sequence[str], side: int, find: Callable[[str], Any]
         beside(path, what).unlink(missing_ok=True)
 
 
-def found(find: Callable[[str], Any], name: str) -> Any:
-    """The place, or the DataError that refuses the image."""
+def _check_disk(path: Path, need: float, plan: str) -> None:
+    """Raise DataError where the disk has no room for `need` bytes; print the plan, if any."""
+    free = shutil.disk_usage(path.parent).free
+    if need > FULL * free:
+        raise DataError(
+            f"the pixel cache {path.name} needs {need / 1e9:.1f} GB more and {path.parent} has "
+            f"{free / 1e9:.1f} GB free: free some, or set WORKSPACE to a larger disk."
+        )
+    if plan:
+        sizes = f"{need / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free in {path.parent}"
+        print(f"pixel cache {path.name}: {plan}, {sizes}.", flush=True)
+        print("Stopped half-way, the same command goes on where it was.", flush=True)
+
+
+def place_or_error(find: Callable[[str], Any], name: str) -> Any:
+    """The image's place, or the DataError that refuses it."""
     try:
         return find(name)
     except DataError as error:
         return error
 
 
-def _filling(names: Sequence[str], side: int) -> dict[str, Any]:
-    """What a partial file must have been made of to be gone on with: as many, the same names in
-    order, side, blocks."""
-    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
-    return {"n": len(names), "side": side, "block": BLOCK, "names": digest}
+def _note(block: int, bad: list[int]) -> str:
+    """The line of a finished block: its number, and its rows that could not be read."""
+    return json.dumps({"block": block, "bad": bad}) + "\n"
 
 
-def _remaining(path: Path, filling: dict[str, Any]) -> dict[int, list[int]]:
-    """The rows of every block that are still to be read."""
-    done, n = _finished(path, filling), filling["n"]
-    blocks = {i // BLOCK: list(range(i, min(i + BLOCK, n))) for i in range(0, n, BLOCK)}
-    todo = {block: done.get(block, rows) for block, rows in blocks.items()}
-    return {block: rows for block, rows in todo.items() if rows}
+def _begin(path: Path, content: dict[str, Any], finished: dict[int, list[int]]) -> int:
+    """Make the partial file unless one is there to go on with; returns the bytes of its header."""
+    whole = beside(path, "partial")
+    if not finished:
+        beside(path, "blocks").unlink(missing_ok=True)
+        shape = content["n"], content["side"], content["side"], 3
+        np.lib.format.open_memmap(whole, "w+", np.uint8, shape).flush()
+    lines = [json.dumps(content) + "\n", *(_note(*item) for item in finished.items())]
+    put(beside(path, "blocks"), lambda file: file.write_text("".join(lines)))  # no torn line
+    return np.load(whole, mmap_mode="r").offset
 
 
-def _begin(path: Path, filling: dict[str, Any]) -> int:
-    """Make the partial file unless one can be gone on with; returns the bytes of its header."""
-    partial, notes = beside(path, "partial"), beside(path, "blocks")
-    done = _finished(path, filling)
-    if not done:
-        notes.unlink(missing_ok=True)
-        shape = filling["n"], filling["side"], filling["side"], 3
-        np.lib.format.open_memmap(partial, "w+", np.uint8, shape).flush()
-    lines = [filling, *({"block": block, "bad": bad} for block, bad in done.items())]
-    whole = beside(path, "blocks.new")  # without a line that a kill cut short
-    whole.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    whole.replace(notes)
-    return np.load(partial, mmap_mode="r").offset
-
-
-def _finished(path: Path, filling: dict[str, Any]) -> dict[int, list[int]]:
-    """Block -> its rows that could not be read, for every block noted as finished; nothing for
-    another filling."""
-    notes = beside(path, "blocks")
-    lines = notes.read_text().splitlines() if notes.exists() and beside(path, "partial").exists() else []
-    if not lines or lines[0] != json.dumps(filling):
+def _finished_blocks(path: Path, content: dict[str, Any]) -> dict[int, list[int]]:
+    """Finished blocks -> their rows that could not be read; empty where the partial file is absent
+    or was made for another `content` (number and names of images, side, size of blocks)."""
+    if not (beside(path, "blocks").exists() and beside(path, "partial").exists()):
         return {}
-    done = {}
-    for line in lines[1:]:
-        with suppress(json.JSONDecodeError):  # cut short by a kill
+    first, *lines = beside(path, "blocks").read_text().splitlines() or [""]
+    finished = {}
+    for line in lines if first == json.dumps(content) else []:
+        with suppress(json.JSONDecodeError):  # a kill cut it short
             note = json.loads(line)
-            done[note["block"]] = note["bad"]  # the last note of a block holds
-    return done
-
-
-def _check_disk(path: Path, need: float) -> None:
-    """Raise DataError where the disk is too full for what is still to be written, in bytes."""
-    free = shutil.disk_usage(path.parent).free
-    if need > FULL * free:
-        raise DataError(
-            f"the pixel cache {path.name} needs {need / 1e9:.1f} GB more and {path.parent} has {free / 1e9:.1f} GB "
-            "free: free some, or set WORKSPACE to a larger disk."
-        )
-
-
-def _announce(path: Path, count: int, need: float, side: int, workers: int) -> None:
-    """What a long fill takes, before it starts."""
-    free = shutil.disk_usage(path.parent).free
-    told = f"{need / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free in {path.parent}"
-    how = f"by {workers} processes" if workers > 1 else "by one process"
-    print(f"pixel cache {path.name}: {count:,} images to decode to {side} x {side} px {how}, {told}.", flush=True)
-    print("Stopped half-way, the same command goes on where it was.", flush=True)
+            finished[note["block"]] = note["bad"]  # the last note of a block holds
+    return finished
 
 
 def summary(bad: Sequence[Bad], n: int, listing: Path) -> str:
-    """What is wrong with the bad images, by kind, the first ones named; all of them go into the
-    file `listing`."""
+    """What is wrong with the bad images: a count by kind, and the first ones named, at least one of
+    each kind where there is room. All are written to the file `listing`."""
     listing.write_text("".join(f"{kind}: {message}\n" for _, kind, message in bad))
     kinds = Counter(kind for _, kind, _ in bad)
-    told = ", ".join(f"{many:,} {kind}" for kind, many in kinds.most_common())
-    first = {kind: message for _, kind, message in reversed(bad)}  # the first of each kind, then others
-    named = list(dict.fromkeys([*(first[kind] for kind in kinds), *(message for _, _, message in bad[:NAMED])]))
-    shown = named[:NAMED]
-    return "\n  ".join([
-        f"{len(bad):,} of {n:,} images cannot be used ({told}); all are listed in {listing}; once they are mended, "
-        "run the same command again. The first:", *shown,
-    ])
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    first = {kind: message for _, kind, message in reversed(bad)}
+    messages = [*(first[kind] for kind in kinds), *(message for _, _, message in bad[:NAMED])]
+    head = (
+        f"{len(bad):,} of {n:,} images cannot be used ({counts}); all are listed in {listing}; "
+        "once they are mended, run the same command again. The first:"
+    )
+    return "\n  ".join([head, *list(dict.fromkeys(messages))[:NAMED]])

@@ -1,7 +1,7 @@
-"""What data are there, against what is expected: tables, classes, images, disk. `make data-check`.
+"""`make data-check`: which data are there and what was expected; tables, classes, images, disk.
 
-    PROFILE=paper SEWERML_ROOT=folder python -m lib.data.check          without opening an image
-    SCAN=1 JOBS=8 PROFILE=own LABELS=csv python -m lib.data.check       and decode every image of the tables
+    PROFILE=paper SEWERML_ROOT=folder python -m lib.data.check       opens no image
+    SCAN=1 JOBS=8 PROFILE=own LABELS=csv python -m lib.data.check    decodes every image
 
 Without PROFILE: own where LABELS is set, paper where SEWERML_ROOT is, else mini. The exit status is
 0 when all is well, 1 when something is wrong, 2 when nothing could be checked.
@@ -11,216 +11,232 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lib.data import cache, image_check, pixels, sources, splits
+from lib.data import cache, image_check, labels, pixels, sources, splits
 from lib.data.image_check import Presence, some
-from lib.data.labels import COLUMNS, class_labels, ignored_classes, read_table, warn
-from lib.system.hardware import jobs
 from lib.study import grid, profiles
-from lib.study.names import CLASSES, CLASS_NAMES, nearest
+from lib.study.names import CLASS_NAMES, CLASSES, nearest
 from lib.system import paths
 from lib.system.errors import DataError
+from lib.system.hardware import jobs
 
-PUBLISHED = {"train": (1_040_129, 552_820, 487_309), "val": (130_046, 68_681, 61_365)}  # rows, normal, defect
+PUBLISHED = {  # rows, normal and defect images of Sewer-ML's tables
+    "train": (1_040_129, 552_820, 487_309),
+    "val": (130_046, 68_681, 61_365),
+}
 ACCESS = (
-    "Access to Sewer-ML is by the form on its page of Aalborg University's Visual Analysis and Perception (VAP) group, "
-    "which mails a password for the zips; licence CC BY-NC-SA 4.0."
+    "Access to Sewer-ML is by the form on its page of Aalborg University's Visual Analysis and "
+    "Perception (VAP) group, which mails a password for the zips; licence CC BY-NC-SA 4.0."
 )
 PARTS = {"grid": "the grid", "augmentation": "Figure 3", "resolution": "Table 2"}
-SOURCES = {"sewer-ml": "Sewer-ML", "simulated": "simulated frames", "own": "images of your own"}
+SOURCES = {
+    "sewer-ml": "Sewer-ML",
+    "simulated": "simulated frames",
+    "own": "images of your own",
+}
 
-Tables = dict[str, pd.DataFrame]
+Tables = dict[str, pd.DataFrame]  # split -> its whole table
+
+
+@dataclass
+class Section:
+    """A part of the report: a table below its title, remarks, warnings, and what is wrong."""
+
+    title: str
+    rows: list[list[Any]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def show(self) -> None:
+        """Print all but what is wrong: the first column to the left, the others to the right."""
+        rows = [[f"{c:,}" if isinstance(c, int) else str(c) for c in row] for row in self.rows]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = []
+        for first, *others in rows:
+            cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+            lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+        print("\n  ".join([f"\n{self.title}", *lines, *self.remarks]), flush=True)
+        for warning in self.warnings:
+            print(f"warning: {warning}", file=sys.stderr, flush=True)
 
 
 def check(profile: str, scan: bool = False) -> list[str]:
-    """Print what is there against what is expected; returns what is wrong, a sentence each.
+    """Print what is there and what was expected; returns what is wrong, a sentence each.
 
     Raises DataError where there is nothing to check.
     """
     data = profiles.load(profile)["data"]
-    root = _root(data)
-    print(f"Profile {profile}: {SOURCES[data['source']]} in {root}", flush=True)
+    print(f"Profile {profile}: {SOURCES[data['source']]} in {_root(data)}", flush=True)
     tables, wrong = _read(data)
+    sections = []
     if tables:
-        _show_tables(data, tables)
-        _show_classes(tables)
-        wrong += _images(data, tables)
+        sections = [_rows(data, tables), _classes(tables), _images(data, tables)]
+        wrong += sections[-1].wrong
     if data["source"] == "sewer-ml" and wrong:
-        print(f"  {ACCESS}", flush=True)
-    if tables:
-        wrong += _disk(profile, tables)
+        sections.append(Section(ACCESS))
+    if len(tables) == len(sources.TABLES):
+        sections.append(_disk(profile, tables))
+        wrong += sections[-1].wrong
+    for section in sections:
+        section.show()
     if scan and tables:
-        asked = [(sources.images(data, split), list(table["Filename"])) for split, table in tables.items()]
-        wrong += image_check.scan(asked, jobs([]), paths.BUILD / profile / "data-check.txt")
+        images = [(sources.images(data, s), list(t["Filename"])) for s, t in tables.items()]
+        listing = paths.BUILD / profile / "data-check.txt"
+        wrong += image_check.scan(images, jobs([]), listing)
     return wrong
 
 
 def _root(data: dict[str, Any]) -> Path:
     root = sources.root(data)
-    if not root.is_dir() and data["source"] == "simulated":
-        raise DataError(f"{root} does not exist: `make data`, with the same PROFILE, draws the simulated images.")
-    if not root.is_dir():
-        variable = "IMAGES" if data["source"] == "own" and os.environ.get("IMAGES") else "SEWERML_ROOT"
-        raise DataError(f"{root} is no folder: set {variable} to the one that holds the images.")
-    return root
+    if root.is_dir():
+        return root
+    if data["source"] == "simulated":
+        remedy = "`make data`, with the same PROFILE, draws the simulated images"
+        raise DataError(f"{root} does not exist: {remedy}.")
+    variable = "IMAGES" if data["source"] == "own" and os.environ.get("IMAGES") else "SEWERML_ROOT"
+    raise DataError(f"{root} is no folder: set {variable} to the one that holds the images.")
 
 
 def _read(data: dict[str, Any]) -> tuple[Tables, list[str]]:
-    """Split -> its whole table, and what is wrong with tables that cannot be used."""
-    if data["source"] == "own":
-        return _read_own(sources.labels_csv(), data["seed"])
+    """The tables that can be used, and what is wrong with those that cannot."""
     tables, wrong = {}, []
+    if data["source"] == "own":
+        try:
+            table, _ = sources.own(sources.labels_csv(), data["seed"])
+        except DataError as error:
+            return {}, [str(error)]
+        parts = {split: table[table["Split"] == split] for split in sources.TABLES}
+        return {split: part.reset_index(drop=True) for split, part in parts.items()}, []
     for split, name in sources.TABLES.items():
         try:
-            tables[split] = read_table(sources.root(data) / name)
+            tables[split] = labels.read_table(sources.root(data) / name)
         except DataError as error:
             wrong.append(str(error))
-    shared = set(tables["train"]["Filename"]) & set(tables["val"]["Filename"]) if len(tables) == 2 else ()
-    if shared:
-        names = " and ".join(sources.TABLES.values())
-        wrong.append(f"{len(shared):,} images are in both {names} ({some(shared)}): download the tables again.")
+    names = [set(table["Filename"]) for table in tables.values()]
+    if len(names) == 2 and (shared := set.intersection(*names)):
+        both = f"{' and '.join(sources.TABLES.values())} ({some(shared)})"
+        wrong.append(f"{len(shared):,} images are in both {both}: download the tables again.")
     return tables, wrong
 
 
-def _read_own(path: Path, seed: int) -> tuple[Tables, list[str]]:
-    try:
-        table, leak = sources.own(path, seed)
-    except DataError as error:
-        return {}, [str(error)]
-    warn(path, ignored_classes(path, table), leak)
-    return {split: table[table["Split"] == split].reset_index(drop=True) for split in sources.TABLES}, []
-
-
-def _show(title: str, rows: Sequence[Sequence[Any]]) -> None:
-    """A titled table: the first column to the left, numbers to the right."""
-    texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in texts) for i in range(len(texts[0]))]
-    print(f"\n{title}")
-    for row in texts:
-        first, *others = (
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        print("  " + "  ".join([first, *others]).rstrip(), flush=True)
-
-
-def _counts(table: pd.DataFrame) -> tuple[int, int, int]:
-    """Rows, normal, defect."""
-    defect = int(table["Defect"].sum())
-    return len(table), len(table) - defect, defect
-
-
-def _expected(data: dict[str, Any], split: str) -> tuple[int, int, int] | None:
-    """Rows, normal and defect images that Sewer-ML's table of the split was published with; None
-    for other data."""
-    return PUBLISHED[split] if data["source"] == "sewer-ml" else None
-
-
-def _show_tables(data: dict[str, Any], tables: Tables) -> None:
-    rows, notes = [["", "rows", "normal", "defect"]], []
+def _rows(data: dict[str, Any], tables: Tables) -> Section:
+    """Rows, normal and defect images of each table, and what was published."""
+    section = Section("Tables", [["", "rows", "normal", "defect"]])
     for split, table in tables.items():
-        name = sources.labels_csv().name if data["source"] == "own" else sources.TABLES[split]
-        found, published = _counts(table), _expected(data, split)
-        rows.append([f"{name} ({split})", *found])
-        if published and found != published:
-            rows.append(["  as published", *published])
-            rows.append(["  difference", *(f"{a - b:+,}" for a, b in zip(found, published, strict=True))])
-            notes.append(f"{name} differs from the published one: fine for a subset, else download it again.")
-        elif published:
-            notes.append(f"{name} has the published counts.")
-        beyond = [c for c in table.columns if c not in (*COLUMNS, "Video", "Group", "Split")]
-        if beyond:
-            notes.append(f"{name}: column(s) {', '.join(beyond)} are not read.")
-    if tables:
-        _show("Tables", rows)
-    for note in dict.fromkeys(notes):
-        print(f"  {note}")
+        name = sources.TABLES[split]
+        if data["source"] == "own":
+            path = sources.labels_csv()
+            name, (whole, leak) = path.name, sources.own(path, data["seed"])
+            section.warnings = [w for w in (labels.ignored_classes(path, whole), leak) if w]
+        defect = int(table["Defect"].sum())
+        counts = len(table), len(table) - defect, defect
+        section.rows.append([f"{name} ({split})", *counts])
+        if data["source"] == "sewer-ml" and counts == PUBLISHED[split]:
+            section.remarks.append(f"{name} has the published counts.")
+        elif data["source"] == "sewer-ml":
+            difference = (f"{a - b:+,}" for a, b in zip(counts, PUBLISHED[split], strict=True))
+            section.rows += [["  as published", *PUBLISHED[split]], ["  difference", *difference]]
+            remark = "differs from the published one: fine for a subset, else download it again."
+            section.remarks.append(f"{name} {remark}")
+        ours = (*labels.COLUMNS, "Video", "Group", "Split")
+        if others := ", ".join(column for column in table.columns if column not in ours):
+            section.remarks.append(f"{name}: column(s) {others} are not read.")
+    section.remarks = list(dict.fromkeys(section.remarks))  # both splits of the user's own table
+    return section
 
 
-def _show_classes(tables: Tables) -> None:
-    labels = {split: class_labels(table) for split, table in tables.items()}
-    if any(found is None for found in labels.values()):
-        print("\nNo class columns: F2CIW is left out.")
-    elif labels:
-        sums = {split: found.sum(axis=0) for split, found in labels.items()}
-        rows = [
-            [f"{code} {CLASS_NAMES[code]}", *(int(s[i]) for s in sums.values())]
-            for i, code in enumerate(CLASSES)
-        ]
-        _show("Images of each class", [["", *sums], *rows])
+def _classes(tables: Tables) -> Section:
+    """Images of each class."""
+    counts = []
+    for table in tables.values():
+        if (classes := labels.class_labels(table)) is None:
+            return Section("No class columns: F2CIW is left out.")
+        counts.append(classes.sum(axis=0).tolist())
+    names = [f"{code} {CLASS_NAMES[code]}" for code in CLASSES]
+    rows = [list(row) for row in zip(names, *counts, strict=True)]
+    return Section("Images of each class", [["", *tables], *rows])
 
 
-def _images(data: dict[str, Any], tables: Tables) -> list[str]:
-    """Say where the images are; returns what is wrong with them."""
-    asked = {split: (sources.images(data, split), list(table["Filename"])) for split, table in tables.items()}
-    groups = {sources.TABLES[split]: Presence(*pair) for split, pair in asked.items()}
-    if data["source"] == "own":  # both splits in one folder
-        names = [name for _, named in asked.values() for name in named]
-        groups = {sources.labels_csv().name: Presence(sources.images(data, "train"), names)}
-    rows: list[list[Any]] = [["", "in the table", "found", "absent"]]
-    for name, there in groups.items():
-        n, absent = len(there.keys), len(there.absent)
-        rows += [[name, n, n - absent, absent], *([f"  {place}", "", many, ""] for place, many in there.where.items())]
-    _show("Images", rows)
-    wrong = [sentence for there in groups.values() for sentence in there.wrong()]
-    for there in groups.values():
-        print(f"  {told}\n" if (told := there.zips()) else "", end="", flush=True)
-        there.stored.warn_of_copies()
+def _images(data: dict[str, Any], tables: Tables) -> Section:
+    """Where the images are, and what is wrong with them."""
+    names = {sources.TABLES[split]: list(table["Filename"]) for split, table in tables.items()}
+    stored = {sources.TABLES[split]: sources.images(data, split) for split in tables}
+    if data["source"] == "own":  # both splits are in one folder
+        name = sources.labels_csv().name
+        names = {name: [n for part in names.values() for n in part]}
+        stored = {name: sources.images(data, "train")}
+    section = Section("Images", [["", "in the table", "found", "absent"]])
+    groups = [Presence(stored[name], names[name]) for name in names]
+    for name, group in zip(names, groups, strict=True):
+        n, absent = len(group.keys), len(group.absent)
+        section.rows.append([name, n, n - absent, absent])
+        section.rows += [[f"  {p}", "", count, ""] for p, count in group.count_by_place.items()]
+        section.wrong += group.wrong()
+        section.remarks += filter(None, [group.zips()])
+        section.warnings += filter(None, [group.stored.copies_note()])
     if len(tables) == len(sources.TABLES):
-        spare = set.union(*(there.found for there in groups.values())).difference(*(t.keys for t in groups.values()))
-        print(f"  {len(spare):,} images are in no table and are not used ({some(spare)}).\n" if spare else "", end="")
-    return wrong
+        named = set.union(*(set(group.keys) for group in groups))
+        if spare := set.union(*(group.stored_keys for group in groups)) - named:
+            what = f"images are in no table and are not used ({some(spare)})"
+            section.remarks.append(f"{len(spare):,} {what}.")
+    return section
 
 
-def _caches(profile: str, tables: Tables) -> dict[Path, tuple[str, int, int, dict[str, bool]]]:
-    """Every pixel cache that the profile's runs read -> (split, rows, side, parts of the study that
-    read it)."""
-    found: dict[Path, tuple[str, int, int, dict[str, bool]]] = {}
-    used = {}
-    for part in ("grid", "augmentation", "resolution"):
+def _caches(profile: str, tables: Tables) -> dict[Path, tuple[str, int, int, list[str]]]:
+    """Every pixel cache that the profile's runs read -> split, rows, side, parts of the study."""
+    caches: dict[Path, tuple[str, int, int, list[str]]] = {}
+    drawn: dict[tuple[str, float], pd.DataFrame] = {}
+    for part in PARTS:
         for data in {str(run.data): run.data for run in grid.cells(profile, part)}.values():
             for split, table in tables.items():
-                at = (split, data["fraction"]) if split == "train" else split  # validation rows are all read
-                if at not in used:
-                    fraction = data["fraction"] if split == "train" else 1
-                    used[at] = splits.stratified_fraction(table, fraction, data["seed"])
-                path = pixels.cached(data, split, used[at])
-                found.setdefault(path, (split, len(used[at]), data["cache"], {}))[3][part] = True
-    return found
+                key = split, data["fraction"] if split == "train" else 1  # all validation rows
+                if key not in drawn:
+                    drawn[key] = splits.stratified_fraction(table, key[1], data["seed"])
+                path = pixels.cached(data, split, drawn[key])
+                new = split, len(drawn[key]), data["cache"], []
+                *_, parts = caches.setdefault(path, new)
+                if part not in parts:
+                    parts.append(part)
+    return caches
 
 
-def _disk(profile: str, tables: Tables) -> list[str]:
-    """Say what the pixel caches take and what is free; returns what does not fit."""
-    if len(tables) < len(sources.TABLES):
-        return []
-    rows, left = [["", "rows", "px", "GB", "GB to write", "for"]], Counter()
+def _disk(profile: str, tables: Tables) -> Section:
+    """What the pixel caches take, what is free, and whether that is enough."""
+    columns = ["", "rows", "px", "GB", "GB to write", "for"]
+    section, left = Section("Pixel caches, each written once", [columns]), Counter()
     for path, (split, n, side, parts) in _caches(profile, tables).items():
         size = n * side * side * 3
         missing = cache.left(path, size)
-        left[next(iter(parts))] += missing
-        read_by = ", ".join(PARTS[part] for part in parts)
-        rows.append([split, n, side, f"{size / 1e9:.1f}", f"{missing / 1e9:.1f}", read_by])
-    _show("Pixel caches, each written once", rows)
+        left[parts[0]] += missing
+        readers = ", ".join(PARTS[part] for part in parts)
+        gigabytes = f"{size / 1e9:.1f}", f"{missing / 1e9:.1f}"
+        section.rows.append([split, n, side, *gigabytes, readers])
     place = cache.disk(paths.DATA)
-    free, total = shutil.disk_usage(place).free, sum(left.values())
-    print(f"  {total / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free in {place}.")
-    if left["grid"] <= cache.FULL * free < total:
-        told = " and ".join(f"{PARTS[part]} {left[part] / 1e9:.1f} GB" for part in left if part != "grid")
-        print(f"  That is too little for all; of what is to be written, {told} can wait.")
-    if left["grid"] > cache.FULL * free:
-        need = f"{left['grid'] / 1e9:.1f} GB more and {place} has {free / 1e9:.1f} GB free"
-        return [f"the grid's pixel caches need {need}: free some, or set WORKSPACE to a larger disk."]
-    return []
+    free, total, grid_left = shutil.disk_usage(place).free, left.total(), left.pop("grid", 0)
+    section.remarks = [f"{total / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free in {place}."]
+    if grid_left > cache.FULL * free:
+        need = f"{grid_left / 1e9:.1f} GB more and {place} has {free / 1e9:.1f} GB free"
+        remedy = "free some, or set WORKSPACE to a larger disk"
+        section.wrong = [f"the grid's pixel caches need {need}: {remedy}."]
+    elif total > cache.FULL * free:
+        rest = " and ".join(f"{PARTS[part]} {size / 1e9:.1f} GB" for part, size in left.items())
+        remark = f"That is too little for all; of what is to be written, {rest} can wait."
+        section.remarks.append(remark)
+    return section
 
 
 def main() -> int:
     """The command line."""
     asked = os.environ.get("PROFILE")
-    profile = asked or ("own" if os.environ.get("LABELS") else "paper" if os.environ.get("SEWERML_ROOT") else "mini")
+    profile = asked or (
+        "own" if os.environ.get("LABELS") else "paper" if os.environ.get("SEWERML_ROOT") else "mini"
+    )
     try:
         nearest(profile, profiles.available(), "profile")
         wrong = check(profile, bool(os.environ.get("SCAN")))

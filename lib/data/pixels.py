@@ -1,9 +1,11 @@
-"""Images decoded once to uint8 squares: a table beside its memory-mapped pixels."""
+"""Images decoded once to uint8 squares: a table and its memory-mapped pixels, row by row.
+
+A change of this module makes runs stale.
+"""
 
 import hashlib
-import os
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,11 @@ from lib.system import paths
 
 @dataclass(frozen=True)
 class Split:
-    """One table and its cached pixels, row by row the same images.
+    """One table and its cached pixels: row i of both is the same image.
 
-    `table` has Sewer-ML's columns, `Video` (the video, or the image itself where videos are
+    `table` has the columns of the CSV, `Video` (the video, or the image itself where videos are
     unknown) and `Sampled` (whether the row is in the stratified fraction that Table 1 uses).
-    `pixels` is uint8 (n, side, side, 3), mapped.
+    `pixels` is uint8 (n, side, side, 3), mapped from disk.
     """
 
     table: pd.DataFrame
@@ -38,26 +40,26 @@ class Split:
 
 
 def prepare(data: dict[str, Any], workers: int = 1) -> None:
-    """Draw the simulated images where they are wanted and absent, with `workers` processes, and
-    fill the cache."""
+    """Draw the simulated images if they are wanted and absent, and fill the cache, with `workers`
+    processes."""
     sources.simulated(data, workers)
     if data["source"] == "own":
-        table, leak = sources.own(sources.labels_csv(), data["seed"])
-        warn(sources.labels_csv(), ignored_classes(sources.labels_csv(), table), leak)
+        path = sources.labels_csv()
+        table, leak = sources.own(path, data["seed"])
+        warn(path, ignored_classes(path, table), leak)
     for split in sources.TABLES:
         load(data, split, workers)
 
 
 def square(image: np.ndarray, side: int) -> np.ndarray:
-    """(side, side, 3) uint8: the whole frame, resized with antialiasing, aspect not kept (as the
-    released code)."""
+    """(side, side, 3) uint8: the whole frame, resized with antialiasing; like the released code, it
+    does not keep the aspect ratio."""
     if image.shape[:2] == (side, side):
         return image
     return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
 
 
 def _pixels(place: Place, side: int) -> np.ndarray:
-    """(side, side, 3) uint8, as the cache holds it."""
     return square(decode(place), side)
 
 
@@ -68,8 +70,8 @@ def cached(data: dict[str, Any], split: str, table: pd.DataFrame) -> Path:
 
 
 def load(data: dict[str, Any], split: str, workers: int = 1) -> Split:
-    """Table and memory-mapped pixels of `split`, drawn and decoded first, with `workers`, where
-    they are not there."""
+    """Table and memory-mapped pixels of `split`; images that are not cached yet are drawn and
+    decoded first, by `workers` processes."""
     table, videos_known = sources.tables(data, split)
     path = cached(data, split, table)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,5 +81,5 @@ def load(data: dict[str, Any], split: str, workers: int = 1) -> Split:
             try:
                 cache.fill(path, list(table["Filename"]), data["cache"], stored.find, read, workers)
             finally:
-                stored.warn_of_copies()
+                warn(path, stored.copies_note())
     return Split(table, np.load(path, mmap_mode="r"), videos_known)

@@ -1,48 +1,43 @@
-"""Images with their labels, split, sampled and resized once: Sewer-ML's, simulated ones, or one's
-own.
+"""The data that a profile asks for: Sewer-ML, simulated frames in its format, or the user's images.
 
-All that decides which rows and which pixels a run sees is here, and a change of it makes runs
-stale; reading and checking are in lib.data.labels and lib.data.files. The simulated data are
-written in Sewer-ML's own format (lib.simulator.frames), so its reader is the only one.
+A profile's `data` table says which, in its key "source". This module decides which images belong to
+which split, so that a change of it makes runs stale.
 """
 
 import hashlib
 import os
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from PIL import Image
 
-from lib.data import labels as labels_module, splits
+from lib.data import labels, splits
 from lib.data.files import Images
-from lib.data.labels import check_holdout, check_sides, read_own, read_table
 from lib.simulator import frames
 from lib.system import paths
 from lib.system.errors import DataError
 
 TABLES = {"train": "SewerML_Train.csv", "val": "SewerML_Val.csv"}
-PLACES = {
+PLACES = {  # the archive's folders, and its zips
     "train": (("Train", "images", "."), "train*.zip"),
     "val": (("Valid", "images", "."), "valid*.zip"),
-}  # folders and zips of the archive
+}
 
 
 def identity(data: dict[str, Any]) -> str:
-    """Name of the data that `data` (a profile's table) asks for: the simulator's version, seed and
-    sizes, or a hash: of Sewer-ML's tables, or of one's own table and the sizes of its files."""
+    """A name for the content of these data: the simulator's version, seed and sizes, or a hash of
+    Sewer-ML's tables, or of the user's own table and the sizes of its image files."""
     if data["source"] == "simulated":
         sizes = f"{data['train']}-{data['val']}-{data['frame']}px"
         return f"simulated-v{frames.VERSION}-s{data['seed']}-{sizes}"
     digest = hashlib.sha256()
     if data["source"] == "own":
         table, _ = own(labels_csv(), data["seed"])
-        places = (root(data) / name for name in table["Filename"])
-        sizes = [place.stat().st_size if place.is_file() else 0 for place in places]  # other images, another size
+        files = [root(data) / name for name in table["Filename"]]
+        sizes = [file.stat().st_size if file.is_file() else 0 for file in files]
         digest.update(f"{labels_csv().read_text('utf-8-sig')}{sizes}".encode())
         return f"own-{digest.hexdigest()[:12]}"
     for name in TABLES.values():
@@ -54,34 +49,36 @@ def identity(data: dict[str, Any]) -> str:
 
 
 def own(path: Path, seed: int) -> tuple[pd.DataFrame, str]:
-    """One's own table, every row with `Split` ("train" or "val") and `Video`, and how it leaks (""
-    if it does not).
+    """The user's own table, with `Split` ("train" or "val") and `Video` in every row, and a warning
+    where its validation images may resemble training images, else "".
 
-    The CSV has Filename (relative to its folder, or to IMAGES) and Defect, 0 or 1; Sewer-ML's 17
-    class columns, Split and Group (video, pipe, site: what must not lie on both sides) are
-    optional. Without Split, a stratified fifth is held out, whole groups where Group is there.
+    The CSV has Filename (relative to its folder, or to IMAGES) and Defect, 0 or 1. Sewer-ML's 17
+    class columns, Split and Group (video, pipe or site: what must not lie in both splits) are
+    optional. Without Split, a stratified fifth is held out, in whole groups where Group is there.
     Raises DataError naming file and row.
     """
-    content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""  # it may be edited meanwhile
+    content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     return _own(path, seed, content)
 
 
 @lru_cache(maxsize=2)
 def _own(path: Path, seed: int, content: str) -> tuple[pd.DataFrame, str]:
-    table = read_own(path)
+    """`content` is the hash of the file: an edited table is read again."""
+    table = labels.read_own(path)
     table["Video"] = table["Group"].astype(str) if "Group" in table else table["Filename"]
-    named = "Split" in table
-    if not named:
-        check_holdout(path, table, round(1 / splits.HELD_OUT))
+    has_split = "Split" in table
+    if not has_split:
+        labels.check_holdout(path, table, round(1 / splits.HELD_OUT))
         table["Split"] = np.where(splits.held_out(table, seed), "val", "train")
-    check_sides(path, table)
-    return table, labels_module.leak(path, table, named)
+    labels.check_sides(path, table)
+    return table, labels.leak(path, table, has_split)
 
 
 def labels_csv() -> Path:
-    """The CSV of one's own images, from LABELS."""
+    """The CSV of the user's own images, from LABELS."""
     if not os.environ.get("LABELS"):
-        raise DataError("the profile reads images of your own: set LABELS to a CSV with the columns Filename, Defect.")
+        what = "set LABELS to a CSV with the columns Filename, Defect"
+        raise DataError(f"the profile reads images of your own: {what}.")
     return Path(os.environ["LABELS"]).expanduser()
 
 
@@ -92,7 +89,8 @@ def root(data: dict[str, Any]) -> Path:
     if data["source"] == "own":
         return Path(os.environ.get("IMAGES") or labels_csv().parent).expanduser()
     if not os.environ.get("SEWERML_ROOT"):
-        raise DataError("the profile reads Sewer-ML: set SEWERML_ROOT to the folder with its CSVs and images.")
+        what = "set SEWERML_ROOT to the folder with its CSVs and images"
+        raise DataError(f"the profile reads Sewer-ML: {what}.")
     return Path(os.environ["SEWERML_ROOT"]).expanduser()
 
 
@@ -102,38 +100,41 @@ def simulated(data: dict[str, Any], workers: int = 1) -> None:
         paths.DATA.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{root(data)}.lock"):
             if not root(data).exists():
-                frames.write(root(data), data["seed"], data["train"], data["val"], data["frame"], workers)
+                sizes = data["train"], data["val"], data["frame"]
+                frames.write(root(data), data["seed"], *sizes, workers)
 
 
 def tables(data: dict[str, Any], split: str) -> tuple[pd.DataFrame, bool]:
     """The rows of `split` that the study uses, and whether their videos (or groups) are known.
 
     Training rows are the stratified fraction; validation rows are all, with the fraction marked in
-    `Sampled`.
+    the column `Sampled`.
     """
     if data["source"] == "own":
         table, _ = own(labels_csv(), data["seed"])
         table = table[table["Split"] == split].reset_index(drop=True)
-        known = "Group" in table
+        videos_known = "Group" in table
     else:
         simulated(data)
-        table = read_table(root(data) / TABLES[split])
-        known = _add_videos(table, root(data) / "Videos.csv")
+        table = labels.read_table(root(data) / TABLES[split])
+        videos_known = _add_videos(table, root(data) / "Videos.csv")
     sampled = splits.stratified_fraction(table, data["fraction"], data["seed"]).index
     table["Sampled"] = table.index.isin(sampled)
     if split == "train":
         table = table[table["Sampled"]].reset_index(drop=True)
-    return table, known
+    return table, videos_known
 
 
 def _add_videos(table: pd.DataFrame, path: Path) -> bool:
-    """Add `Video`, the image itself where `path` does not exist; whether it does."""
+    """Add the column `Video` from the table at `path`; returns whether that file exists. Where it
+    does not, every image counts as a video of its own."""
     table["Video"] = table["Filename"]
     if path.exists():
-        table["Video"] = table["Filename"].map(pd.read_csv(path, dtype=str).set_index("Filename")["Video"])
-        absent = table["Video"].isna()
-        if absent.any():
-            raise DataError(f"{path} lacks {table['Filename'][absent].iloc[0]} ({absent.sum()} such images).")
+        videos = pd.read_csv(path, dtype=str).set_index("Filename")["Video"]
+        table["Video"] = table["Filename"].map(videos)
+        absent = table["Filename"][table["Video"].isna()]
+        if len(absent):
+            raise DataError(f"{path} lacks {absent.iloc[0]} ({len(absent)} such images).")
     return path.exists()
 
 

@@ -1,58 +1,54 @@
-"""Which rows of a table are used: the stratified fraction, the share of defects, the held-out
-part."""
+"""Which rows of a table are used: the stratified fraction, the share of defects, the held-out part.
 
-import hashlib
-import os
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import Any
+A change of this module makes runs stale.
+"""
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
-from PIL import Image
 
 from lib.data.labels import class_labels
 from lib.system.errors import DataError
-HELD_OUT = 0.2  # share of one's own images kept for validation where the CSV has no column Split
+
+HELD_OUT = 0.2  # share of the user's own images kept for validation where their CSV has no Split
+
+
+def _labels(table: pd.DataFrame) -> np.ndarray:
+    """(n, 17) labels of the classes, or (n, 1) of `Defect` where the table has no classes."""
+    labels = class_labels(table)
+    return table[["Defect"]].to_numpy() if labels is None else labels
 
 
 def patterns(table: pd.DataFrame) -> np.ndarray:
-    """(n,) integer of each row's joint label pattern over the 17 classes, else of `Defect` alone; 0
-    is normal."""
-    labels = class_labels(table)
-    labels = table[["Defect"]].to_numpy() if labels is None else labels
+    """(n,) a number for each row's combination of labels; 0 is normal."""
+    labels = _labels(table)
     return labels.astype(np.int64) @ (1 << np.arange(labels.shape[1], dtype=np.int64))
 
 
 def stratified_fraction(table: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
-    """The rows of a stratified sample on the joint label pattern, as the released code draws it.
+    """A sample of the rows, stratified by combination of labels, as the released code draws it.
 
-    Patterns seen once are dropped first. `fraction` 1 returns the table untouched. Original order
-    and index are kept.
+    Combinations that occur once are dropped first. `fraction` 1 returns the table itself. Order and
+    index are the table's.
     """
     if fraction == 1:
         return table
-    from sklearn.model_selection import train_test_split  # slow to import, and only a real table's fraction needs it
+    from sklearn.model_selection import train_test_split  # slow, and needed for real tables only
 
-    labels = class_labels(table)
-    labels = table[["Defect"]].to_numpy() if labels is None else labels
-    # scikit-learn draws pattern by pattern, in the order of the labels read from left to right, as
-    # they come here
-    _, pattern, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
+    # np.unique sorts the combinations as scikit-learn does in the released code: the draw is equal.
+    _, pattern, counts = np.unique(_labels(table), axis=0, return_inverse=True, return_counts=True)
     often = counts[pattern] > 1
-    kept, _ = train_test_split(table[often], train_size=fraction, stratify=pattern[often], random_state=seed)
+    kept, _ = train_test_split(
+        table[often], train_size=fraction, stratify=pattern[often], random_state=seed
+    )
     return kept.sort_index()
 
 
 def resample(table: pd.DataFrame, share: float | None, seed: int) -> pd.DataFrame:
-    """The subset of `table` in which `share` of the images are defects; None returns the table as
-    it is.
+    """The subset of `table` in which `share` of the images are defects; None returns the table.
 
-    All n0 normals stay and d = min(n1, floor(n0 p / (1 - p))) defects are drawn, allotted to label
-    patterns by largest remainder; only when defects run out are normals reduced (docs/study.md,
-    Data). Order and index are the table's.
+    All n0 normals stay, and min(n1, floor(n0 p / (1 - p))) of the n1 defects are drawn, allotted to
+    combinations of labels by largest remainder. Where there are fewer defects than that, all stay
+    and normals are drawn (docs/study.md, Data). Order and index are the table's.
 
     Raises DataError where the share cannot be reached: no normals, or not one defect.
     """
@@ -67,8 +63,8 @@ def resample(table: pd.DataFrame, share: float | None, seed: int) -> pd.DataFram
     if wanted < 1 or not len(defects):
         need = int(np.ceil((1 - share) / share))
         raise DataError(
-            f"a share of {share:.0%} defects cannot be reached with {len(normals)} normal and {len(defects)} defect "
-            f"images: it takes at least 1 defect and {need} normals."
+            f"a share of {share:.0%} defects cannot be reached with {len(normals)} normal and "
+            f"{len(defects)} defect images: it takes at least 1 defect and {need} normals."
         )
     if wanted > len(defects):
         keep = max(1, int(np.floor(len(defects) * (1 - share) / share + 1e-9)))
@@ -77,15 +73,15 @@ def resample(table: pd.DataFrame, share: float | None, seed: int) -> pd.DataFram
     pattern = patterns(table)[defects]
     values, counts = np.unique(pattern, return_counts=True)
     allotted = _largest_remainder(counts, wanted, rng)
-    chosen = [
-        rng.choice(defects[pattern == v], n, replace=False) for v, n in zip(values, allotted, strict=True) if n
-    ]
-    return table.iloc[np.sort(np.concatenate([normals, *chosen]))]
+    rows = [normals]
+    for value, n in zip(values, allotted, strict=True):
+        if n:
+            rows.append(rng.choice(defects[pattern == value], n, replace=False))
+    return table.iloc[np.sort(np.concatenate(rows))]
 
 
 def _largest_remainder(counts: np.ndarray, total: int, rng: np.random.Generator) -> np.ndarray:
-    """Integers proportional to `counts` that sum to `total`; equal remainders are ordered at
-    random."""
+    """Integers proportional to `counts` that sum to `total`; lots decide equal remainders."""
     quota = counts * total / counts.sum()
     allotted = np.floor(quota + 1e-9).astype(int)
     order = np.lexsort((rng.random(len(counts)), -(quota - allotted)))
@@ -94,13 +90,14 @@ def _largest_remainder(counts: np.ndarray, total: int, rng: np.random.Generator)
 
 
 def held_out(table: pd.DataFrame, seed: int) -> np.ndarray:
-    """(n,) True for the stratified fifth of one's own rows, whole groups, that is kept for
-    validation."""
+    """(n,) True for the rows kept for validation: a stratified fifth of the user's own images, in
+    whole groups where there are groups."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # slow to import
 
-    defect, grouped = table["Defect"].to_numpy(), "Group" in table
-    kind = StratifiedGroupKFold if grouped else StratifiedKFold
+    defect, groups = table["Defect"].to_numpy(), table["Video"] if "Group" in table else None
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     parts = kind(round(1 / HELD_OUT), shuffle=True, random_state=seed)
+    _, rows = next(iter(parts.split(defect, defect, groups)))
     held = np.zeros(len(table), bool)
-    held[next(iter(parts.split(defect, defect, table["Video"] if grouped else None)))[1]] = True
+    held[rows] = True
     return held

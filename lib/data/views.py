@@ -1,9 +1,9 @@
 """Augmented and evaluation views, made in batches on the training device from cached uint8 pixels.
 
-Every random number is a function of (seed, epoch, image, view): not of history, batch, worker or
-device count. A resized crop is linear in the pixels and separable, so a batch of them is two
-batched products with banded matrices; their bands hold Pillow's antialiased kernels, and a flip
-reverses the rows of one. All is float32, under autocast too.
+Every random number is a function of (seed, epoch, image, view); history, batches, workers and
+devices do not change it. A resized crop is a product rows x image x columns with two matrices that
+are almost empty: each row holds the weights of Pillow's antialiasing kernel. A flip reverses the
+rows of one of them. All is float32, under autocast too. A change of this module makes runs stale.
 """
 
 import math
@@ -22,19 +22,20 @@ RATIO = (3 / 4, 4 / 3)  # torchvision's default aspect ratios of a crop
 ATTEMPTS = 10  # torchvision's tries before it falls back to the whole image
 EVALUATION = 2**31  # the "epoch" of views made for evaluation, out of reach of training
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # the operations of a jitter's order
-CHUNK = 600_000  # source pixels worked on at once on a CPU: what is made of them stays in its cache
-
-_DRAWS = 4 * ATTEMPTS + 9  # uniforms per view: area, aspect, top, left per try; flip, 4 factors, 4 for the order
+CHUNK = 600_000  # source pixels at once on a CPU: the intermediate results stay in its cache
+# Uniforms per view: area, aspect, top, left of each try; flip; 4 factors of the jitter; 4 for their
+# order.
+_DRAWS = 4 * ATTEMPTS + 9
 
 
 def uniforms(seed: int, epoch: int, images: np.ndarray, view: int, n: int) -> np.ndarray:
     """(len(images), n) floats in [0, 1), a pure function of the arguments (SplitMix64, Steele et
     al. 2014)."""
-    state = np.asarray(images, np.uint64)[:, None]
+    state, golden = np.asarray(images, np.uint64)[:, None], np.uint64(0x9E3779B97F4A7C15)
     with np.errstate(over="ignore"):
         for key in (seed, epoch, view):
-            state = _mix(state + np.uint64(key + 1) * np.uint64(0x9E3779B97F4A7C15))
-        state = _mix(state + np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+            state = _mix(state + np.uint64(key + 1) * golden)
+        state = _mix(state + np.arange(1, n + 1, dtype=np.uint64) * golden)
     return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
@@ -55,7 +56,8 @@ def crops(u: np.ndarray, side: int, smallest: float) -> np.ndarray:
     aspect = np.exp(np.log(RATIO[0]) + (np.log(RATIO[1]) - np.log(RATIO[0])) * u[..., 1])
     width, height = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
     fits = (width <= side) & (height <= side) & (width > 0) & (height > 0)
-    boxes = np.stack([u[..., 2] * (side - height + 1), u[..., 3] * (side - width + 1), height, width], -1)
+    top, left = u[..., 2] * (side - height + 1), u[..., 3] * (side - width + 1)
+    boxes = np.stack([top, left, height, width], -1)
     first = np.argmax(fits, axis=1)
     chosen = np.floor(boxes[np.arange(len(u)), first]).astype(np.int64)
     chosen[~fits.any(axis=1)] = (0, 0, side, side)
@@ -63,7 +65,7 @@ def crops(u: np.ndarray, side: int, smallest: float) -> np.ndarray:
 
 
 def _cubic(x: torch.Tensor) -> torch.Tensor:
-    """Keys' cubic kernel with a = -0.5, Pillow's."""
+    """Keys' cubic kernel with a = -0.5, as in Pillow."""
     x = x.abs()
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
@@ -74,25 +76,27 @@ def _triangle(x: torch.Tensor) -> torch.Tensor:
     return (1 - x.abs()).clamp_min(0)
 
 
-SUPPORT = {_cubic: 2, _triangle: 1}  # a kernel is 0 from here on
+SUPPORT = {_cubic: 2, _triangle: 1}  # the kernel is 0 from here on
 
 
 class Bands(NamedTuple):
-    """A batch of matrices (n, px, side) by the entries of each row that may differ from 0, side by
-    side."""
+    """A batch of matrices (n, px, side), stored as the entries of each row that may differ from 0:
+    `taps` neighbours."""
 
-    index: torch.Tensor  # (n, px, taps) int32 columns
-    weight: torch.Tensor  # (n, px, taps)
+    index: torch.Tensor  # (n, px, taps) int32, their columns
+    weight: torch.Tensor  # (n, px, taps), their values
 
     def of(self, part: slice) -> "Bands":
         return Bands(self.index[part], self.weight[part])
 
 
-def resize_matrix(start: torch.Tensor, length: torch.Tensor, side: int, px: int, kernel=_cubic) -> Bands:
+def resize_matrix(
+    start: torch.Tensor, length: torch.Tensor, side: int, px: int, kernel=_cubic
+) -> Bands:
     """(n, px, side) matrices that resize `length` pixels from `start` (n,) of a line of `side`
     pixels to `px`.
 
-    Antialiased as Pillow does it: the kernel widens with the reduction and uses only pixels inside
+    They antialias as Pillow does: the kernel widens with the reduction, and uses only pixels inside
     the crop.
     """
     start, length = start.float()[:, None, None], length.float()[:, None, None]
@@ -101,7 +105,8 @@ def resize_matrix(start: torch.Tensor, length: torch.Tensor, side: int, px: int,
     scale = length / px
     reach = scale.clamp_min(1)
     centre = start + (torch.arange(px, device=start.device)[None, :, None] + 0.5) * scale
-    source = (centre - support * reach + 0.5).floor() + taps  # the first pixel whose middle the kernel reaches, and on
+    first = (centre - support * reach + 0.5).floor()  # pixel whose middle the kernel reaches
+    source = first + taps
     index = source.clamp(0, side - 1).int()
     source = source + 0.5
     weight = kernel((source - centre) / reach)
@@ -109,25 +114,36 @@ def resize_matrix(start: torch.Tensor, length: torch.Tensor, side: int, px: int,
     return Bands(index, weight / weight.sum(-1, keepdim=True))
 
 
-def augment(pixels: torch.Tensor, images: np.ndarray, *, px: int, crop: float, jitter: float, flip: float,
-            seed: int, epoch: int, view: int) -> torch.Tensor:
-    """(n, 3, px, px) normalised training views of uint8 `pixels` (n, side, side, 3), image ids
-    `images` (n,).
+def augment(
+    pixels: torch.Tensor,
+    images: np.ndarray,
+    *,
+    px: int,
+    crop: float,
+    jitter: float,
+    flip: float,
+    seed: int,
+    epoch: int,
+    view: int,
+) -> torch.Tensor:
+    """(n, 3, px, px) normalised training views of uint8 `pixels` (n, side, side, 3), whose numbers
+    are `images` (n,).
 
-    RandomResizedCrop(scale=(crop, 1), bicubic), horizontal flip, ColorJitter(jitter, jitter,
-    jitter, jitter / 2). crop 1 resizes the whole image, bilinearly, as the released code does for
-    Table 2; jitter 0 leaves colours alone.
+    These are torchvision's RandomResizedCrop(scale=(crop, 1), bicubic), RandomHorizontalFlip and
+    ColorJitter(jitter, jitter, jitter, jitter / 2). crop 1 resizes the whole image, bilinearly, as
+    the released code does for Table 2; jitter 0 leaves the colours as they are.
     """
     side, device = pixels.shape[1], pixels.device
     u = uniforms(seed, epoch, images, view, _DRAWS)
-    tries, flips, factors, order = np.split(u, [4 * ATTEMPTS, 4 * ATTEMPTS + 1, 4 * ATTEMPTS + 5], axis=1)
+    tries, flips, factors, order = np.split(u, np.cumsum([4 * ATTEMPTS, 1, 4]), axis=1)
     order = np.argsort(order, axis=1)
     if crop < 1:
         boxes, kernel = crops(tries.reshape(-1, ATTEMPTS, 4), side, crop), _cubic
     else:
         boxes, kernel = np.tile((0, 0, side, side), (len(images), 1)), _triangle
     top, left, height, width = torch.as_tensor(boxes, device=device).unbind(1)
-    rows, columns = resize_matrix(top, height, side, px, kernel), resize_matrix(left, width, side, px, kernel)
+    rows = resize_matrix(top, height, side, px, kernel)
+    columns = resize_matrix(left, width, side, px, kernel)
     mirrored = torch.as_tensor(flips < flip, device=device)[:, :, None]
     columns = Bands(*(torch.where(mirrored, part.flip(1), part) for part in columns))
     views = _empty(pixels, px)
@@ -140,8 +156,8 @@ def augment(pixels: torch.Tensor, images: np.ndarray, *, px: int, crop: float, j
 
 
 def evaluation(pixels: torch.Tensor, px: int, flipped: bool = False) -> torch.Tensor:
-    """(n, 3, px, px) normalised: the whole image resized (bilinear, antialiased), mirrored where
-    asked."""
+    """(n, 3, px, px) normalised: the whole images, resized (bilinear, antialiased), and mirrored if
+    `flipped`."""
     side = pixels.shape[1]
     whole = torch.tensor([side], device=pixels.device)
     rows = resize_matrix(torch.zeros_like(whole), whole, side, px, _triangle)
@@ -158,8 +174,8 @@ def _empty(pixels: torch.Tensor, px: int) -> torch.Tensor:
 
 
 def _chunks(pixels: torch.Tensor) -> Iterator[slice]:
-    """Equal parts of a batch (n, side, side, 3): a few images on a CPU, all on a GPU, where fewer
-    kernels count."""
+    """Equal parts of a batch (n, side, side, 3): a few images on a CPU; all at once on a GPU, where
+    every kernel costs time."""
     n, side = pixels.shape[:2]
     count = math.ceil(n * side**2 / CHUNK) if pixels.device.type == "cpu" else 1
     edges = [n * i // min(count, n) for i in range(min(count, n) + 1)]
@@ -170,8 +186,8 @@ def _resize(pixels: torch.Tensor, rows: Bands, columns: Bands) -> torch.Tensor:
     """(n, 3, px, px) in [0, 1]: `rows` x image x `columns` transposed, for uint8 `pixels` (n, side,
     side, 3).
 
-    It adds lines of the image, then lines of its transpose, contiguous both; the views are
-    transposed in memory.
+    Both products add up contiguous lines, first of the image, then of its transpose. So the views
+    are transposed in memory.
     """
     n, side, px, device = len(pixels), pixels.shape[1], rows.index.shape[1], pixels.device
     image = torch.arange(n, dtype=torch.int32, device=device)[:, None, None, None] * side
@@ -185,28 +201,30 @@ def _resize(pixels: torch.Tensor, rows: Bands, columns: Bands) -> torch.Tensor:
 
 
 def _add(lines: torch.Tensor, index: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """(m, width): sums of `lines` (k, width) chosen by `index` and times `weight`, both (...,
-    taps), m rows in all."""
-    taps = index.shape[-1]
-    return embedding_bag(index.reshape(-1, taps), lines, per_sample_weights=weight.reshape(-1, taps), mode="sum")
+    """(m, width): weighted sums of the `lines` (k, width) that `index` names; `index` and `weight`
+    are (..., taps), for m sums in all."""
+    index, weight = (x.reshape(-1, x.shape[-1]) for x in (index, weight))
+    return embedding_bag(index, lines, per_sample_weights=weight, mode="sum")
 
 
 def normalise(x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    """Subtract Sewer-ML's channel means and divide by its deviations; channels last in memory, in
-    `out` where given."""
+    """(x - mean) / std with Sewer-ML's channel statistics, channels last in memory; in `out` if
+    given."""
     out = torch.empty_like(x, memory_format=torch.channels_last) if out is None else out
     for channel, normal, mean, std in zip(x.unbind(1), out.unbind(1), MEAN, STD, strict=True):
-        normal.copy_((channel - mean).div_(std))  # by channel: an inner loop over three would be slow
+        normal.copy_((channel - mean).div_(std))  # broadcasting over three channels is slower
     return out
 
 
-def colour_jitter(x: torch.Tensor, u: np.ndarray, order: np.ndarray, strength: float) -> torch.Tensor:
-    """torchvision's ColorJitter on a batch in [0, 1], in place, each image with its own factors and
-    its own order.
+def colour_jitter(
+    x: torch.Tensor, u: np.ndarray, order: np.ndarray, strength: float
+) -> torch.Tensor:
+    """torchvision's ColorJitter on a batch in [0, 1], in place; every image has its own factors and
+    order.
 
-    `u` (n, 4) uniforms for brightness, contrast, saturation, hue; `order` (n, 4) a permutation of
-    these per image. Hue has its turn among the other three, which are one operation with different
-    weights.
+    `u` (n, 4) are uniforms for brightness, contrast, saturation and hue; `order` (n, 4) permutes
+    them for each image. Brightness, contrast and saturation are one operation with different
+    weights; hue comes before, between or after them.
     """
     low = max(0.0, 1 - strength)
     factors, hue = low + (1 + strength - low) * u[:, :3], (2 * u[:, 3:] - 1) * strength / 2
@@ -218,16 +236,17 @@ def colour_jitter(x: torch.Tensor, u: np.ndarray, order: np.ndarray, strength: f
     for turn in range(4):
         chosen = torch.as_tensor(np.flatnonzero(turns == turn), device=x.device)
         if len(chosen):
-            x.index_copy_(0, chosen, shift_hue(x.index_select(0, chosen), hue.index_select(0, chosen)[:, 0]))
+            shifts = hue.index_select(0, chosen)[:, 0]
+            x.index_copy_(0, chosen, shift_hue(x.index_select(0, chosen), shifts))
         if turn < 3:
             _blend(x, factor[:, turn], grey[:, turn], mean[:, turn])
     return x
 
 
 def _blend(x: torch.Tensor, factor: torch.Tensor, grey: torch.Tensor, mean: torch.Tensor) -> None:
-    """x <- factor x + grey (the grey image) + mean (its mean), weights (n,), in place.
+    """In place, x <- factor x + grey (the grey image) + mean (its mean), with weights (n,).
 
-    Brightness, contrast and saturation move away from black, the mean grey, or the grey image.
+    Brightness blends with black, saturation with the grey image, contrast with its mean.
     """
     r, g, b = x.unbind(1)
     added = (r * GREY[0]).add_(g, alpha=GREY[1]).add_(b, alpha=GREY[2])
@@ -237,12 +256,12 @@ def _blend(x: torch.Tensor, factor: torch.Tensor, grey: torch.Tensor, mean: torc
 
 
 def shift_hue(x: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """RGB (n, 3, h, w) in [0, 1] with hue moved by `shift` (n,) turns, through HSV.
+    """RGB (n, 3, h, w) in [0, 1] with hue moved by `shift` (n,) turns, as through HSV.
 
-    With hue h in [-3, 3], red at 0, green at 2 and blue at -2, a channel at p is value - chroma
-    clamp(d - 1, 0, 1), d the distance from h to p around the circle. Times chroma, no division is
-    left: chroma |h| is linear in r, g, b, value and the least of them, and h has the sign of g - b.
-    So nothing jumps where two channels are equal.
+    Let the hue h be in [-3, 3], with red at 0, green at 2 and blue at -2. A channel at p is then
+    value - chroma clamp(d - 1, 0, 1), where d is the distance from h to p around the circle. All is
+    multiplied by chroma, so that nothing is divided: chroma |h| is linear in r, g, b, the greatest
+    and the least of them, and h has the sign of g - b. Nothing jumps where two channels are equal.
     """
     r, g, b = x.unbind(1)
     value = torch.maximum(torch.maximum(r, g), b)
@@ -250,7 +269,8 @@ def shift_hue(x: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     chroma = value - least
     away = (g + b).sub_(r).add_(value).sub_(least, alpha=2)  # chroma |h|
     signed = torch.copysign(chroma, g - b)
-    turn = torch.remainder(6 * shift[:, None] - torch.arange(0, 6, 2, device=x.device) + 3, 6) - 3  # |h| + it: within 6
+    channels = torch.arange(0, 6, 2, device=x.device)
+    turn = torch.remainder(6 * shift[:, None] - channels + 3, 6) - 3  # |h| + |turn| is at most 6
     distance = torch.addcmul(away[:, None], signed[:, None], turn[:, :, None, None]).abs_()
     distance.sub_((3 * chroma)[:, None]).abs_()  # 3 - d, times chroma
     return torch.clamp(distance.add_((2 * least - value)[:, None]), least[:, None], value[:, None])

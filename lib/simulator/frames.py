@@ -1,134 +1,38 @@
 """Simulated Sewer-ML: labels, frames and files of sewer inspections, each frame a function of
 (seed, split, index).
 
-Frames come from videos of FRAMES frames that share pipe, light, camera and overlay; the splits
-share no video.
+FRAMES frames in a row are one video: they share pipe, light, camera and overlay. Two splits share
+no video.
 """
 
 import csv
 import functools
-import hashlib
 import math
 import multiprocessing
-import shutil
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 
 from lib.simulator import camera, distractors
-from lib.simulator.damage import DRAW, SHAPE
-from lib.simulator.pipe import MATERIALS, Scene, Spot
+from lib.simulator.class_mix import DEFECT_SHARE, classes_of, stream
+from lib.simulator.drawings import DRAW, IN_FRONT, SHAPE
+from lib.simulator.pipe import MATERIALS, Scene, Spot, View
 from lib.study.names import CLASSES
+from lib.system.atomic import new_folder
 
-VERSION = 1  # bump when any pixel or label changes: it is part of the data's identity
+VERSION = 1  # part of the data's identity: bump it when any pixel or label changes
 FRAMES = 16  # frames a video
-BLOCK = 50  # frames between which the quotas of defects and classes are exact
-SPLITS = {
+SPLITS = {  # folder, table, first number
     "train": ("Train", "SewerML_Train.csv", 0),
     "val": ("Valid", "SewerML_Val.csv", 10_000_000),
-}  # folder, table, first number
+}
 COLUMNS = ("Filename", "WaterLevel", "VA", *CLASSES, "ND", "Defect")
-PNG = [
-    cv2.IMWRITE_PNG_COMPRESSION,
-    1,
-    cv2.IMWRITE_PNG_FILTER,
-    cv2.IMWRITE_PNG_FILTER_UP,
-]  # quick to write
+PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]  # quick
 Box = tuple[str, int, int, int, int]  # class, x0, y0, x1, y1 in pixels, right and bottom exclusive
-
-# Share of defect frames whose main class is this one: the order of Sewer-ML (joints, surface damage
-# and cracks lead, lateral cuts and transitions trail), the tail lifted so that 1,800 frames hold at
-# least 30 of each class.
-MAIN = {
-    "FS": 0.12,
-    "OB": 0.10,
-    "RB": 0.085,
-    "AF": 0.08,
-    "BE": 0.07,
-    "GR": 0.06,
-    "RO": 0.055,
-    "PF": 0.045,
-    "DE": 0.045,
-    "IN": 0.044,
-    "FO": 0.043,
-    "PH": 0.043,
-    "PB": 0.043,
-    "IS": 0.043,
-    "OK": 0.042,
-    "OS": 0.041,
-    "OP": 0.041,
-}
-# What is seen with it: (chance of one more, of two more), then which. Roots, water and seals enter
-# at displaced joints.
-MORE = (0.27, 0.07)
-WITH = {
-    "FS": "RO IN IS OB AF BE",
-    "RB": "OB IN RO FS BE",
-    "OB": "RB AF BE FS GR",
-    "RO": "FS RB GR",
-    "IN": "FS RB BE",
-    "GR": "BE OB RB AF",
-    "PH": "RB OB BE",
-    "PB": "OB AF FS",
-    "AF": "OB FS BE GR",
-    "BE": "FS OB IN",
-    "DE": "RB FS AF",
-    "IS": "FS IN",
-    "PF": "AF FS GR",
-    "FO": "AF OB FS",
-    "OS": "PF BE AF",
-    "OP": "AF OB BE",
-    "OK": "OB AF GR",
-}
-# Of each of these a frame holds one: together they would hide one another.
-CLASH = [
-    {"FS", "OP", "OK"},
-    {"DE", "OP", "OK"},
-    {"GR", "PH", "PB", "OS"},
-    {"AF", "FO"},
-    {"RO", "IS"},
-    {"DE", "FS"},
-]
-
-
-def _rng(*key) -> np.random.Generator:
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
-
-
-@functools.lru_cache(maxsize=4096)
-def _block(seed: int, split: str, block: int, share: float) -> tuple[int, ...]:
-    """For each frame of a block the running number of its defect, -1 when normal."""
-    first, last = round(block * BLOCK * share), round((block + 1) * BLOCK * share)
-    numbers = np.concatenate([np.arange(first, last), np.full(BLOCK - last + first, -1)])
-    return tuple(int(i) for i in _rng(seed, split, "block", block).permutation(numbers))
-
-
-@functools.lru_cache(maxsize=1 << 16)  # the table asks, then the drawing
-def classes_of(seed: int, split: str, index: int, defect_share: float = 0.472) -> tuple[str, ...]:
-    """Defect classes of a frame: the main one first; empty when normal. 0.472 is Sewer-ML's natural
-    share."""
-    number = _block(seed, split, index // BLOCK, defect_share)[index % BLOCK]
-    if number < 0:
-        return ()
-    # golden-ratio steps: every class on quota in any run
-    u = (number * 0.6180339887 + _rng(seed, split, "classes").random()) % 1
-    names, edges = list(MAIN), np.cumsum(list(MAIN.values()))
-    found = [names[min(int(np.searchsorted(edges / edges[-1], u, "right")), len(names) - 1)]]
-    rng = _rng(seed, split, "more", index)
-    draw = rng.random()
-    for _ in range((draw < sum(MORE)) + (draw < MORE[1])):
-        options = [
-            k
-            for k in WITH[found[0]].split()
-            if k not in found and not any(k in c and c & set(found) for c in CLASH)
-        ]
-        if options:
-            found.append(options[int(len(options) * rng.random() ** 1.4)])
-    return tuple(found)
 
 
 def video_of(split: str, index: int) -> str:
@@ -136,122 +40,128 @@ def video_of(split: str, index: int) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _video(seed: int, split: str, number: int) -> dict:
+def _video(seed: int, split: str, number: int) -> dict[str, Any]:
     """What the frames of a video share."""
-    rng = _rng(seed, split, "video", number)
-    u = rng.uniform
-    material = list(MATERIALS)[int(rng.choice(3, p=(0.5, 0.2, 0.3)))]
+    rng = stream(seed, split, "video", number)
+    uniform, normal = rng.uniform, rng.standard_normal
     return {
-        "material": material,
-        "pan": 0.06 * rng.standard_normal(),
-        "tilt": 0.06 * rng.standard_normal(),
-        "roll": 0.05 * rng.standard_normal(),
-        "zoom": u(0.95, 1.15),
-        "eye": (0.05 * rng.standard_normal(), u(-0.05, 0.22)),
-        "tint": 1 + 0.015 * rng.standard_normal(3),
-        "lamp": u(-0.4, 0.4),
-        "fall": u(1.7, 2.3),
-        "exposure": u(1.25, 1.65),
-        "water": max(0.0, u(-0.08, 0.24)),
-        "murk": u(0.40, 0.75),
-        "ripple": u(0.08, 0.22),
-        "foam": u(0, 1) ** 3,
-        "joint_width": u(0.025, 0.05),
-        "spacing": u(1.4, 2.8),
-        "texture": u(0, 200),
-        "roughness": u(0.7, 1.4),
-        "blur": u(0.35, 0.75),
-        "grain": u(0.010, 0.028),
-        "quality": int(u(45, 85)),
+        "material": list(MATERIALS)[int(rng.choice(3, p=(0.5, 0.2, 0.3)))],
+        "pan": 0.06 * normal(),  # radians
+        "tilt": 0.06 * normal(),
+        "roll": 0.05 * normal(),
+        "zoom": uniform(0.95, 1.15),
+        "eye": (0.05 * normal(), uniform(-0.05, 0.22)),  # the camera's x and y in the pipe
+        "tint": 1 + 0.015 * normal(3),
+        "lamp": uniform(-0.4, 0.4),
+        "fall": uniform(1.7, 2.3),
+        "exposure": uniform(1.25, 1.65),
+        "water": max(0.0, uniform(-0.08, 0.24)),  # share of the pipe's height
+        "murk": uniform(0.40, 0.75),
+        "ripple": uniform(0.08, 0.22),
+        "foam": uniform(0, 1) ** 3,
+        "joint_width": uniform(0.025, 0.05),
+        "spacing": uniform(1.4, 2.8),  # of the joints
+        "texture": uniform(0, 200),
+        "roughness": uniform(0.7, 1.4),
+        "blur": uniform(0.35, 0.75),
+        "grain": uniform(0.010, 0.028),
+        "quality": int(uniform(45, 85)),  # of the JPEG
         "text": f"{rng.integers(1000, 9999)}-{rng.integers(10, 99)}",
         "corner": int(rng.integers(4)),
-        "ink": int(u(185, 250)),
-        "start": u(0, 60),
+        "ink": int(uniform(185, 250)),
+        "start": uniform(0, 60),  # metres
     }
 
 
-def _place(rng, joint, eye, view, water) -> Spot:
-    """A spot on the dry wall that a crop keeps and that shows at 64 px: not near the frame, not far
-    down the pipe."""
-    pan, tilt, _, zoom, _, _ = view
+def _place(rng: np.random.Generator, joint: float, view: View, water: float) -> Spot:
+    """A spot on the dry wall that a crop keeps and that shows at 64 px: neither at the edge of the
+    frame nor far down the pipe."""
     for _ in range(20):
-        phi, z = rng.uniform(-1, 1) * (2.3 - 1.5 * water), 1 / (zoom * rng.uniform(0.42, 0.66))
-        x = (math.sin(phi) - eye[0]) / (z * zoom) - pan / zoom
-        y = (-math.cos(phi) - eye[1]) / (z * zoom) + tilt / zoom
+        phi = rng.uniform(-1, 1) * (2.3 - 1.5 * water)
+        z = 1 / (view.zoom * rng.uniform(0.42, 0.66))
+        x = (math.sin(phi) - view.x) / (z * view.zoom) - view.pan / view.zoom
+        y = (-math.cos(phi) - view.y) / (z * view.zoom) + view.tilt / view.zoom
         if max(abs(x), abs(y)) < 0.60 and math.hypot(x, y) > 0.33:
             break
     return Spot(phi, z, joint)
 
 
 def draw(
-    seed: int, split: str, index: int, size=(96, 96), defect_share: float = 0.472, classes=None
+    seed: int,
+    split: str,
+    index: int,
+    size: tuple[int, int] = (96, 96),
+    defect_share: float = DEFECT_SHARE,
+    classes: Sequence[str] | None = None,
 ) -> tuple[np.ndarray, list[Box]]:
     """One frame, uint8 RGB (h, w, 3), and where its defects are.
 
-    `classes` draws these instead of the frame's own (() for none). Each defect has its own random
-    stream, so leaving one out changes nothing else in the frame.
+    `classes` are drawn instead of the frame's own (() for none). Each defect has its own random
+    stream, so that leaving one out changes nothing else in the frame.
     """
-    v = _video(seed, split, index // FRAMES)
-    rng = _rng(seed, split, "frame", index)
-    wanted = classes_of(seed, split, index, defect_share) if classes is None else classes
-    eye = v["eye"][0] + 0.06 * rng.standard_normal(), v["eye"][1] + 0.04 * rng.standard_normal()
-    pose = [v[k] + 0.05 * rng.standard_normal() for k in ("pan", "tilt", "roll")]
-    view = (*pose, v["zoom"] * rng.uniform(0.97, 1.03), *eye)
-    joint = rng.uniform(1.15, 2.1)  # of every frame: with or without a defect a joint is as near
-    water = v["water"] * rng.uniform(0.8, 1.2) * (v["water"] > 0.01)
-    streams = {k: _rng(seed, split, k, index) for k in DRAW if k in wanted}
+    video = _video(seed, split, index // FRAMES)
+    rng = stream(seed, split, "frame", index)
+    if classes is None:
+        classes = classes_of(seed, split, index, defect_share)
+    x, y = video["eye"]
+    eye = x + 0.06 * rng.standard_normal(), y + 0.04 * rng.standard_normal()
+    turn = [video[axis] + 0.05 * rng.standard_normal() for axis in ("pan", "tilt", "roll")]
+    view = View(*turn, video["zoom"] * rng.uniform(0.97, 1.03), *eye)
+    joint = rng.uniform(1.15, 2.1)  # as near in frames without a defect as in those with one
+    water = video["water"] * rng.uniform(0.8, 1.2) * (video["water"] > 0.01)
+    streams = {name: stream(seed, split, name, index) for name in DRAW if name in classes}
     spots, contrast, shape = {}, {}, {}
-    for k, stream in streams.items():
-        contrast[k] = stream.uniform(0.15, 1.0)  # hard to easy
-        spots[k] = _place(stream, joint, eye, view, water)
-        if k in SHAPE:
-            shape |= SHAPE[k](spots[k], stream, contrast[k])
-    s = Scene(size, view, water, **shape)
-    texture = v["texture"] + rng.uniform(0, 500)
-    s.albedo = s.surface(v["material"], texture, v["roughness"])
-    other = [m for m in MATERIALS if m != v["material"]][int(rng.integers(2))]
-    if "OK" in streams:
-        tone = streams["OK"].choice([0.62, 0.72, 1.25])
-        s.albedo += s.beyond * (s.surface(other, texture + 50) * np.float32(tone) - s.albedo)
-    s.albedo *= np.float32(v["tint"]).reshape(3, 1, 1)
-    s.rings(joint, v["spacing"], v["joint_width"], rng.uniform(0.35, 0.85), rng.uniform(0.0, 0.25))
-    distractors.scatter(s, _rng(seed, split, "clutter", index), joint)
-    masks, poured = {}, not water
-    light = (
-        rng.uniform(0.85, 1.15),
-        rng.uniform(-0.15, 0.15),
-        rng.uniform(0, 99),
-        rng.uniform(0.5, 1.5),
-    )
-    for k in (*streams, "end"):
-        if not poured and k in (
-            "AF",
-            "FO",
-            "RO",
-            "IS",
-            "end",
-        ):  # these stand in the water or before it
-            s.pour(
-                np.float32([0.60, 0.53, 0.41]) * v["murk"],
-                light[2],
-                v["ripple"] * light[3],
-                v["foam"],
-            )
-            poured = True
-        if k in streams:
-            masks[k] = DRAW[k](s, spots[k], streams[k], contrast[k])
-    gloss = MATERIALS[v["material"]][3]
-    image = s.expose(v["lamp"] + light[1], v["exposure"] * light[0], v["fall"], gloss)
-    # white balance drifts as much within a video as between videos
+    for name, own in streams.items():
+        contrast[name] = own.uniform(0.15, 1.0)  # hard to easy
+        spots[name] = _place(own, joint, view, water)
+        if name in SHAPE:
+            shape |= SHAPE[name](spots[name], own, contrast[name])
+    scene = Scene(size, view, water, **shape)
+    _paint_wall(scene, video, rng, streams.get("OK"))
+    spacing, width = video["spacing"], video["joint_width"]
+    scene.rings(joint, spacing, width, rng.uniform(0.35, 0.85), rng.uniform(0.0, 0.25))
+    distractors.scatter(scene, stream(seed, split, "clutter", index), joint)
+    exposure, lamp = video["exposure"] * rng.uniform(0.85, 1.15), rng.uniform(-0.15, 0.15)
+    waves, ripple = rng.uniform(0, 99), video["ripple"] * rng.uniform(0.5, 1.5)
+    masks = {}
+    for in_front in (False, True):
+        if in_front and water:
+            murky = np.float32([0.60, 0.53, 0.41]) * video["murk"]
+            scene.pour(murky, waves, ripple, video["foam"])
+        for name in streams:
+            if (name in IN_FRONT) == in_front:
+                masks[name] = DRAW[name](scene, spots[name], streams[name], contrast[name])
+    gloss = MATERIALS[video["material"]][3]
+    image = scene.expose(video["lamp"] + lamp, exposure, video["fall"], gloss)
+    # The white balance drifts as much within a video as between videos.
     image *= np.float32(1 + 0.015 * rng.standard_normal(3)).reshape(3, 1, 1)
-    return camera.record(image, v, rng), [box for k, m in masks.items() if (box := _box(k, m))]
+    boxes = [box for name, mask in masks.items() if (box := _box(name, mask))]
+    return camera.record(image, video, rng), boxes
 
 
-def _box(name, mask) -> Box | None:
-    rows, cols = np.flatnonzero(mask.max(1) > 0.35), np.flatnonzero(mask.max(0) > 0.35)
-    if not len(rows) or not len(cols):
+def _paint_wall(
+    scene: Scene,
+    video: dict[str, Any],
+    rng: np.random.Generator,
+    change: np.random.Generator | None,
+) -> None:
+    """Paint the wall. Where the construction changes (OK), the pipe beyond the step is of another
+    material; `change` is that defect's random stream."""
+    texture = video["texture"] + rng.uniform(0, 500)
+    scene.albedo = scene.surface(video["material"], texture, video["roughness"])
+    others = [material for material in MATERIALS if material != video["material"]]
+    other = others[int(rng.integers(2))]
+    if change:
+        tone = np.float32(change.choice([0.62, 0.72, 1.25]))
+        scene.albedo += scene.beyond * (scene.surface(other, texture + 50) * tone - scene.albedo)
+    scene.albedo *= np.float32(video["tint"]).reshape(3, 1, 1)
+
+
+def _box(name: str, mask: np.ndarray) -> Box | None:
+    rows, columns = (np.flatnonzero(mask.max(axis) > 0.35) for axis in (1, 0))
+    if not len(rows) or not len(columns):
         return None
-    return name, int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1
+    return name, int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def water_percent(seed: int, split: str, index: int) -> int:
@@ -264,39 +174,31 @@ def filename(split: str, index: int) -> str:
     return f"{SPLITS[split][2] + index:08d}.png"
 
 
-def labels(seed: int, split: str, n: int, defect_share: float = 0.472) -> pd.DataFrame:
-    """Sewer-ML's table of a split's first n frames, and a last column Video; a longer one starts
-    with a shorter."""
+def labels(seed: int, split: str, n: int, defect_share: float = DEFECT_SHARE) -> pd.DataFrame:
+    """Sewer-ML's table of a split's first n frames, and a last column Video. A longer table starts
+    with the shorter one."""
     rows = []
     for i in range(n):
-        found = classes_of(seed, split, i, defect_share)
-        level = water_percent(seed, split, i)
-        rows.append(
-            (
-                filename(split, i),
-                level,
-                int(level > 0),
-                *(int(k in found) for k in CLASSES),
-                int(not found),
-                int(bool(found)),
-                video_of(split, i),
-            )
-        )
+        classes = classes_of(seed, split, i, defect_share)
+        water, defect = water_percent(seed, split, i), int(bool(classes))
+        flags = (int(name in classes) for name in CLASSES)
+        row = filename(split, i), water, int(water > 0), *flags, 1 - defect, defect
+        rows.append((*row, video_of(split, i)))
     return pd.DataFrame(rows, columns=[*COLUMNS, "Video"])
 
 
 def _write_some(job) -> list[tuple]:
+    """Write some frames of a split; returns the rows of Boxes.csv."""
     folder, seed, split, indices, px, share = job
     cv2.setNumThreads(1)
-    boxes = []
+    rows = []
     for i in indices:
-        image, found = draw(seed, split, i, (px, px), share)
-        if not cv2.imwrite(str(folder / filename(split, i)), image[..., ::-1], PNG):
-            raise OSError(
-                f"{folder / filename(split, i)}: cv2.imwrite wrote nothing; is the disk full?"
-            )
-        boxes += [(filename(split, i), *box) for box in found]
-    return boxes
+        image, boxes = draw(seed, split, i, (px, px), share)
+        path = folder / filename(split, i)
+        if not cv2.imwrite(str(path), image[..., ::-1], PNG):
+            raise OSError(f"{path}: cv2.imwrite wrote nothing; is the disk full?")
+        rows += [(path.name, *box) for box in boxes]
+    return rows
 
 
 def write(
@@ -306,29 +208,26 @@ def write(
     val: int,
     px: int,
     workers: int = 1,
-    defect_share: float = 0.472,
+    defect_share: float = DEFECT_SHARE,
 ) -> None:
     """Write both splits in Sewer-ML's layout, with Videos.csv and Boxes.csv beside; `root` appears
-    when complete.
+    when they are complete.
 
-    Raises FileExistsError when root exists.
+    Raises FileExistsError where `root` exists.
     """
     root = Path(root)
     if root.exists():
         raise FileExistsError(f"{root} exists: remove it to simulate again")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
+    with new_folder(root) as work:
         tables, jobs = [], []
         for split, n in (("train", train), ("val", val)):
             folder, table, _ = SPLITS[split]
             (work / folder).mkdir()
             tables.append(labels(seed, split, n, defect_share))
             tables[-1][list(COLUMNS)].to_csv(work / table, index=False)
-            jobs += [
-                (work / folder, seed, split, range(i, min(i + 10 * FRAMES, n)), px, defect_share)
-                for i in range(0, n, 10 * FRAMES)
-            ]
+            for start in range(0, n, 10 * FRAMES):
+                indices = range(start, min(start + 10 * FRAMES, n))
+                jobs.append((work / folder, seed, split, indices, px, defect_share))
         if workers == 1:
             boxes = [_write_some(job) for job in jobs]
         else:
@@ -336,14 +235,6 @@ def write(
                 boxes = pool.map(_write_some, jobs, chunksize=1)
         pd.concat(tables)[["Filename", "Video"]].to_csv(work / "Videos.csv", index=False)
         with open(work / "Boxes.csv", "w", newline="") as f:
-            csv.writer(f, lineterminator="\n").writerows(
-                [
-                    ("Filename", "Class", "x0", "y0", "x1", "y1"),
-                    *(b for some in boxes for b in some),
-                ]
-            )
-        work.chmod(0o755)  # mkdtemp makes it private
-        work.rename(root)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+            writer = csv.writer(f, lineterminator="\n")
+            writer.writerow(("Filename", "Class", "x0", "y0", "x1", "y1"))
+            writer.writerows(row for rows in boxes for row in rows)

@@ -1,28 +1,28 @@
-"""Drawings of where a pipe meets another, as lib.simulator.damage calls them: laterals (GR, PH, PB,
-OS), joints (FS, IS) and changes of the pipe (OP, OK)."""
+"""Drawings of where a pipe meets another, as lib.simulator.drawings calls them: laterals (GR, PH,
+PB, OS), joints (FS, IS) and changes of the pipe (OP, OK)."""
 
 import math
 
 import cv2
 import numpy as np
 
-from lib.simulator.pipe import CRUST, DARK, GREY, Scene, Spot, bell, ramp, shifted
+from lib.simulator.pipe import CRUST, DARK, GREY, Spot, bell, ramp, shifted
 
 
-def opening(s: Scene, spot, radius, stretch, ragged=0.0):
+def opening(s, spot, radius, stretch, ragged=0.0):
     """Of a hole in the wall, in its radii: distance from the rim (negative inside), local depth,
-    edge softness."""
+    softness of the edge."""
     a, b = s.local(spot.z, spot.phi)
-    e = np.hypot(a, b / stretch) / radius + ragged
-    return e - 1, b / radius, np.maximum(1.2 * s.pixel * np.maximum(s.z, 1) / radius, 0.04)
+    rim = np.hypot(a, b / stretch) / radius + ragged - 1
+    return rim, b / radius, np.maximum(1.2 * s.pixel * np.maximum(s.z, 1) / radius, 0.04)
 
 
-def bore(s: Scene, e, b, soft, c):
+def bore(s, rim, depth, soft, c):
     """Fill a hole with what is seen of the side pipe: black towards the camera, its far wall
     lit."""
-    hole = ramp(-e, soft) * s.dry
+    hole = ramp(-rim, soft) * s.dry
     s.paint(hole, DARK, 0.60 + 0.40 * c)
-    s.paint(hole * np.clip(0.1 + 1.0 * b, 0, 1), GREY, 0.55 - 0.15 * c)
+    s.paint(hole * np.clip(0.1 + 1.0 * depth, 0, 1), GREY, 0.55 - 0.15 * c)
     s.relief *= 1 - hole
     s.shine *= 1 - hole
     return hole
@@ -31,81 +31,78 @@ def bore(s: Scene, e, b, soft, c):
 def branch(s, spot, rng, c):
     """GR: a factory-made branch: a large smooth hole with a rounded, evenly lit rim; the side pipe
     shows within."""
-    e, b, soft = opening(s, spot, rng.uniform(0.36, 0.46), rng.uniform(1.2, 1.45))
-    rim = bell((e - 0.16) / 0.24) * s.dry
-    s.shade *= 1 + rim * (0.40 + 0.35 * c) * np.clip(0.5 + b, -0.7, 1)
-    return np.maximum(bore(s, e, b, soft * 1.5, c), rim)
+    rim, depth, soft = opening(s, spot, rng.uniform(0.36, 0.46), rng.uniform(1.2, 1.45))
+    edge = bell((rim - 0.16) / 0.24) * s.dry
+    s.shade *= 1 + edge * (0.40 + 0.35 * c) * np.clip(0.5 + depth, -0.7, 1)
+    return np.maximum(bore(s, rim, depth, soft * 1.5, c), edge)
 
 
 def chiselled(s, spot, rng, c):
     """PH: a hole hacked into the wall: jagged outline, chipped rubble edge, the house pipe sitting
     askew within."""
-    a, b0 = s.local(spot.z, spot.phi)
-    angle = np.arctan2(b0, a)
-    ragged = sum(
+    a, b = s.local(spot.z, spot.phi)
+    angle = np.arctan2(b, a)
+    waves = [
         w * np.cos(k * angle + rng.uniform(0, 6.28)) for k, w in ((2, 0.10), (3, 0.08), (7, 0.05))
-    )
-    ragged = ragged + 0.07 * s.noise("stones", rng.uniform(0, 99), 2)
-    e, b, soft = opening(s, spot, rng.uniform(0.36, 0.44), 1.2, ragged)
-    chips = ramp(0.34 - e, 0.3) * s.dry
+    ]
+    ragged = sum(waves) + 0.07 * s.noise("stones", rng.uniform(0, 99), 2)
+    rim, depth, soft = opening(s, spot, rng.uniform(0.36, 0.44), 1.2, ragged)
+    chips = ramp(0.34 - rim, 0.3) * s.dry
     grit = s.noise("stones", rng.uniform(0, 99), 2)
     s.paint(chips, GREY, 0.45 + 0.4 * c, np.clip(1.1 + 0.4 * grit, 0.3, 1.9))
-    hole = bore(s, e, b, soft, c)
-    inner = Spot(spot.phi + rng.uniform(-0.08, 0.08), spot.z + 0.1, spot.joint)
-    e2, _, soft2 = opening(s, inner, 0.24, 1.1)
-    s.paint(bell((e2 - 0.05) / np.maximum(0.22, soft2)) * hole, (0.50, 0.44, 0.36), 0.75)
+    hole = bore(s, rim, depth, soft, c)
+    pipe = Spot(spot.phi + rng.uniform(-0.08, 0.08), spot.z + 0.1, spot.joint)
+    rim, _, soft = opening(s, pipe, 0.24, 1.1)
+    s.paint(bell((rim - 0.05) / np.maximum(0.22, soft)) * hole, (0.50, 0.44, 0.36), 0.75)
     return np.maximum(hole, chips)
 
 
 def drilled(s, spot, rng, c):
     """PB: a hole cut with a core drill: small, circular, crisp, with a black seal and a bright
     collar."""
-    radius = rng.uniform(0.29, 0.36)
-    e, b, soft = opening(s, spot, radius, 1.0)
-    collar = bell((e - 0.22) / np.maximum(0.26, soft)) * s.dry
+    rim, depth, soft = opening(s, spot, rng.uniform(0.29, 0.36), 1.0)
+    collar = bell((rim - 0.22) / np.maximum(0.26, soft)) * s.dry
     s.paint(collar, (0.80, 0.77, 0.70), 0.30 + 0.55 * c)
-    s.shine += collar * np.clip(b, 0, 1) * 0.12
-    seal = bell((e - 0.50) / np.maximum(0.13, soft)) * s.dry
+    s.shine += collar * np.clip(depth, 0, 1) * 0.12
+    seal = bell((rim - 0.50) / np.maximum(0.13, soft)) * s.dry
     s.paint(seal, DARK, 0.35 + 0.5 * c)
-    return np.maximum(np.maximum(bore(s, e, b, soft, c), collar), seal)
+    return np.maximum(np.maximum(bore(s, rim, depth, soft, c), collar), seal)
 
 
 def lateral_cut(s, spot, rng, c):
     """OS: the lining cut open over a lateral: a lens-shaped hole, a bright frayed liner edge,
     cutter grooves."""
-    a, b0 = s.local(spot.z, spot.phi)
-    frayed = 0.07 * s.noise("grain", rng.uniform(0, 99), 2) + 0.08 * np.cos(
-        7 * np.arctan2(b0, a) + rng.uniform(0, 6)
-    )
+    a, b = s.local(spot.z, spot.phi)
+    frayed = 0.07 * s.noise("grain", rng.uniform(0, 99), 2)
+    frayed = frayed + 0.08 * np.cos(7 * np.arctan2(b, a) + rng.uniform(0, 6))
     radius = rng.uniform(0.36, 0.44)
-    e, b, soft = opening(s, spot, radius, 1.25)
+    rim, depth, soft = opening(s, spot, radius, 1.25)
     shift = rng.uniform(0.30, 0.50) * radius * rng.choice([-1, 1])
-    cut, _, _ = opening(s, Spot(spot.phi + shift, spot.z - 0.1, spot.joint), radius, 1.25, frayed)
-    lens = np.maximum(
-        e, cut
-    )  # where hole and cut overlap one looks in; elsewhere the liner still bridges it
-    hole = bore(s, lens, b, soft, c)
+    phi, z = spot.phi + shift, spot.z - 0.1
+    cut, _, _ = opening(s, Spot(phi, z, spot.joint), radius, 1.25, frayed)
+    hole = bore(
+        s, np.maximum(rim, cut), depth, soft, c
+    )  # the liner bridges the rest of the lateral
     edge = bell((cut - 0.03) / np.maximum(0.14, soft)) * s.dry
     s.paint(edge, (0.93, 0.91, 0.84), 0.35 + 0.6 * c)
-    # liner over the rest of the lateral: a shallow dimple
-    rim = np.clip(ramp(-e, soft) - ramp(-cut, soft), 0, 1) * s.dry
-    s.shade *= 1 - 0.30 * rim
-    mask = np.maximum(np.maximum(hole, edge), rim)
+    dimple = np.clip(ramp(-rim, soft) - ramp(-cut, soft), 0, 1) * s.dry  # and sinks in there
+    s.shade *= 1 - 0.30 * dimple
     for _ in range(4):
         t = rng.uniform(0, 2 * math.pi)
-        phi, z = (
-            spot.phi + shift + 1.0 * radius * math.cos(t),
-            spot.z - 0.1 + 1.2 * radius * math.sin(t),
-        )
-        groove = s.seam(rng, phi, z, t + 0.8, 0.35, 0.03, 0.1)
+        at = phi + 1.0 * radius * math.cos(t), z + 1.2 * radius * math.sin(t)
+        groove = s.seam(rng, *at, t + 0.8, 0.35, 0.03, 0.1)
         s.paint(groove, (0.25, 0.22, 0.18), 0.5 + 0.3 * c)
-    return mask
+    return np.maximum(np.maximum(hole, edge), dimple)
 
 
-def shade_behind(s: Scene):
+def _soft_edge(s, width, keep=1.0):
+    """What lies just outside the step's face, fading over a width in image units."""
+    return np.clip(cv2.GaussianBlur(s.face, (0, 0), s.scale * width) - keep * s.face, 0, 1)
+
+
+def shade_behind(s):
     """The end of the next pipe throws a shadow into the pipe it belongs to."""
-    inner = np.clip(cv2.GaussianBlur(s.face, (0, 0), s.scale / 32) - s.face, 0, 1) * s.beyond
-    s.shade *= 1 - 0.9 * inner
+    s.shade *= 1 - 0.9 * (_soft_edge(s, 1 / 32) * s.beyond)
 
 
 def displaced_joint(s, spot, rng, c):
@@ -135,15 +132,15 @@ def intruding_seal(s, spot, rng, c):
     sag = rng.uniform(0.28, 0.40) + 0.12 * c
     lean = rng.uniform(0.7, 1.5)
     radius = 0.98 - sag * np.sin(math.pi * t**lean) + 0.03 * np.sin(9 * t + rng.uniform(0, 6))
-    p = s.wall(phi, spot.joint + 0.05 * np.sin(5 * t), radius)
+    points = s.wall(phi, spot.joint + 0.05 * np.sin(5 * t), radius)
     width = rng.uniform(0.10, 0.15)
-    cord = s.stroke(p, np.full(n, width))
+    cord = s.stroke(points, np.full(n, width))
     shadow = shifted(cord, s.scale / 40, s.scale / 24)
     s.shade *= 1 - 0.35 * shadow * (1 - cord)
     dark = 0.05 + 0.12 * (1 - c)
     s.cover(cord, (dark, dark, dark * 0.95), spot.joint)
-    p[:, 1] -= 0.25 * width
-    s.paint(s.stroke(p, np.full(n, 0.15 * width)), (0.42, 0.41, 0.38), 0.55)
+    points[:, 1] -= 0.25 * width  # a highlight along the cord
+    s.paint(s.stroke(points, np.full(n, 0.15 * width)), (0.42, 0.41, 0.38), 0.55)
     return cord
 
 
@@ -151,10 +148,9 @@ def transition(s, spot, rng, c):
     """OP: the pipe narrows through a smooth conical fitting: a broad, even, bright ring and a
     smaller bore."""
     s.boost *= 1 + s.face * (0.12 + 0.38 * c)
-    s.paint(
-        s.face, (0.64, 0.585, 0.50), 0.5 + 0.4 * c, 1 + 0.05 * s.noise("cloud", rng.uniform(0, 99))
-    )
-    edge = np.clip(cv2.GaussianBlur(s.face, (0, 0), s.scale / 40) - 0.9 * s.face, 0, 1)
+    tone = 1 + 0.05 * s.noise("cloud", rng.uniform(0, 99))
+    s.paint(s.face, (0.64, 0.585, 0.50), 0.5 + 0.4 * c, tone)
+    edge = _soft_edge(s, 1 / 40, 0.9)
     s.shade *= 1 - 0.8 * edge * s.beyond - 0.4 * edge * (1 - s.beyond)
     return s.face * s.dry
 
@@ -171,13 +167,12 @@ def construction_change(s, spot, rng, c):
     ring = bell((s.z - spot.joint) / (0.16 + 0.05 * s.noise("cloud", rng.uniform(0, 99))))
     mortar = np.maximum(s.face, ring * (1 - s.beyond)) * s.dry
     grit = s.noise("stones", rng.uniform(0, 99), 3, 180.0)
-    if rng.random() < 0.4:  # the old sewer is brick
-        course, brick = s.phi * (24 / (2 * math.pi)), s.along / 0.42
-        brick = brick + 0.5 * (np.floor(course) % 2)
-        line = np.maximum(
-            ramp(np.abs(course % 1 - 0.5) - 0.40, 0.12), ramp(np.abs(brick % 1 - 0.5) - 0.43, 0.10)
-        )
-        s.paint(line * s.beyond * (s.z < 5), CRUST, 0.35 + 0.4 * c)
+    if rng.random() < 0.4:  # the old sewer is of brick
+        course = s.phi * (24 / (2 * math.pi))
+        brick = s.along / 0.42 + 0.5 * (np.floor(course) % 2)
+        beds = ramp(np.abs(course % 1 - 0.5) - 0.40, 0.12)
+        ends = ramp(np.abs(brick % 1 - 0.5) - 0.43, 0.10)
+        s.paint(np.maximum(beds, ends) * s.beyond * (s.z < 5), CRUST, 0.35 + 0.4 * c)
     s.paint(mortar, GREY, 0.6 + 0.4 * c, np.clip(1.12 + 0.3 * grit, 0.3, 1.8))
     shade_behind(s)
     return np.maximum(mortar, s.beyond * s.dry * (s.z < spot.joint + 1.2))

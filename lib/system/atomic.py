@@ -2,7 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -31,3 +33,17 @@ def put_folder(beside: Path, folder: Path) -> Path:
     beside.rename(folder)
     shutil.rmtree(aside, ignore_errors=True)
     return folder
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder beside to write into; it is renamed to `folder`, which may be there if it is empty,
+    at the end of the block, or removed where the block raises."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield beside
+        beside.chmod(0o755)  # mkdtemp makes it private
+        beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

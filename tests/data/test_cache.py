@@ -67,7 +67,9 @@ def test_several_processes_write_the_same_bytes(tmp_path, monkeypatch):
 
 def test_a_killed_fill_goes_on_where_it_was_and_ends_with_the_same_bytes(tmp_path):
     path, log = tmp_path / "x.npy", tmp_path / "log"
-    child = multiprocessing.get_context("spawn").Process(target=fill_and_die, args=(path, log, NAMES[29]))
+    child = multiprocessing.get_context("spawn").Process(
+        target=fill_and_die, args=(path, log, NAMES[29])
+    )
     child.start()
     child.join(60)
     assert child.exitcode == -signal.SIGKILL
@@ -85,15 +87,24 @@ def test_a_killed_fill_goes_on_where_it_was_and_ends_with_the_same_bytes(tmp_pat
 def test_a_process_that_dies_is_told_and_what_was_finished_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "ALONE", 0)
     log = tmp_path / "log"
-    with pytest.raises(DataError, match=r"a process that read images died .*: run the same command again"):
-        cache.fill(tmp_path / "x.npy", NAMES, 16, str, partial(logged, log, kill=NAMES[49]), workers=2)
-    notes = [json.loads(line) for line in cache.beside(tmp_path / "x.npy", "blocks").read_text().splitlines()]
+    with pytest.raises(
+        DataError, match=r"a process that read images died .*: run the same command again"
+    ):
+        cache.fill(
+            tmp_path / "x.npy", NAMES, 16, str, partial(logged, log, kill=NAMES[49]), workers=2
+        )
+    notes = [
+        json.loads(line)
+        for line in cache.beside(tmp_path / "x.npy", "blocks").read_text().splitlines()
+    ]
     assert len(notes) > 3
     assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("names, side", [(NAMES[::-1], 16), (NAMES, 12), (NAMES[:40], 16)])
-def test_what_was_filled_for_other_images_or_another_side_is_not_gone_on_with(tmp_path, names, side):
+def test_what_was_filled_for_other_images_or_another_side_is_not_gone_on_with(
+    tmp_path, names, side
+):
     path, log = tmp_path / "x.npy", tmp_path / "log"
     with pytest.raises(DataError):
         cache.fill(path, NAMES, 16, str, partial(logged, log, refuse=NAMES[30:31]))
@@ -116,7 +127,8 @@ def test_bad_images_are_summed_up_by_kind_and_only_they_are_read_again(tmp_path)
     told = str(error.value).splitlines()
     listing = cache.beside(path, "bad.txt")
     assert told[0].startswith(
-        f"14 of 50 images cannot be used (12 damaged, 2 absent); all are listed in {listing}; once they are mended, run"
+        f"14 of 50 images cannot be used (12 damaged, 2 absent); all are listed in {listing}; "
+        "once they are mended, run"
     )
     assert len(told) == 1 + cache.NAMED
     assert f"  {NAMES[3]} is nowhere: complete the images." in told
@@ -138,17 +150,25 @@ def test_pixels_of_another_shape_or_type_are_a_mistake_of_the_reader(tmp_path):
 # Disk, memory, progress
 
 
-def test_a_disk_too_full_for_what_is_left_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+def test_a_disk_too_full_for_what_is_left_is_refused_before_anything_is_written(
+    tmp_path, monkeypatch
+):
     path, image = tmp_path / "x.npy", 16 * 16 * 3
     free = 0.95 * 50 * image  # 5 % stay free
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10 * free, 0, free))
-    with pytest.raises(DataError, match=r"x\.npy needs 0\.0 GB more and .* free: free some, or set WORKSPACE"):
+    monkeypatch.setattr(
+        cache.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10 * free, 0, free)
+    )
+    with pytest.raises(
+        DataError, match=r"x\.npy needs 0\.0 GB more and .* free: free some, or set WORKSPACE"
+    ):
         cache.fill(path, NAMES, 16, str, pixels)
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()
     with pytest.raises(DataError):
         cache.fill(path, NAMES, 16, str, partial(logged, tmp_path / "log", refuse=NAMES[:1]))
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10 * free, 0, 2 * image))
+    monkeypatch.setattr(
+        cache.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10 * free, 0, 2 * image)
+    )
     cache.fill(path, NAMES, 16, str, pixels)  # one image is left
     assert path.exists()
 
@@ -158,7 +178,10 @@ def test_a_full_disk_while_writing_is_told(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cache.os, "fsync", full)
-    with pytest.raises(DataError, match=r"partial cannot be written \(No space left on device\): free some disk, or"):
+    with pytest.raises(
+        DataError,
+        match=r"partial cannot be written \(No space left on device\): free some disk, or",
+    ):
         cache.fill(tmp_path / "x.npy", NAMES, 16, str, pixels)
 
 
@@ -167,7 +190,9 @@ def grow(path, told):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cache.fill(path, [f"{i}.png" for i in range(1600)], 256, str, partial(pixels, side=256))
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    told.send(grown / (1e6 if sys.platform == "darwin" else 1e3))  # bytes on macOS, kilobytes on Linux
+    told.send(
+        grown / (1e6 if sys.platform == "darwin" else 1e3)
+    )  # bytes on macOS, kilobytes on Linux
 
 
 def test_memory_does_not_grow_with_the_cache(tmp_path):
@@ -187,7 +212,9 @@ def test_a_long_fill_is_announced_and_tells_its_pace(tmp_path, monkeypatch, caps
     monkeypatch.setattr(parallel, "PAUSE", 0)
     cache.fill(tmp_path / "x.npy", NAMES, 16, str, pixels)
     first, second, *lines = capsys.readouterr().out.splitlines()
-    assert first.startswith("pixel cache x.npy: 50 images to decode to 16 x 16 px by one process, 0.0 GB to write, ")
+    assert first.startswith(
+        "pixel cache x.npy: 50 images to decode to 16 x 16 px by one process, 0.0 GB to write, "
+    )
     assert f"GB free in {tmp_path}" in first
     assert second == "Stopped half-way, the same command goes on where it was."
     assert len(lines) == 7  # a line a block, as PAUSE is 0

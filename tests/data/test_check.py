@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from test_datasets import arrange, spoil, table
-from test_images import lock, png
+from test_files import lock, png
+from test_splits import arrange, spoil, table
 
 from lib.data import cache, check, image_check, pixels, sources
 from lib.simulator import frames
@@ -42,7 +42,9 @@ def real(workspace, monkeypatch):
         frame["Filename"] = [f"{split}{n}" for n in frame["Filename"]]
         frame.to_csv(root / f"SewerML_{split}.csv", index=False)
         for name in frame["Filename"]:
-            (root / folder / name).write_bytes(png(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)))
+            (root / folder / name).write_bytes(
+                png(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8))
+            )
     monkeypatch.setenv("SEWERML_ROOT", str(root))
     return root
 
@@ -79,19 +81,30 @@ def test_every_layout_is_found_complete(real, capsys, layout):
         assert row(out[out.index("\nImages\n") :], name) == ["48", "48", "0"]
     assert "All 96 images can be used." in out and out.endswith("All is well.\n")
     assert "in no table" not in out
-    place = {"Train and Valid": "Train/", "images": "images/", "flat": "sewer-ml/", "zips": "train01.zip"}[layout]
+    place = {
+        "Train and Valid": "Train/",
+        "images": "images/",
+        "flat": "sewer-ml/",
+        "zips": "train01.zip",
+    }[layout]
     assert re.search(rf"{place} +{24 if layout == 'zips' else 48}\n", out)
-    assert ("2 of the 14 zips train00.zip to train13.zip are there; absent: train02.zip to train13.zip." in out) == (
-        layout == "zips"
-    )
+    assert (
+        "2 of the 14 zips train00.zip to train13.zip are there; absent: train02.zip to train13.zip."
+        in out
+    ) == (layout == "zips")
 
 
-def test_counts_are_held_against_the_published_ones_and_a_subset_is_no_error(real, capsys, monkeypatch):
+def test_counts_are_held_against_the_published_ones_and_a_subset_is_no_error(
+    real, capsys, monkeypatch
+):
     status, out, _ = checked(capsys)
     assert status == 0
     assert row(out, "as published") == ["1,040,129", "552,820", "487,309"]
     assert row(out, "difference") == ["-1,040,081", "-552,790", "-487,291"]
-    assert "SewerML_Val.csv differs from the published one: fine for a subset, else download it again." in out
+    assert (
+        "SewerML_Val.csv differs from the published one: fine for a subset, else download it again."
+        in out
+    )
     monkeypatch.setattr(check, "PUBLISHED", dict.fromkeys(sources.TABLES, (48, 30, 18)))
     assert "SewerML_Val.csv has the published counts." in checked(capsys)[1]
 
@@ -114,7 +127,8 @@ def test_simulated_frames_are_not_compared_with_sewer_ml(workspace, capsys, monk
     status, _, err = checked(capsys)
     assert (status, err) == (
         2,
-        f"error: {root} does not exist: `make data`, with the same PROFILE, draws the simulated images.\n",
+        f"error: {root} does not exist: `make data`, with the same PROFILE, draws the "
+        "simulated images.\n",
     )
     frames.write(root, 1, 8, 8, 48)
     status, out, err = checked(capsys)
@@ -179,22 +193,52 @@ def tables_that_share(root):
 
 
 PASSWORD = (
-    r"24 images are in a locked zip: .*train01\.zip is protected by a password .*: extract it, unzip -j -P PASSWORD "
+    r"24 images are in a locked zip: .*train01\.zip is protected by a password .*: extract it, "
+    "unzip -j -P PASSWORD "
 )
 
 
-@pytest.mark.parametrize("wrong, expected", [
-    (absent_zip, r"24 of 48 images are absent \(Train\d+\.png, .*: of train00\.zip to train13\.zip, train01\.zip to "
-                 r"train13\.zip not there; put what is missing into .*sewer-ml\."),
-    (locked_zip, PASSWORD),
-    (cut_zip, r"train01\.zip is not a complete zip \(File is not a zip file\): download it again"),
-    (two_images_of_a_name, r"1 names stand for two different images: Train0{8}\.png is in .*Train/.*: remove one"),
-    (labels_against_defect, r"SewerML_Train\.csv, row 2 \(Train.*\): the class columns contradict Defect \(48 such"),
-    (rows_twice, r"SewerML_Val\.csv, row 50: it names Val00000000\.png twice, first in row 2 \(2 such rows\); keep"),
-    (tables_that_share, r"48 images are in both SewerML_Train\.csv and SewerML_Val\.csv \(Train00000000\.png, "),
-    (lambda root: image(root, 7).unlink(), r"1 of 48 images are absent \(Train00000007\.png\): .* complete the images"),
-    (lambda root: (root / "SewerML_Val.csv").unlink(), r"SewerML_Val\.csv does not exist: set SEWERML_ROOT to"),
-])
+@pytest.mark.parametrize(
+    "wrong, expected",
+    [
+        (
+            absent_zip,
+            r"24 of 48 images are absent \(Train\d+\.png, .*: of train00\.zip to train13\.zip, "
+            r"train01\.zip to "
+            r"train13\.zip not there; put what is missing into .*sewer-ml\.",
+        ),
+        (locked_zip, PASSWORD),
+        (
+            cut_zip,
+            r"train01\.zip is not a complete zip \(File is not a zip file\): download it again",
+        ),
+        (
+            two_images_of_a_name,
+            r"1 names stand for two different images: Train0{8}\.png is in .*Train/.*: remove one",
+        ),
+        (
+            labels_against_defect,
+            r"SewerML_Train\.csv, row 2 \(Train.*\): the class columns contradict Defect \(48 such",
+        ),
+        (
+            rows_twice,
+            r"SewerML_Val\.csv, row 50: it names Val00000000\.png twice, first in row 2 \(2 "
+            r"such rows\); keep",
+        ),
+        (
+            tables_that_share,
+            r"48 images are in both SewerML_Train\.csv and SewerML_Val\.csv \(Train00000000\.png, ",
+        ),
+        (
+            lambda root: image(root, 7).unlink(),
+            r"1 of 48 images are absent \(Train00000007\.png\): .* complete the images",
+        ),
+        (
+            lambda root: (root / "SewerML_Val.csv").unlink(),
+            r"SewerML_Val\.csv does not exist: set SEWERML_ROOT to",
+        ),
+    ],
+)
 def test_what_is_wrong_is_seen_without_opening_an_image(real, capsys, monkeypatch, wrong, expected):
     wrong(real)
     monkeypatch.setattr(image_check.files, "decode", None)  # nothing is decoded
@@ -203,12 +247,31 @@ def test_what_is_wrong_is_seen_without_opening_an_image(real, capsys, monkeypatc
     assert "form on its page of Aalborg University" in out and "CC BY-NC-SA 4.0" in out
 
 
-@pytest.mark.parametrize("wrong, kind, expected", [
-    (cut_image, "damaged", "cannot be decoded, it is cut short or damaged .*: extract or download it again"),
-    (deep_image, "wrong mode", "is 16-bit grey, expected 8-bit RGB or grey: save it as 8-bit RGB, or remove the row"),
-    (tiny_image, "wrong size", "has 24 x 9 px, expected at least 16 px a side .*: replace it, or remove the row"),
-    (lambda root: image(root, 7).write_text("404"), "no image", "cannot be decoded, it is no image .* again"),
-])
+@pytest.mark.parametrize(
+    "wrong, kind, expected",
+    [
+        (
+            cut_image,
+            "damaged",
+            "cannot be decoded, it is cut short or damaged .*: extract or download it again",
+        ),
+        (
+            deep_image,
+            "wrong mode",
+            "is 16-bit grey, expected 8-bit RGB or grey: save it as 8-bit RGB, or remove the row",
+        ),
+        (
+            tiny_image,
+            "wrong size",
+            "has 24 x 9 px, expected at least 16 px a side .*: replace it, or remove the row",
+        ),
+        (
+            lambda root: image(root, 7).write_text("404"),
+            "no image",
+            "cannot be decoded, it is no image .* again",
+        ),
+    ],
+)
 def test_a_bad_image_is_named_and_the_scan_goes_on(real, capsys, workspace, wrong, kind, expected):
     wrong(real)
     assert checked(capsys)[0] == 0  # names and sizes tell nothing of it
@@ -216,13 +279,19 @@ def test_a_bad_image_is_named_and_the_scan_goes_on(real, capsys, workspace, wron
     listing = workspace / "build" / "paper" / "data-check.txt"
     assert status == 1
     assert err.startswith(
-        f"error: 1 of 96 images cannot be used (1 {kind}); all are listed in {listing}; once they are"
+        f"error: 1 of 96 images cannot be used (1 {kind}); all are listed in {listing}; once "
+        "they are"
     )
     assert re.search(f"\n  {image(real, 7)} {expected}", err)
-    assert listing.read_text().startswith(f"{kind}: {image(real, 7)} ") and len(listing.read_text().splitlines()) == 1
+    assert (
+        listing.read_text().startswith(f"{kind}: {image(real, 7)} ")
+        and len(listing.read_text().splitlines()) == 1
+    )
 
 
-def test_a_scan_sums_up_every_kind_and_a_clean_one_leaves_no_list(real, capsys, workspace, monkeypatch):
+def test_a_scan_sums_up_every_kind_and_a_clean_one_leaves_no_list(
+    real, capsys, workspace, monkeypatch
+):
     whole = {i: image(real, i, "Val").read_bytes() for i in range(9)}
     for i in range(6):
         image(real, i, "Val").write_bytes(whole[i][:500])
@@ -233,8 +302,15 @@ def test_a_scan_sums_up_every_kind_and_a_clean_one_leaves_no_list(real, capsys, 
     monkeypatch.setattr(image_check.cache, "BLOCK", 20)
     status, _, err = checked(capsys, scan=True)
     listing = workspace / "build" / "paper" / "data-check.txt"
-    assert status == 1 and "8 of 96 images cannot be used (6 damaged, 1 absent, 1 wrong size); all are listed" in err
-    assert f"{image(real, 7, 'Val')} has 5 x 40 px" in err and "Val00000006.png is in the table, but" in err
+    assert (
+        status == 1
+        and "8 of 96 images cannot be used (6 damaged, 1 absent, 1 wrong size); all are listed"
+        in err
+    )
+    assert (
+        f"{image(real, 7, 'Val')} has 5 x 40 px" in err
+        and "Val00000006.png is in the table, but" in err
+    )
     assert len(listing.read_text().splitlines()) == 8
     for i, data in whole.items():
         image(real, i, "Val").write_bytes(data)
@@ -249,7 +325,10 @@ def test_images_in_no_table_are_counted_and_equal_copies_told(real, capsys):
         archive.write(image(real, 5, "Val"), "Valid/" + image(real, 5, "Val").name)
     status, out, err = checked(capsys)
     assert status == 0
-    assert "4 images are in no table and are not used (01500000.png, 01500001.png, 01500002.png ...)." in out
+    assert (
+        "4 images are in no table and are not used (01500000.png, 01500001.png, 01500002.png ...)."
+        in out
+    )
     assert err.count("warning: 1 images lie in two places with the same size") == 2
 
 
@@ -260,29 +339,41 @@ def test_the_caches_are_those_that_runs_read(real):
     tables, _ = check._read(profiles.load("paper")["data"])
     parts = ("grid", "augmentation", "resolution")
     asked = {str(run.data): run.data for part in parts for run in cells("paper", part)}
-    read = {pixels.cached(d, s, sources.tables(d, s)[0]) for d in asked.values() for s in sources.TABLES}
-    found = check._caches("paper", tables)
-    assert set(found) == read
-    assert sorted((n, side) for split, n, side, _ in found.values() if split == "train") == [
-        (24, 256), (48, 256), (48, 384), (48, 512)
+    read = {
+        pixels.cached(d, s, sources.tables(d, s)[0]) for d in asked.values() for s in sources.TABLES
+    }
+    caches = check._caches("paper", tables)
+    assert set(caches) == read
+    assert sorted((n, side) for split, n, side, _ in caches.values() if split == "train") == [
+        (24, 256),
+        (48, 256),
+        (48, 384),
+        (48, 512),
     ]
 
 
 def test_too_little_disk_is_wrong_for_the_grid_and_a_remark_for_the_rest(real, capsys, monkeypatch):
     grid = (24 + 48) * 256 * 256 * 3
     for free, wrong in ((grid / 0.9, False), (grid, True)):  # 5 % stay free
-        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: shutil._ntuple_diskusage(1e12, 0, free))
+        monkeypatch.setattr(
+            shutil, "disk_usage", lambda _, free=free: shutil._ntuple_diskusage(1e12, 0, free)
+        )
         status, out, err = checked(capsys)
         assert check.ACCESS not in out  # nothing is absent
         assert status == wrong and ("the grid's pixel caches need 0.0 GB more" in err) == wrong
         assert (
-            "too little for all; of what is to be written, Figure 3 0.0 GB and Table 2 0.1 GB can wait" in out
+            "too little for all; of what is to be written, Figure 3 0.0 GB and Table 2 0.1 GB "
+            "can wait" in out
         ) != wrong
 
 
 def test_what_is_cached_need_not_be_written(real, capsys):
     pixels.load(profiles.load("paper")["data"], "train")
-    lines = [line.split() for line in checked(capsys)[1].splitlines() if line.split()[:2] == ["train", "24"]]
+    lines = [
+        line.split()
+        for line in checked(capsys)[1].splitlines()
+        if line.split()[:2] == ["train", "24"]
+    ]
     assert lines == [["train", "24", "256", "0.0", "0.0", "the", "grid"]]
     tables, _ = check._read(profiles.load("paper")["data"])
     left = cache.left(next(iter(check._caches("paper", tables))), 24 * 256 * 256 * 3)
@@ -297,7 +388,10 @@ def own(workspace, monkeypatch):
     folder = workspace / "mine"
     folder.mkdir()
     frame = pd.DataFrame(
-        {"Filename": [f"p/{i:03}.png" for i in range(120)], "Defect": [int(i % 4 == 0) for i in range(120)]}
+        {
+            "Filename": [f"p/{i:03}.png" for i in range(120)],
+            "Defect": [int(i % 4 == 0) for i in range(120)],
+        }
     )
     (folder / "p").mkdir()
     for name in frame["Filename"]:
@@ -311,7 +405,11 @@ def test_images_of_ones_own_are_counted_by_split_and_classes_are_optional(own, c
     status, out, err = checked(capsys, scan=True)
     assert status == 0 and out.startswith("Profile own: images of your own in ")
     assert row(out, "labels.csv (val)") == ["24", "18", "6"]
-    assert "No class columns: F2CIW is left out." in out and "published" not in out and "VAP" not in out
+    assert (
+        "No class columns: F2CIW is left out." in out
+        and "published" not in out
+        and "VAP" not in out
+    )
     assert err.startswith("warning: labels.csv has no Split and no Group")
     (own / "p" / "004.png").unlink()
     (own / "p" / "005.png").write_bytes(png()[:900])
@@ -325,16 +423,26 @@ def test_images_of_ones_own_are_counted_by_split_and_classes_are_optional(own, c
 def test_a_wrong_table_of_ones_own_is_told(own, capsys):
     spoil(own / "labels.csv", lambda f: f.assign(Defect=2))
     status, _, err = checked(capsys)
-    assert status == 1 and "labels.csv, row 2 (p/000.png): labels must be 0 or 1, Defect is '2' (120 such rows)" in err
+    assert (
+        status == 1
+        and "labels.csv, row 2 (p/000.png): labels must be 0 or 1, Defect is '2' (120 such rows)"
+        in err
+    )
 
 
-@pytest.mark.parametrize("given, expected", [
-    ({"PROFILE": "paper"}, "set SEWERML_ROOT to the folder with its CSVs and images"),
-    ({"SEWERML_ROOT": "/nowhere"}, "/nowhere is no folder: set SEWERML_ROOT to the one that holds the images"),
-    ({"PROFILE": "own"}, "set LABELS to a CSV"),
-    ({"PROFILE": "papre"}, "unknown profile 'papre': did you mean 'paper'?"),
-    ({}, "simulated-v"),
-])
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ({"PROFILE": "paper"}, "set SEWERML_ROOT to the folder with its CSVs and images"),
+        (
+            {"SEWERML_ROOT": "/nowhere"},
+            "/nowhere is no folder: set SEWERML_ROOT to the one that holds the images",
+        ),
+        ({"PROFILE": "own"}, "set LABELS to a CSV"),
+        ({"PROFILE": "papre"}, "unknown profile 'papre': did you mean 'paper'?"),
+        ({}, "simulated-v"),
+    ],
+)
 def test_what_cannot_be_checked_exits_with_2(workspace, capsys, monkeypatch, given, expected):
     for name, value in given.items():
         monkeypatch.setenv(name, value)
@@ -343,8 +451,12 @@ def test_what_cannot_be_checked_exits_with_2(workspace, capsys, monkeypatch, giv
 
 
 def test_make_leaves_the_profile_open_unless_it_is_given():
-    outside = {k: v for k, v in os.environ.items() if k != "PROFILE" and "MAKE" not in k}  # `make test` is around us
+    outside = {
+        k: v for k, v in os.environ.items() if k != "PROFILE" and "MAKE" not in k
+    }  # `make test` is around us
     for given, expected in (([], "PROFILE= python"), (["PROFILE=smoke"], "PROFILE=smoke python")):
         command = ["make", "-n", "data-check", "PYTHON=python", *given]
-        done = subprocess.run(command, cwd=paths.ROOT, env=outside, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, cwd=paths.ROOT, env=outside, capture_output=True, text=True, check=True
+        )
         assert done.stdout.strip() == f"{expected} -m lib.data.check"

@@ -24,7 +24,9 @@ def table_of(*patterns: str) -> pd.DataFrame:
 
 def boxes_of(area: dict[str, int], name: str = "RO") -> pd.DataFrame:
     """A box a file, one pixel high."""
-    return pd.DataFrame([(f, name, 0, 0, n, 1) for f, n in area.items()], columns=list(gallery.COLUMNS))
+    return pd.DataFrame(
+        [(f, name, 0, 0, n, 1) for f, n in area.items()], columns=list(gallery.COLUMNS)
+    )
 
 
 NONE = boxes_of({})
@@ -72,15 +74,27 @@ def test_a_class_without_images_is_left_out():
 
 
 def test_no_class_columns_normals_and_defects():
-    table = pd.DataFrame({"Filename": list("abcdefgh"), "Video": list("abcdefgh"), "Defect": [0, 1] * 4})
+    table = pd.DataFrame(
+        {"Filename": list("abcdefgh"), "Video": list("abcdefgh"), "Defect": [0, 1] * 4}
+    )
     chosen = gallery.choose(table, NONE, 4)
     assert chosen["Defect"].tolist() == [0, 0, 1, 1]
-    assert [gallery.caption(row) for _, row in chosen.iterrows()] == ["Normal", "Normal", "Defect", "Defect"]
+    assert [gallery.caption(row) for _, row in chosen.iterrows()] == [
+        "Normal",
+        "Normal",
+        "Defect",
+        "Defect",
+    ]
 
 
-@pytest.mark.parametrize(("pattern", "expected"), [
-    ("", "Normal"), ("RO", "RO: roots"), ("GR RO", "RO + GR: roots, branch pipe"),
-])
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("", "Normal"),
+        ("RO", "RO: roots"),
+        ("GR RO", "RO + GR: roots, branch pipe"),
+    ],
+)
 def test_captions_hold_codes_and_names(pattern, expected):
     assert gallery.caption(table_of(pattern).iloc[0]) == expected
 

@@ -18,11 +18,21 @@ IMAGES = np.arange(100, 100 + N)
 
 @pytest.fixture
 def pixels():
-    return torch.as_tensor(np.random.default_rng(0).integers(0, 256, (N, SIDE, SIDE, 3), dtype=np.uint8))
+    return torch.as_tensor(
+        np.random.default_rng(0).integers(0, 256, (N, SIDE, SIDE, 3), dtype=np.uint8)
+    )
 
 
 def augment(pixels, images=IMAGES, **changes):
-    options = {"px": PX, "crop": 0.395, "jitter": 0.275, "flip": 0.5, "seed": 3, "epoch": 2, "view": 1} | changes
+    options = {
+        "px": PX,
+        "crop": 0.395,
+        "jitter": 0.275,
+        "flip": 0.5,
+        "seed": 3,
+        "epoch": 2,
+        "view": 1,
+    } | changes
     return views.augment(pixels, images, **options)
 
 
@@ -55,7 +65,9 @@ def test_resized_crop_equals_torchs_antialiased_interpolation(pixels, mode, kern
     ours = views._resize(pixels, rows, views.resize_matrix(left, width, SIDE, PX, kernel))
     for image, mine, (t, x, h, w) in zip(pixels, ours, boxes, strict=True):
         part = image.permute(2, 0, 1)[None, :, t : t + h, x : x + w].float() / 255
-        theirs = torch.nn.functional.interpolate(part, (PX, PX), mode=mode, antialias=True).clamp(0, 1)
+        theirs = torch.nn.functional.interpolate(part, (PX, PX), mode=mode, antialias=True).clamp(
+            0, 1
+        )
         torch.testing.assert_close(mine, theirs[0], rtol=0, atol=1e-5)
 
 
@@ -71,7 +83,9 @@ def test_bands_hold_every_entry_of_the_matrices(side, px, kernel):
     whole = kernel((torch.arange(side) + 0.5 - centre) / scale.clamp_min(1))
     column = torch.arange(side)[None, None]
     whole = whole * ((column >= start[:, None, None]) & (column < (start + length)[:, None, None]))
-    torch.testing.assert_close(ours, (whole / whole.sum(2, keepdim=True)).float(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        ours, (whole / whole.sum(2, keepdim=True)).float(), rtol=0, atol=1e-5
+    )
     assert bands.index.shape[2] < side / 2  # what the bands are for
 
 
@@ -87,13 +101,20 @@ def test_views_keep_their_precision_under_autocast(pixels):
     with torch.autocast("cpu", torch.bfloat16):
         views_there, evaluated = augment(pixels), views.evaluation(pixels, PX)
     assert views_there.dtype == evaluated.dtype == torch.float32
-    assert torch.equal(views_there, augment(pixels)) and torch.equal(evaluated, views.evaluation(pixels, PX))
+    assert torch.equal(views_there, augment(pixels)) and torch.equal(
+        evaluated, views.evaluation(pixels, PX)
+    )
 
 
 def test_crops_have_the_distribution_asked_for():
     boxes = views.crops(views.uniforms(1, 0, np.arange(5000), 0, 40).reshape(-1, 10, 4), 256, 0.4)
     top, left, height, width = boxes.T
-    assert (top >= 0).all() and (left >= 0).all() and (top + height <= 256).all() and (left + width <= 256).all()
+    assert (
+        (top >= 0).all()
+        and (left >= 0).all()
+        and (top + height <= 256).all()
+        and (left + width <= 256).all()
+    )
     area, aspect = height * width / 256**2, width / height
     assert area.min() > 0.39 and area.max() <= 1
     assert aspect.min() > 0.74 and aspect.max() < 1.35
@@ -131,13 +152,24 @@ def test_grey_pixels_keep_their_grey_under_any_hue():
 
 @pytest.mark.parametrize("px", [20, PX, 64])
 def test_no_crop_no_jitter_no_flip_is_a_plain_bilinear_resize(pixels, px):
-    theirs = F.resize(pixels.permute(0, 3, 1, 2).float() / 255, [px, px], F.InterpolationMode.BILINEAR, antialias=True)
+    theirs = F.resize(
+        pixels.permute(0, 3, 1, 2).float() / 255,
+        [px, px],
+        F.InterpolationMode.BILINEAR,
+        antialias=True,
+    )
     plain = augment(pixels, px=px, crop=1.0, jitter=0.0, flip=0.0)
     torch.testing.assert_close(plain, views.normalise(theirs), rtol=0, atol=1e-4)
-    levels = 255 * (plain * torch.tensor(views.STD)[:, None, None] + torch.tensor(views.MEAN)[:, None, None])
+    levels = 255 * (
+        plain * torch.tensor(views.STD)[:, None, None] + torch.tensor(views.MEAN)[:, None, None]
+    )
     for image, ours in zip(pixels.numpy(), levels.permute(0, 2, 3, 1).numpy(), strict=True):
-        pillows = np.asarray(Image.fromarray(image).resize((px, px), Image.Resampling.BILINEAR), np.float32)
-        assert np.abs(ours - pillows).max() < 1.01  # Pillow rounds to whole levels after each of two passes
+        pillows = np.asarray(
+            Image.fromarray(image).resize((px, px), Image.Resampling.BILINEAR), np.float32
+        )
+        assert (
+            np.abs(ours - pillows).max() < 1.01
+        )  # Pillow rounds to whole levels after each of two passes
 
 
 def test_flips_mirror_half_of_the_images(pixels):
@@ -151,14 +183,20 @@ def test_flips_mirror_half_of_the_images(pixels):
 
 def test_evaluation_is_the_whole_image_without_randomness(pixels):
     torch.testing.assert_close(views.evaluation(pixels, PX), views.evaluation(pixels, PX))
-    torch.testing.assert_close(views.evaluation(pixels, PX, flipped=True), views.evaluation(pixels, PX).flip(3))
+    torch.testing.assert_close(
+        views.evaluation(pixels, PX, flipped=True), views.evaluation(pixels, PX).flip(3)
+    )
     back = views.evaluation(pixels, SIDE) * torch.tensor(views.STD)[:, None, None]
     back = back + torch.tensor(views.MEAN)[:, None, None]
     torch.testing.assert_close(back, pixels.permute(0, 3, 1, 2) / 255, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("px", [20, PX, 64])  # reduced, and enlarged, where antialiasing does nothing
+@pytest.mark.parametrize(
+    "px", [20, PX, 64]
+)  # reduced, and enlarged, where antialiasing does nothing
 def test_evaluation_is_torchs_antialiased_bilinear_resize_of_the_whole_image(pixels, px):
     whole = pixels.permute(0, 3, 1, 2).float() / 255
     theirs = torch.nn.functional.interpolate(whole, (px, px), mode="bilinear", antialias=True)
-    torch.testing.assert_close(views.evaluation(pixels, px), views.normalise(theirs), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        views.evaluation(pixels, px), views.normalise(theirs), rtol=0, atol=1e-4
+    )

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from lib.simulator import frames
+from lib.simulator.class_mix import classes_of
 from lib.study.names import CLASSES
 
 SEED = 5
@@ -28,7 +29,7 @@ def test_frames_have_the_size_asked_for_and_boxes_inside_it(size):
         assert image.shape == (*size, 3)
         assert image.dtype == np.uint8
         drawn = [box[0] for box in boxes]
-        assert sorted(drawn) == sorted(frames.classes_of(SEED, "train", index))
+        assert sorted(drawn) == sorted(classes_of(SEED, "train", index))
         for _, x0, y0, x1, y1 in boxes:
             assert 0 <= x0 < x1 <= size[1]
             assert 0 <= y0 < y1 <= size[0]
