@@ -5,8 +5,6 @@ scatter.
     points = curves.points(grid.runs("fig10", "mini"), "clean", "val")
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -113,12 +111,13 @@ def within(points: pd.DataFrame, by: str) -> pd.Series:
     return groups.apply(_rho, "rescaled", "f1", include_groups=False)
 
 
-def trend(by_epoch: pd.DataFrame, by: Sequence[str] = ("backbone", "metric")) -> pd.Series:
-    """Mean over runs of Spearman's rho between epoch and value, in each group of the columns `by`.
+def trend(by_epoch: pd.DataFrame) -> pd.Series:
+    """Mean over runs of Spearman's rho between epoch and value, by backbone and metric.
 
     1: every curve rises at every step; -1: it falls. nan where the curves hold one epoch or never
     change.
     """
+    by = ["backbone", "metric"]
     runs = by_epoch.groupby([*by, "run"], sort=False)
     rhos = runs.apply(_rho, "epoch", "value", include_groups=False)
-    return rhos.groupby(list(by), sort=False).mean()
+    return rhos.groupby(by, sort=False).mean()
