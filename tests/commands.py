@@ -10,7 +10,18 @@ from lib.system import paths
 # Variables that choose what a command does. A make around the tests may have set them.
 CHOICES = (
     *("PROFILE", "PROTOCOL", "SEEDS", "METHODS", "JOBS", "DEVICES", "LABELS", "IMAGES", "RUN"),
-    *("OUT", "FORCE", "SCAN", "YES", "TRAIN", "VAL", "CLUSTER"),
+    *(
+        "OUT",
+        "FORCE",
+        "SCAN",
+        "YES",
+        "TRAIN",
+        "VAL",
+        "SEWERML_ROOT",
+        "CLUSTER",
+        "PARTITION",
+        "TIME",
+    ),
 )
 # Until `python -m lib` is there: its commands, and the modules that hold them.
 MODULES = {
@@ -26,19 +37,18 @@ def _calls(words: tuple[str, ...], root: Path) -> list[list[str]]:
     if (root / "lib" / "__main__.py").exists():
         return [["-m", "lib", *words]]
     if words[0] == "replicate":
-        return [call for name in ("run", "render", "report") for call in _calls((name,), root)]
+        steps = ("run", "render") if words[1:] else ("run", "render", "report")
+        return [call for step in steps for call in _calls((step, *words[1:]), root)]
     modules = MODULES[words[0]][:1] if "--id" in words else MODULES[words[0]]
     return [["-m", f"lib.{module}", *verb, *words[1:]] for module, *verb in modules]
 
 
 def python(*arguments: str, root: Path = paths.ROOT, **environment: str):
-    """`python ARGUMENTS` on the sources in `root`; what `environment` does not choose is left to
-    the suite."""
-    inherited = {name: value for name, value in os.environ.items() if name not in CHOICES}
+    """`python ARGUMENTS` on the sources in `root`, with these variables beside this process's."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=root,
-        env=inherited | {"PYTHONPATH": str(root)} | environment,
+        env=os.environ | {"PYTHONPATH": str(root)} | environment,
         capture_output=True,
         text=True,
         timeout=900,

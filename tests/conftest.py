@@ -4,6 +4,7 @@ The processes of pytest-xdist see one session folder, so that no two of them dra
 train the same run. No test touches the user's runs.
 """
 
+import hashlib
 import os
 
 # Before torch is imported: runs on a processor are one-threaded.
@@ -12,9 +13,25 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 import shutil
 
 import pytest
+from commands import CHOICES
 from filelock import FileLock
 
 from lib.system import paths
+
+for name in CHOICES:
+    os.environ.pop(name, None)
+
+# Files that take longest, first, so that no process waits for the other at the end.
+LONGEST = (
+    *("test_replicate", "test_stepping", "test_ranks", "test_train", "test_added_method"),
+    *("test_benchmark", "test_rehearsal", "test_classes", "test_plan", "test_notebooks"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Order files by how long they take; tests keep their order within a file."""
+    rank = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture
@@ -73,7 +90,8 @@ def trained_run(once, shared_data):
                 patch.setattr(paths, "DATA", shared_data)
                 train.train(run, store=folder)
 
-        source = once(f"{run.profile}-{run.id}", build) / run.id
+        settings = hashlib.sha256(repr(run).encode()).hexdigest()[:12]
+        source = once(f"{run.id}-{settings}", build) / run.id
         shutil.copytree(source, run_directory.folder(run))
         return run
 
