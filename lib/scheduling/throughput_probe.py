@@ -29,7 +29,8 @@ WARM = {"cuda": 4, "cpu": 1}  # steps that are not counted: libraries load, algo
 SECONDS = {"cuda": 2.0, "cpu": 2.0}  # of counted steps, two at least
 STEPS = 100  # counted at most
 PASSES = 8 * 224**2  # pixels of a batch on a CPU, where 256 images of 224 px take minutes a step
-PASSING = 230  # bytes a pixel of 256 images in a forward pass that keeps nothing: ResNet-18 at 224 px, 2.9 GB in all
+# Bytes a pixel of 256 images in a forward pass that keeps nothing: ResNet-18 at 224 px, 2.9 GB.
+PASSING = 230
 PROBED = 2048  # rows on which the converged probe is fitted
 
 
@@ -44,10 +45,10 @@ class Rates:
     weights: int  # bytes of the network
     checkpoint: int  # bytes of the network and the state of its optimiser
     batch: int  # images a step in the probe
-    asked: int  # images a step in training: more, where the GPU's memory did not hold them or a CPU would take minutes
-    memory: (
-        int  # bytes that a step of `asked` images takes: network, gradients, optimiser, activations
-    )
+    # Images a step in training: more than `batch` where the GPU's memory did not hold them, or
+    # where a processor would take minutes.
+    asked: int
+    memory: int  # bytes of a step of `asked` images: network, gradients, optimiser, activations
 
 
 class _Noise:

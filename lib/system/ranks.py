@@ -43,7 +43,8 @@ def place() -> Place:
     local = int(os.environ.get("LOCAL_RANK", rank))
     if ranks > 1 and local != rank:
         raise ValueError(
-            f"RANK={rank} with LOCAL_RANK={local}: a run trains on one host, start all its ranks there."
+            f"RANK={rank} with LOCAL_RANK={local}: a run trains on one host, start all its ranks "
+            "there."
         )
     return Place(rank, ranks) if ranks > 1 else ALONE
 

@@ -10,6 +10,7 @@ from lib import methods
 from lib.data import pixels, sources, splits
 from lib.methods import base
 from lib.scheduling import estimate, local, throughput, throughput_probe
+from lib.scheduling.job import Job
 from lib.store import fingerprints, run_directory
 from lib.study import grid
 from lib.system import hardware, paths, torch_device
@@ -127,7 +128,7 @@ def test_the_predicted_time_is_the_measured_one_within_a_factor_of_two(store, mo
     counted = estimate.work(run, rows, run.data["val"])
     probed = [throughput._measure({"": (rows, run)}, 1, [])[""]]
     three = [replace(run, seed=seed) for seed in (40, 41, 42)]
-    assert local.Pool(1, []).train(three) == {}
+    assert local.Pool(1, []).train([Job(r) for r in three]) == {}
     taken = min(
         json.loads((run_directory.folder(r) / "run.json").read_text())["total_seconds"]
         for r in three[1:]
