@@ -101,7 +101,9 @@ def notebook(arguments: argparse.Namespace) -> int:
 
     path = notebooks.find(arguments.notebook)
     given = {name: notebooks.literal(value) for name, value in arguments.p}
-    build = paths.BUILD / given.get("profile", environment.text("PROFILE", "mini"))
+    if "profile" in notebooks.parameters(path):
+        given.setdefault("profile", environment.text("PROFILE", "mini"))
+    build = paths.BUILD / given.get("profile", "mini")
     copy = arguments.to or build / "notebooks" / path.name
     notebooks.execute(path, given, copy)
     saved = given.get("output") or build / "stepped"

@@ -62,10 +62,11 @@ def pool(workers: int, job: str, gpus: Sequence[str] = ()) -> Iterator[ProcessPo
         try:
             yield executor
         except BaseException as error:
-            executor.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                if process not in others:
-                    process.terminate()
+            ours = [p for p in multiprocessing.active_children() if p not in others]
+            for process in ours:
+                process.terminate()
+            for process in ours:
+                process.join()
             if not isinstance(error, BrokenProcessPool):
                 raise
             raise DataError(

@@ -280,17 +280,16 @@ def test_many_methods_are_two_lines_of_panels():
 
 def test_the_artefact_of_the_random_backbone_in_smoke(workspace):
     environment = {**os.environ, "PROFILE": "smoke", "METHODS": "random"}
-    for module, verb in (("lib.scheduling.plan", "run"), ("lib.publish.notebooks", "render")):
-        done = subprocess.run(
-            [sys.executable, "-m", module, verb, "classes"],
-            cwd=paths.ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "lib", "replicate", "classes"],
+        cwd=paths.ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     assert (workspace / "figures" / "smoke" / "classes.png").exists()
     found = pd.read_csv(workspace / "figures" / "smoke" / "classes.csv")
     recall = found[found["metric"] == "recall"]

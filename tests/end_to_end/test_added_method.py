@@ -89,9 +89,9 @@ def test_a_new_method_is_a_file_and_a_line(tmp_path):
     (tmp_path / "results" / "reference").mkdir(parents=True)
     shutil.copy(paths.REFERENCE / "paper.csv", tmp_path / "results" / "reference")
     (tmp_path / "lib" / "methods" / "made_up.py").write_text(MADE_UP)
-    with (tmp_path / "lib" / "profiles" / "paper.toml").open("a") as profile:
+    with (tmp_path / "lib" / "study" / "profiles" / "paper.toml").open("a") as profile:
         profile.write('made-up = { title = "Made Up" }\n')
-    smoke = tmp_path / "lib" / "profiles" / "smoke.toml"
+    smoke = tmp_path / "lib" / "study" / "profiles" / "smoke.toml"
     smoke.write_text(
         "train_shares = [0.45]\n" + smoke.read_text()
     )  # for the test's sake: two runs instead of ten
@@ -104,20 +104,16 @@ def test_a_new_method_is_a_file_and_a_line(tmp_path):
         "JOBS": "1",
         "PYTHONPATH": str(tmp_path),
     }
-    for command in (
-        ("lib.scheduling.plan", "run", "table1"),
-        ("lib.publish.notebooks", "render", "table1"),
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", *command],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "lib", "replicate", "table1"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     figures = tmp_path / "figures" / "smoke"
     table = pd.read_csv(figures / "table1.csv")
     assert set(table["run"]) == {f"made-up-{b}-d45-s42" for b in names.BACKBONES}

@@ -312,11 +312,11 @@ def test_an_absent_table_is_refused(own, monkeypatch, labels, message):
 # A run
 
 
-def command(module, *arguments, **environment):
-    """`python -m MODULE` under the profile own, in a process of its own."""
+def command(*arguments, **environment):
+    """`python -m lib` under the profile own, in a process of its own."""
     given = {**os.environ, "PROFILE": "own", "METHODS": "random", "SEEDS": "42", **environment}
     return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        [sys.executable, "-m", "lib", *arguments],
         capture_output=True,
         text=True,
         cwd=paths.ROOT,
@@ -328,7 +328,7 @@ def command(module, *arguments, **environment):
 
 def test_a_share_out_of_reach_is_told_before_anything_trains(own, workspace):
     draw(own.folder, own()["Filename"])
-    done = command("lib.scheduling.plan", "run", "table1")
+    done = command("run", "table1")
     assert done.returncode == 2
     told = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
     assert told == [
@@ -345,9 +345,8 @@ def test_without_classes_f2ciw_is_unknown_and_left_out(own, workspace):
     labels = pd.read_csv(own.folder / "drawn" / "SewerML_Train.csv", dtype={"Filename": str})
     labels = labels.assign(Filename="drawn/Train/" + labels["Filename"])
     labels[["Filename", "Defect"]].to_csv(own.folder / "labels.csv", index=False)
-    for module, verb in (("lib.scheduling.plan", "run"), ("lib.publish.notebooks", "render")):
-        done = command(module, verb, "table1", "fig4")
-        assert done.returncode == 0, done.stdout + done.stderr
+    done = command("replicate", "table1", "fig4")
+    assert done.returncode == 0, done.stdout + done.stderr
     table, written = (
         next(workspace.glob(f"figures/own/table1.{ending}")) for ending in ("md", "csv")
     )

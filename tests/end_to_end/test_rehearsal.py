@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lib.__main__ import main
 from lib.data import archive, sources
 from lib.simulator import frames
 from lib.study import grid, profiles
@@ -28,8 +29,8 @@ def tree(tmp_path_factory):
     return root
 
 
-def command(tree, module, *arguments, **environment):
-    """`python -m lib.<module>`, or `python -c` without one, on the tree in a process of its own,
+def command(tree, *arguments, **environment):
+    """`python` on the tree in a process of its own,
     without a terminal."""
     given = {
         "PROFILE": "rehearsal",
@@ -42,9 +43,8 @@ def command(tree, module, *arguments, **environment):
         for k, v in os.environ.items()
         if k not in ("METHODS", "SEEDS", "JOBS", "FORCE", "YES", "PROTOCOL")
     }
-    called = ["-m", f"lib.{module}"] if module else ["-c"]
     return subprocess.run(
-        [sys.executable, *called, *arguments],
+        [sys.executable, *arguments],
         capture_output=True,
         text=True,
         cwd=paths.ROOT,
@@ -117,7 +117,7 @@ def test_a_folder_that_holds_anything_is_refused_and_left_alone(tree, monkeypatc
     ]:
         for name, value in given.items():
             monkeypatch.setenv(name, value)
-        assert archive.main() == 2
+        assert main(["archive"]) == 2
         assert expected in capsys.readouterr().err
     assert {p: p.stat().st_mtime_ns for p in tree.iterdir()} == before
     assert not (tree.parent / "sewer-ml2").exists()
@@ -133,7 +133,7 @@ def test_the_papers_settings_train_from_zips_and_are_read_back(tree):
     """224 px, full width, LARS, batch 256 or all there are: from the archive to a stored run and
     its F1."""
     run = grid.parse("rehearsal", "barlow-vit_tiny-d45-s42")
-    done = command(tree, "workers", "run", "--id", run.id, YES="1")
+    done = command(tree, "-m", "lib", "run", "--id", run.id, YES="1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Barlow Twins, ViT-Tiny, 224 px" in done.stdout and "core-hours" in done.stdout
     assert "1/1 runs, 100 %" in done.stdout
@@ -156,9 +156,10 @@ def test_the_papers_settings_train_from_zips_and_are_read_back(tree):
         weights["projector.0.weight"].shape[0]
         == profiles.load("paper")["method"]["barlow"]["hidden"]
     )
-    again = command(tree, "workers", "run", "--id", run.id)  # nothing to train: nothing to ask
+    again = command(tree, "-m", "lib", "run", "--id", run.id)  # nothing to train: nothing to ask
     assert again.returncode == 0 and "all 1 runs are complete" in again.stdout
-    code = f"from lib import runs, study; run = study.parse('rehearsal', '{run.id}'); "
-    code += "print(runs.measure([run], 'paper', resamples=5).set_index('metric')['value']['f1'])"
-    read = command(tree, None, code)
+    code = "from lib.analysis import results; from lib.study import grid; "
+    code += f"run = grid.parse('rehearsal', '{run.id}'); "
+    code += "print(results.measure([run], 'paper', resamples=5).set_index('metric')['value']['f1'])"
+    read = command(tree, "-c", code)
     assert read.returncode == 0 and 0 <= float(read.stdout) <= 1, read.stderr
