@@ -9,7 +9,6 @@ Nothing slow is imported before there is something to render.
 
 import ast
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from typing import Any
 from lib.publish import renderings
 from lib.study import grid, names, profiles, protocols
 from lib.study.artefacts import ARTEFACTS, drawn
-from lib.system import paths
+from lib.system import environment, paths
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -98,14 +97,12 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
     import papermill  # slow to import
     from traitlets.config import Config
 
-    environ = os.environ  # noqa: TID251 (inherited by the kernels)
-    environ.setdefault("OMP_NUM_THREADS", "1")  # several kernels share the cores
-    environ.setdefault(
-        "JUPYTER_PREFER_ENV_PATH", "1"
-    )  # this environment's kernel, not the user's
-    environ.setdefault(
-        "PYTHONWARNINGS", "ignore:IProgress"
-    )  # tqdm misses a widget; it would tell so in the copy
+    kernels = {
+        "OMP_NUM_THREADS": "1",  # several kernels share the cores
+        "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not the user's
+        "PYTHONWARNINGS": "ignore:IProgress",  # tqdm misses a widget; the copy would say so
+    }
+    environment.hand_down(kernels, keep=True)
     copy.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(

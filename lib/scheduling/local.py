@@ -6,7 +6,6 @@ The parent process never imports torch. It holds the lock of every run that it t
 """
 
 import multiprocessing
-import os
 import socket
 import sys
 import time
@@ -21,7 +20,7 @@ from lib.scheduling.job import Job
 from lib.scheduling.progress import Runs, cost
 from lib.store import run_directory
 from lib.study.grid import Run
-from lib.system import parallel
+from lib.system import environment, parallel
 
 BUSY = 0.5  # seconds until runs that another make trains are looked at again
 
@@ -48,7 +47,7 @@ def _work(connection: Connection, job: Job, variables: dict[str, str], rank: int
     """A process's work: sends, as rank 0, what fraction of the run is done, and in the end
     ("done" | "refused" | "failed", why)."""
     parallel.end_with_parent()
-    os.environ.update(variables)  # before CUDA starts
+    environment.hand_down(variables)  # before CUDA starts
     tell = (lambda fraction, row: connection.send(fraction)) if rank == 0 else None
     try:
         job.do(tell, rank)
@@ -133,7 +132,7 @@ class Pool:
         shares = [",".join(self.gpus[i : i + self.devices]) for i in groups] or [None]
         free = deque(shares[i % len(shares)] for i in range(min(self.jobs, len(todo))))
         context = _context(self.gpus)
-        os.environ.update(parallel.ONE_THREAD)  # inherited by the processes, before torch
+        environment.hand_down(parallel.ONE_THREAD)  # to the processes, before torch
         try:
             while queue or active:
                 self._start(queue, active, free, bar, context)

@@ -6,7 +6,6 @@ runs/.slurm/PROFILE/ID.json   how far it is, and how it ended
 """
 
 import json
-import os
 import signal
 import time
 from contextlib import suppress
@@ -16,7 +15,7 @@ from pathlib import Path
 from lib.scheduling.job import Job
 from lib.store import run_directory
 from lib.study.grid import Run
-from lib.system import atomic, parallel, paths
+from lib.system import atomic, environment, parallel, paths
 
 INTERVAL = 1.0  # seconds between two notes of how far a run is
 
@@ -66,7 +65,7 @@ class Training:
         raises."""
         from submitit.helpers import JobEnvironment, TorchDistributedEnvironment
 
-        os.environ.update(parallel.ONE_THREAD)  # before torch
+        environment.hand_down(parallel.ONE_THREAD)  # before torch
         place, run = JobEnvironment(), self.job.run
         if place.num_tasks > 1:
             TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)

@@ -86,6 +86,11 @@ def as_arguments() -> str:
     return " ".join(f"{name}={shlex.quote(text(name))}" for name in VARIABLES if text(name))
 
 
+def hand_down(variables: dict[str, str], keep: bool = False) -> None:
+    """Set variables for this process and those that it starts; `keep` those that are set."""
+    os.environ.update({k: v for k, v in variables.items() if not (keep and k in os.environ)})
+
+
 # Read by started processes, too
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
+from lib.system import environment
 from lib.system.errors import DataError
 
 ONE_THREAD = {
@@ -43,7 +44,8 @@ def _begin(cards) -> None:
     """Prepare a process of the pool, before it imports numpy or torch."""
     end_with_parent()
     card = cards.get()
-    os.environ.update(ONE_THREAD | ({"CUDA_VISIBLE_DEVICES": card} if card is not None else {}))
+    chosen = {} if card is None else {"CUDA_VISIBLE_DEVICES": card}
+    environment.hand_down(ONE_THREAD | chosen)
 
 
 @contextmanager

@@ -111,8 +111,10 @@ def test_a_processor_measures_steps_that_take_seconds(monkeypatch):
         "_measure",
         lambda run, rows, batch, asked, device: throughput_probe.Rates(**RATES | {"batch": batch}),
     )
-    batches = {px: throughput_probe.measure(grid.parse("paper", f"supervised-resnet18-dnat-s42-px{px}"), 1000)["batch"]
-               for px in (64, 224, 512)}  # fmt: skip
+    runs = {
+        px: grid.parse("paper", f"supervised-resnet18-dnat-s42-px{px}") for px in (64, 224, 512)
+    }
+    batches = {px: throughput_probe.measure(run, 1000)["batch"] for px, run in runs.items()}
     assert batches == {64: 98, 224: 8, 512: 2}
 
 
