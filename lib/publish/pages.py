@@ -17,12 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
-import nbformat
-from nbconvert import HTMLExporter
 from PIL import Image
-from traitlets.config import Config
 
-from lib.publish import formulas
 from lib.study import artefacts, names, profiles
 from lib.study.protocols import PROTOCOLS
 from lib.system import paths
@@ -199,6 +195,12 @@ def _counts(cells: list[list[dict]]) -> str:
 def cells(notebook: Path) -> str:
     """The cells of an executed notebook in HTML; where this checkout and its workspace lie on disk
     is left out."""
+    import nbformat  # slow: not needed where the pages are up to date
+    from nbconvert import HTMLExporter
+    from traitlets.config import Config
+
+    from lib.publish import formulas
+
     exporter = HTMLExporter(
         template_name=TEMPLATES.name,
         template_file="cells.html.j2",

@@ -206,11 +206,11 @@ def _sums(estimate: Estimate) -> list[str]:
 def _warnings(estimate: Estimate) -> list[str]:
     pairs = zip(estimate.todo, estimate.rates, strict=True)
     halved = {
-        throughput.name(run): rates for run, rates in pairs if rates["batch"] < rates["asked"]
+        throughput.name(run): rates for run, rates in pairs if rates["batch"] < rates["wanted"]
     }
     if estimate.gpus:
         return [
-            f"{name}: a batch of {rates['asked']} does not fit this GPU's memory, where the "
+            f"{name}: a batch of {rates['wanted']} does not fit this GPU's memory, where the "
             f"training would fail; measured with {rates['batch']}. A larger GPU, or fewer JOBS on "
             "one, is needed."
             for name, rates in halved.items()

@@ -25,9 +25,9 @@ class Job:
 
     def need(self) -> str:
         """What is missing: "training", "measurement" or "" for nothing."""
-        found, _ = state(self.run)
-        kept = found == "stale" and self.run.profile == "paper" and not self.force
-        if self.again or not (found == "complete" or kept):
+        word, _ = state(self.run)
+        kept = word == "stale" and self.run.profile == "paper" and not self.force
+        if self.again or not (word == "complete" or kept):
             return "training"
         trained_here = run_directory.record(run_directory.folder(self.run)) is not None
         if not trained_here or self.run.study != "grid":  # only a grid run keeps its weights

@@ -43,12 +43,10 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _work(connection: Connection, job: Job, variables: dict[str, str], rank: int) -> None:
+def _work(connection: Connection, job: Job, rank: int) -> None:
     """A process's work: sends, as rank 0, what fraction of the run is done, and in the end
     ("done" | "refused" | "failed", why)."""
-    parallel.end_with_parent()
-    environment.hand_down(variables)  # before CUDA starts
-    tell = (lambda fraction, row: connection.send(fraction)) if rank == 0 else None
+    tell = (lambda fraction, row: connection.send(float(fraction))) if rank == 0 else None
     try:
         job.do(tell, rank)
         outcome = "done", ""
@@ -77,13 +75,9 @@ class Training:
             variables |= host | {"WORLD_SIZE": str(devices)}
         for rank in range(devices):
             place = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if devices > 1 else {}
-            ours, theirs = context.Pipe()
-            arguments = theirs, self.job, variables | place, rank
-            process = context.Process(target=_work, args=arguments, daemon=True)
-            process.start()
-            theirs.close()
-            self.processes.append(process)
-            self.connections.append(ours)
+            started = parallel.start(context, variables | place, _work, self.job, rank)
+            self.processes.append(started[0])
+            self.connections.append(started[1])
 
     def hear(self, ready: list[Connection]) -> float | tuple[str, str] | None:
         """The next message of the ranks: a fraction, or how the run ended; None for no news.

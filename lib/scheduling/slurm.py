@@ -9,12 +9,9 @@ the environment, WORKSPACE and all; its own variables (SBATCH_ACCOUNT, SBATCH_QO
 SBATCH_MEM_PER_CPU, ...) say what has no variable here.
 """
 
-import math
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,26 +22,12 @@ from tqdm import tqdm
 from lib.scheduling import slurm_job
 from lib.scheduling.job import Job
 from lib.scheduling.progress import Runs, cost
+from lib.scheduling.slurm_state import ENDED, PATIENCE, UNKNOWN, partitions, queue, settled
 from lib.study.grid import Run
 from lib.system import environment
 
 MINUTES = 240  # of a job without TIME: short jobs start sooner, and a run goes on in the next one
 TIMEOUTS = 100  # of one run: it would never end if no job of TIME minutes finished an epoch
-PATIENCE = 60.0  # seconds until a job's last note is seen here: NFS caches folders for as long
-ENDED = {
-    "BOOT_FAIL",
-    "CANCELLED",
-    "COMPLETED",
-    "DEADLINE",
-    "FAILED",
-    "NODE_FAIL",
-    "OUT_OF_MEMORY",
-    "PREEMPTED",
-    "REVOKED",
-    "TIMEOUT",
-    "UNKNOWN",
-}
-UNKNOWN = "UNKNOWN", ""  # state of a job that SLURM has forgotten, minutes after its end
 # Reasons for which a job waits that pass by themselves.
 USUAL = {"None", "Resources", "Priority", "JobArrayTaskLimit", "BeginTime"}
 
@@ -71,56 +54,6 @@ def check_installed(name: str) -> None:
             "CLUSTER=slurm, but sbatch is not here: submit from a machine that has it, or unset "
             "CLUSTER."
         )
-
-
-def slurm(*command: str) -> str:
-    """What a command of SLURM prints. Raises OSError with the first line of its complaint."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OSError(
-            f"{command[0]} failed: {(done.stderr.strip() or 'no reason given').splitlines()[0]}"
-        )
-    return done.stdout
-
-
-@dataclass(frozen=True)
-class Partition:
-    """What SLURM says of one of its partitions."""
-
-    name: str
-    default: bool
-    minutes: float  # a job's limit
-    gpus: bool
-
-
-def minutes(limit: str) -> float:
-    """SLURM's [days-]hours:minutes:seconds, minutes:seconds or "infinite", in minutes."""
-    if not limit[:1].isdigit():
-        return math.inf
-    days, _, clock = limit.rpartition("-")
-    seconds = 0
-    for part in clock.split(":"):
-        seconds = 60 * seconds + int(part)
-    return 1440 * int(days or 0) + seconds / 60
-
-
-def partitions(names: str) -> list[Partition]:
-    """These partitions (comma-separated; none: the default one). Raises ValueError for one that is
-    not there."""
-    lines = slurm("sinfo", "--all", "--noheader", "--format=%P|%l|%G").splitlines()
-    listed = [  # a partition with several kinds of nodes has several lines
-        Partition(name.rstrip("*"), name.endswith("*"), minutes(limit), "gpu" in resources)
-        for name, limit, resources in (line.split("|") for line in lines)
-    ]
-    chosen = [p for p in listed if (p.name in names.split(",") if names else p.default)]
-    if not chosen or (names and {p.name for p in chosen} != set(names.split(","))):
-        wrong = (
-            f"PARTITION={names}: no such partition" if names else "SLURM has no default partition"
-        )
-        raise ValueError(
-            f"{wrong}; set PARTITION to one of {', '.join(sorted({p.name for p in listed}))}."
-        )
-    return chosen
 
 
 def options(cluster: Cluster, runs: int) -> dict:
@@ -161,30 +94,6 @@ def plan(cluster: Cluster, runs: int) -> str:
     several = f"{min(runs, chosen['array_parallelism'])} at a time{gpus}"
     limit = f"up to {chosen['time']} minutes a job"
     return f"as jobs of SLURM in {chosen['partition']}, {several}, {limit}"
-
-
-def queue() -> dict[str, tuple[str, str]]:
-    """Job, or element of an array -> (state, why it waits), of all the user's jobs that SLURM
-    remembers."""
-    lines = slurm(
-        "squeue", "--me", "--array", "--noheader", "--states=all", "--format=%i %T %r"
-    ).splitlines()
-    return {
-        name: (state, reason) for name, state, reason in (line.split(maxsplit=2) for line in lines)
-    }
-
-
-def settled(jobs: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """`queue`, waiting while one of these jobs, after a kill, may be about to end or to be queued
-    again."""
-    until = time.time() + PATIENCE
-    states = queue()
-    while (
-        any(states.get(name, UNKNOWN)[0] == "COMPLETING" for name in jobs) and time.time() < until
-    ):
-        time.sleep(1.0)
-        states = queue()
-    return states
 
 
 def log(name: str) -> Path:

@@ -86,6 +86,17 @@ def as_arguments() -> str:
     return " ".join(f"{name}={shlex.quote(text(name))}" for name in VARIABLES if text(name))
 
 
+def everything() -> dict[str, str]:
+    """All variables, to be handed to a process that does not inherit them."""
+    return dict(os.environ)
+
+
+def replace(variables: dict[str, str]) -> None:
+    """Have these variables, and no others."""
+    os.environ.clear()
+    os.environ.update(variables)
+
+
 def hand_down(variables: dict[str, str], keep: bool = False) -> None:
     """Set variables for this process and those that it starts; `keep` those that are set."""
     os.environ.update({k: v for k, v in variables.items() if not (keep and k in os.environ)})

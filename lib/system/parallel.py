@@ -6,6 +6,7 @@ process that started it, however that ends.
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing.connection import Connection
 from typing import Any
 
 from lib.system import environment
@@ -38,6 +40,28 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def start(context, variables: dict[str, str], target: Callable, *arguments):
+    """A process that ends with this one, and the end of a pipe on which it is heard: it calls
+    `target(connection, *arguments)`.
+
+    Its environment is that of this process with `variables` on top, whatever process it is forked
+    from, and is complete before it imports anything that reads it.
+    """
+    ours, theirs = context.Pipe()
+    everything, call = environment.everything() | variables, pickle.dumps((target, arguments))
+    process = context.Process(target=_call, args=(theirs, everything, call), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _call(connection: Connection, variables: dict[str, str], call: bytes) -> None:
+    end_with_parent()
+    environment.replace(variables)
+    target, arguments = pickle.loads(call)
+    target(connection, *arguments)
 
 
 def _begin(cards) -> None:

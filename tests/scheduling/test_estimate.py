@@ -23,7 +23,7 @@ RATES = {
     "weights": 10**7,
     "checkpoint": 3 * 10**7,
     "batch": 256,
-    "asked": 256,
+    "wanted": 256,
     "memory": 10**9,
 }
 TRAIN, VAL = 440, 200

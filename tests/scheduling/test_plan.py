@@ -41,7 +41,7 @@ def command(*arguments, **environment):
 JOBS = [Job(run) for run in TODO]
 
 
-def flaky(connection, job, variables, rank):
+def flaky(connection, job, rank):
     """A worker that is killed the first time it sees one run, and always refuses or fails two
     others."""
     run = job.run
@@ -87,13 +87,14 @@ def test_a_run_that_another_make_trains_is_looked_at_again_later(workspace, monk
     assert waits  # the other run was trained first, then the lock was awaited
 
 
-def deaf(connection, job, variables, rank):
+def deaf(connection, job, rank):
     """Two ranks that wait for each other: the second dies, is refused its data, or fails, in its
     first run; see `mode`.
 
     Rank 0 is done only where the second has come.
     """
     mode, met = (paths.WORKSPACE / name for name in ("mode", "met"))
+    variables = os.environ
     assert variables["CUDA_VISIBLE_DEVICES"] == "0,1" and variables["WORLD_SIZE"] == "2"
     assert variables["RANK"] == variables["LOCAL_RANK"] == str(rank)
     if rank == 0:

@@ -19,9 +19,10 @@ import pytest
 from lib import __main__ as command_line
 from lib.data import pixels
 from lib.scheduling import slurm as slurm_module
-from lib.scheduling import slurm_job
+from lib.scheduling import slurm_job, slurm_state
 from lib.scheduling.job import Job
-from lib.scheduling.slurm import Cluster, Watch, log, minutes, options, queue
+from lib.scheduling.slurm import Cluster, Watch, log, options
+from lib.scheduling.slurm_state import minutes, queue
 from lib.store import run_directory
 from lib.study import grid, profiles
 from lib.system import paths
@@ -63,7 +64,7 @@ def answers(monkeypatch):
     """SLURM's commands, answered without it; every variable unset."""
     for name in ("PARTITION", "TIME", "JOBS", "DEVICES", "DEVICE", "CLUSTER"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(slurm_module, "slurm", lambda *command: PARTITIONS)
+    monkeypatch.setattr(slurm_state, "slurm", lambda *command: PARTITIONS)
     monkeypatch.setattr(slurm_module.shutil, "which", lambda command: f"/usr/bin/{command}")
     monkeypatch.setenv("CLUSTER", "slurm")
     return monkeypatch
@@ -124,7 +125,7 @@ def test_wrong_options_get_one_sentence(answers, environment, expected):
 
 
 def test_without_a_default_partition_one_is_asked_for(answers):
-    answers.setattr(slurm_module, "slurm", lambda *command: PARTITIONS.replace("*", ""))
+    answers.setattr(slurm_state, "slurm", lambda *command: PARTITIONS.replace("*", ""))
     with pytest.raises(ValueError, match="no default partition; set PARTITION to one of cpu"):
         asked()
 
@@ -244,12 +245,12 @@ def test_runs_are_submitted_once_and_what_fails_is_told(slurm):
     asked = make(SBATCH_TIMELIMIT="50")
     given = slurm_job.note(preempted, "job")
     until(given.exists, asked)
-    limit = slurm_module.slurm("squeue", "--noheader", "--format=%l").split()[0]
+    limit = slurm_state.slurm("squeue", "--noheader", "--format=%l").split()[0]
     until(
         (paths.RUNS / "smoke" / ".locks" / f"{preempted.id}.lock").exists, asked
     )  # its job is at work
     name = given.read_text()
-    slurm_module.slurm("scancel", "--signal=USR2", name)  # as SLURM does before a limit
+    slurm_state.slurm("scancel", "--signal=USR2", name)  # as SLURM does before a limit
     asked.send_signal(signal.SIGINT)
     out, _ = asked.communicate(timeout=120)
     assert asked.returncode == 130 and "the jobs go on; the same command watches them again" in out
@@ -289,8 +290,7 @@ def test_runs_are_submitted_once_and_what_fails_is_told(slurm):
 def test_a_run_that_was_cancelled_is_submitted_again_and_one_that_was_preempted_goes_on(
     slurm, tmp_path, capsys
 ):
-    from lib.scheduling import slurm as slurm_module
-    from lib.scheduling import slurm_job
+    from lib.scheduling import slurm_job, slurm_state
     from lib.scheduling.slurm import submit, train
     from lib.store import run_directory
     from lib.training import train as training
@@ -302,16 +302,16 @@ def test_a_run_that_was_cancelled_is_submitted_again_and_one_that_was_preempted_
     jobs = submit(todo, Cluster())
     for run in jobs:
         until(lambda run=run: (partial(run) / "checkpoint.ckpt").exists())
-    slurm_module.slurm("scancel", jobs[cancelled])
+    slurm_state.slurm("scancel", jobs[cancelled])
     wrap = ["--partition=urgent", "--ntasks=2", "--wrap=true", "--output=/dev/null"]
-    slurm_module.slurm("sbatch", *wrap)  # takes every core
+    slurm_state.slurm("sbatch", *wrap)  # takes every core
     capsys.readouterr()
     assert train(todo, Cluster()) == 0
     out = capsys.readouterr().out
     assert "1 runs have jobs already, which go on." in out and "1 runs are submitted" in out
     assert slurm_job.note(preempted, "job").read_text() == jobs[preempted]
     assert slurm_job.note(cancelled, "job").read_text() != jobs[cancelled]
-    assert "Restarts=1" in slurm_module.slurm("scontrol", "show", "job", jobs[preempted])
+    assert "Restarts=1" in slurm_state.slurm("scontrol", "show", "job", jobs[preempted])
     for run in jobs:
         assert run_directory.state(run) == ("complete", "")
         history = pd.read_csv(run_directory.folder(run) / "history.csv")

@@ -23,7 +23,7 @@ RATES = {
     "weights": 10**7,
     "checkpoint": 3 * 10**7,
     "batch": 256,
-    "asked": 256,
+    "wanted": 256,
     "memory": 10**9,
 }
 
@@ -64,12 +64,12 @@ def test_the_batch_is_halved_until_the_memory_holds_it(monkeypatch):
         tried.append(batch)
         if batch > 64:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return throughput_probe.Rates(**RATES | {"batch": batch, "asked": asked})
+        return throughput_probe.Rates(**RATES | {"batch": batch, "wanted": asked})
 
     monkeypatch.setattr(torch_device, "device", lambda: "cuda")
     monkeypatch.setattr(throughput_probe, "_measure", measure)
     found = throughput_probe.measure(grid.run("paper", "dino", "resnet18", 0.45, 42), 1000)
-    assert tried == [256, 128, 64] and (found["batch"], found["asked"]) == (64, 256)
+    assert tried == [256, 128, 64] and (found["batch"], found["wanted"]) == (64, 256)
 
 
 def test_a_step_that_failed_for_memory_leaves_nothing_behind(monkeypatch):
@@ -89,7 +89,7 @@ def test_a_step_that_failed_for_memory_leaves_nothing_behind(monkeypatch):
     monkeypatch.setattr(base.Method, "training_step", training_step)
     run = grid.run("smoke", "simclr", "resnet18", 0.45, 42)
     found = throughput_probe.measure(run, 32)
-    assert (found["batch"], found["asked"]) == (8, 32)
+    assert (found["batch"], found["wanted"]) == (8, 32)
     direct = throughput_probe._measure(run, 32, 8, 32, "cpu")
     assert found["memory"] == direct.memory
     assert (
