@@ -1,25 +1,22 @@
 """Simulated frames in the layout of Sewer-ML's archive: tables beside zips, frames of two sizes, no
 videos named.
 
-    SEWERML_ROOT=/path/to/new/folder TRAIN=440 VAL=200 python -m lib.data.archive
+    make archive SEWERML_ROOT=/path/to/new/folder TRAIN=440 VAL=200
 
 For the profile `rehearsal`, which then reads them as it would the real archive. The least that
 serves every share: 1 % of defects takes 99 normals, in half of the training table and in the whole
 validation table.
 """
 
-import os
 import shutil
-import sys
 import tempfile
 import zipfile
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 
 from lib.simulator import frames
-from lib.system.hardware import cores
+from lib.system import parallel
 
 SEED = 42
 TRAIN, VAL = 440, 200  # 440 frames hold 232 normals, so half of them 116
@@ -65,36 +62,10 @@ def write(root: Path, train: int = TRAIN, val: int = VAL, workers: int = 1) -> N
                 (work / f"{PARTS[split]}{part:02d}.zip", split, range(edges[part], edges[part + 1]))
                 for part in range(ZIPS)
             ]
-        with get_context("spawn").Pool(min(workers, len(jobs))) as pool:
-            pool.map(_write_zip, jobs, chunksize=1)
+        with parallel.pool(min(workers, len(jobs)), "drew images") as pool:
+            list(pool.map(_write_zip, jobs))
         work.chmod(0o755)  # mkdtemp makes it private
         work.rename(root)  # over an empty folder, too
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
-
-
-def _number(name: str, default: int) -> int:
-    given = os.environ.get(name) or str(default)
-    if not (given.isdigit() and int(given)):
-        raise ValueError(f"{name}={given}: how many frames to draw, a whole number of 1 or more.")
-    return int(given)
-
-
-def main() -> int:
-    try:
-        if not os.environ.get("SEWERML_ROOT"):
-            raise ValueError("where to? make archive SEWERML_ROOT=/path/to/new/folder")
-        root = Path(os.environ["SEWERML_ROOT"]).expanduser()
-        train, val = _number("TRAIN", TRAIN), _number("VAL", VAL)
-        write(root, train, val, cores())
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{root}: {train} + {val} simulated frames laid out as Sewer-ML's archive; to rehearse the paper's profile:")
-    print(f"make replicate PROFILE=rehearsal SEWERML_ROOT={root} YES=1")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -25,7 +25,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lib.system.errors import DataError
-from lib.system.parallel import Bad, Progress, each, together
+from lib.system import progress
+from lib.system.parallel import Bad, each, together
 
 BLOCK = 512  # images between two notes: a kill loses seconds of work
 ALONE = 2000  # images that one process has read before others have started
@@ -110,7 +111,7 @@ def fill(path: Path, names: Sequence[str], side: int, find: Callable[[str], Any]
     if long:
         _announce(path, count, need, side, workers)
     task = Task(beside(path, "partial"), side, _begin(path, filling), read)
-    progress, bad = Progress("pixel cache", count, long), []
+    bar, bad = progress.Images("pixel cache", count, long), []
     work = ((block, rows, [found(find, names[row]) for row in rows]) for block, rows in todo.items())
     with open(beside(path, "blocks"), "a") as notes, closing(together(task.write, work, workers)) as finished:
         for block, refused in finished:
@@ -118,8 +119,8 @@ def fill(path: Path, names: Sequence[str], side: int, find: Callable[[str], Any]
             notes.flush()
             os.fsync(notes.fileno())
             bad += refused
-            progress.advance(len(todo[block]))
-    progress.close()
+            bar.advance(len(todo[block]))
+    bar.close()
     if bad:
         raise DataError(summary(sorted(bad), len(names), beside(path, "bad.txt")))
     task.partial.replace(path)

@@ -1,15 +1,13 @@
 """What data are there, against what is expected: tables, classes, images, disk. `make data-check`.
 
-    PROFILE=paper SEWERML_ROOT=folder python -m lib.data.check          without opening an image
-    SCAN=1 JOBS=8 PROFILE=own LABELS=csv python -m lib.data.check       and decode every image of the tables
+    make data-check PROFILE=paper SEWERML_ROOT=folder            without opening an image
+    make data-check SCAN=1 JOBS=8 PROFILE=own LABELS=csv         and decode every image of the tables
 
 Without PROFILE: own where LABELS is set, paper where SEWERML_ROOT is, else mini. The exit status is
 0 when all is well, 1 when something is wrong, 2 when nothing could be checked.
 """
 
-import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +18,9 @@ import pandas as pd
 from lib.data import cache, image_check, pixels, sources, splits
 from lib.data.image_check import Presence, some
 from lib.data.labels import COLUMNS, class_labels, ignored_classes, read_table, warn
-from lib.system.hardware import jobs
 from lib.study import grid, profiles
-from lib.study.names import CLASSES, CLASS_NAMES, nearest
-from lib.system import paths
+from lib.study.names import CLASSES, CLASS_NAMES
+from lib.system import environment, paths
 from lib.system.errors import DataError
 
 PUBLISHED = {"train": (1_040_129, 552_820, 487_309), "val": (130_046, 68_681, 61_365)}  # rows, normal, defect
@@ -37,8 +34,9 @@ SOURCES = {"sewer-ml": "Sewer-ML", "simulated": "simulated frames", "own": "imag
 Tables = dict[str, pd.DataFrame]
 
 
-def check(profile: str, scan: bool = False) -> list[str]:
-    """Print what is there against what is expected; returns what is wrong, a sentence each.
+def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
+    """Print what is there against what is expected; returns what is wrong, a sentence each. A
+    `scan` decodes every image in as many processes as `workers`.
 
     Raises DataError where there is nothing to check.
     """
@@ -56,7 +54,7 @@ def check(profile: str, scan: bool = False) -> list[str]:
         wrong += _disk(profile, tables)
     if scan and tables:
         asked = [(sources.images(data, split), list(table["Filename"])) for split, table in tables.items()]
-        wrong += image_check.scan(asked, jobs([]), paths.BUILD / profile / "data-check.txt")
+        wrong += image_check.scan(asked, workers, paths.BUILD / profile / "data-check.txt")
     return wrong
 
 
@@ -65,7 +63,7 @@ def _root(data: dict[str, Any]) -> Path:
     if not root.is_dir() and data["source"] == "simulated":
         raise DataError(f"{root} does not exist: `make data`, with the same PROFILE, draws the simulated images.")
     if not root.is_dir():
-        variable = "IMAGES" if data["source"] == "own" and os.environ.get("IMAGES") else "SEWERML_ROOT"
+        variable = "IMAGES" if data["source"] == "own" and environment.images() else "SEWERML_ROOT"
         raise DataError(f"{root} is no folder: set {variable} to the one that holds the images.")
     return root
 
@@ -215,26 +213,3 @@ def _disk(profile: str, tables: Tables) -> list[str]:
         need = f"{left['grid'] / 1e9:.1f} GB more and {place} has {free / 1e9:.1f} GB free"
         return [f"the grid's pixel caches need {need}: free some, or set WORKSPACE to a larger disk."]
     return []
-
-
-def main() -> int:
-    """The command line."""
-    asked = os.environ.get("PROFILE")
-    profile = asked or ("own" if os.environ.get("LABELS") else "paper" if os.environ.get("SEWERML_ROOT") else "mini")
-    try:
-        nearest(profile, profiles.available(), "profile")
-        wrong = check(profile, bool(os.environ.get("SCAN")))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped.", file=sys.stderr)
-        return 130
-    print(f"\n{len(wrong)} thing(s) wrong:" if wrong else "\nAll is well.", flush=True)
-    for sentence in wrong:
-        print(f"error: {sentence}", file=sys.stderr)
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

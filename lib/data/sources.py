@@ -7,7 +7,6 @@ written in Sewer-ML's own format (lib.simulator.frames), so its reader is the on
 """
 
 import hashlib
-import os
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from lib.data import labels as labels_module, splits
 from lib.data.files import Images
 from lib.data.labels import check_holdout, check_sides, read_own, read_table
 from lib.simulator import frames
-from lib.system import paths
+from lib.system import environment, paths
 from lib.system.errors import DataError
 
 TABLES = {"train": "SewerML_Train.csv", "val": "SewerML_Val.csv"}
@@ -80,9 +79,10 @@ def _own(path: Path, seed: int, content: str) -> tuple[pd.DataFrame, str]:
 
 def labels_csv() -> Path:
     """The CSV of one's own images, from LABELS."""
-    if not os.environ.get("LABELS"):
+    path = environment.labels()
+    if path is None:
         raise DataError("the profile reads images of your own: set LABELS to a CSV with the columns Filename, Defect.")
-    return Path(os.environ["LABELS"]).expanduser()
+    return path
 
 
 def root(data: dict[str, Any]) -> Path:
@@ -90,10 +90,11 @@ def root(data: dict[str, Any]) -> Path:
     if data["source"] == "simulated":
         return paths.DATA / identity(data)
     if data["source"] == "own":
-        return Path(os.environ.get("IMAGES") or labels_csv().parent).expanduser()
-    if not os.environ.get("SEWERML_ROOT"):
+        return environment.images() or labels_csv().parent
+    path = environment.sewerml_root()
+    if path is None:
         raise DataError("the profile reads Sewer-ML: set SEWERML_ROOT to the folder with its CSVs and images.")
-    return Path(os.environ["SEWERML_ROOT"]).expanduser()
+    return path
 
 
 def simulated(data: dict[str, Any], workers: int = 1) -> None:

@@ -9,7 +9,6 @@ import csv
 import functools
 import hashlib
 import math
-import multiprocessing
 import shutil
 import tempfile
 from pathlib import Path
@@ -22,6 +21,7 @@ from lib.simulator import camera, distractors
 from lib.simulator.damage import DRAW, SHAPE
 from lib.simulator.pipe import MATERIALS, Scene, Spot
 from lib.study.names import CLASSES
+from lib.system import parallel
 
 VERSION = 1  # bump when any pixel or label changes: it is part of the data's identity
 FRAMES = 16  # frames a video
@@ -332,8 +332,8 @@ def write(
         if workers == 1:
             boxes = [_write_some(job) for job in jobs]
         else:
-            with multiprocessing.get_context("spawn").Pool(workers) as pool:
-                boxes = pool.map(_write_some, jobs, chunksize=1)
+            with parallel.pool(workers, "drew images") as pool:
+                boxes = list(pool.map(_write_some, jobs))
         pd.concat(tables)[["Filename", "Video"]].to_csv(work / "Videos.csv", index=False)
         with open(work / "Boxes.csv", "w", newline="") as f:
             csv.writer(f, lineterminator="\n").writerows(

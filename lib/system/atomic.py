@@ -3,10 +3,6 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 def put(path: Path, write: Callable[[Path], object]) -> Path:

@@ -10,6 +10,7 @@ import torch
 from commands import succeed
 from PIL import Image
 
+from lib.__main__ import main
 from lib.analysis import results
 from lib.data import archive, sources
 from lib.simulator import frames
@@ -95,7 +96,7 @@ def test_a_folder_that_holds_anything_is_refused_and_left_alone(tree, monkeypatc
     ]:
         for name, value in given.items():
             monkeypatch.setenv(name, value)
-        assert archive.main() == 2
+        assert main(["archive"]) == 2
         assert expected in capsys.readouterr().err
     assert {p: p.stat().st_mtime_ns for p in tree.iterdir()} == before
     assert not (tree.parent / "sewer-ml2").exists()

@@ -12,7 +12,8 @@ from sklearn.metrics import f1_score, recall_score, roc_auc_score
 from lib.analysis import results
 from lib.data import pixels
 from lib.measures import metrics
-from lib.scheduling import measuring
+from lib.scheduling import job, local
+from lib.scheduling.job import Job
 from lib.store import fingerprints, measured
 from lib.store.stored import MissingRuns, load
 from lib.study import grid, profiles, protocols
@@ -212,7 +213,7 @@ def test_frozen_results_do_not_make_a_run_stale_nor_outlive_it(run):
             measured.record(run)
         with pytest.raises(MissingRuns, match=r"1 of 1 runs lack .*`make detectors`"):
             measured.require([run], "make detectors")
-        assert measuring.pending([run]) == [run]
+        assert Job(run).need() == "measurement"
     finally:
         held["inputs"] = measured.inputs(stored)
         (stored.path / "frozen.json").write_text(json.dumps(held))
@@ -220,7 +221,7 @@ def test_frozen_results_do_not_make_a_run_stale_nor_outlive_it(run):
 
 def test_a_change_of_the_detectors_makes_results_stale(run, monkeypatch):
     stored, before = load(run), measured.fingerprint(run)
-    syntax = measured.rundir.syntax
+    syntax = fingerprints.syntax
     monkeypatch.setattr(
         fingerprints, "syntax", lambda path: "new" if path.stem == "detectors" else syntax(path)
     )
@@ -237,11 +238,13 @@ def test_missing_results_are_computed_by_processes_of_their_own(run, monkeypatch
     scores = (stored.path / "frozen.parquet").read_bytes()
     before = measured.record(run)
     (stored.path / "frozen.json").unlink()
-    assert measuring.compute(measuring.pending([run])) == {}
+    assert Job(run).need() == "measurement" and local.Pool(1, []).train([Job(run)]) == {}
     assert (stored.path / "frozen.parquet").read_bytes() == scores
     assert {**measured.record(run), "seconds": 0} == {**before, "seconds": 0}
 
 
-def test_artefacts_that_read_no_frozen_results_compute_none():
-    assert measuring.wanted(["table1", "fig2"], "smoke") == []
-    assert len(measuring.wanted(["detectors"], "smoke")) == len(grid.cells("smoke"))
+def test_a_run_of_an_ablation_which_keeps_no_weights_is_not_measured(run, monkeypatch):
+    ablation = grid.cells("smoke", "augmentation")[0]
+    monkeypatch.setattr(job, "state", lambda run: ("complete", ""))
+    monkeypatch.setattr(job.run_directory, "record", lambda path: {"inputs": {}})
+    assert Job(ablation).need() == ""
