@@ -1,100 +1,134 @@
-# `make help` lists what there is. Every target makes its own environment when it is missing or out of date.
+# `make help` lists what there is. Every target makes its own environment when it is missing or out
+# of date. Variables go to `python -m lib` through the environment; lib/__main__.py checks them.
 
-PROFILE ?= mini
-JOBS ?=
-export PROFILE PROTOCOL SEEDS METHODS JOBS DEVICE DEVICES SEWERML_ROOT LABELS IMAGES RUN OUT FORCE SCAN YES TRAIN VAL CLUSTER PARTITION TIME
+export PROFILE PROTOCOL SEEDS METHODS JOBS DEVICE DEVICES PRECISION SEWERML_ROOT LABELS IMAGES
+export RUN OUT FORCE SCAN YES TRAIN VAL CLUSTER PARTITION TIME WORKSPACE
 
 ARTEFACTS := table1 table2 table3 table4 table5 fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 claims protocol classes detectors detectors-unlabelled detectors-shares detectors-gallery labelfree walkthrough
 
-# PYTHON=python uses the active environment (conda); else .venv, remade when the text of the lock or of pyproject changes.
+define HELP
+Replicate
+  make replicate      train what is missing, render every table and figure, write the report
+  make fig2           one table or figure: its missing runs, its notebook; also table1 to table5,
+                      fig1 to fig10, claims, protocol, classes, detectors, detectors-unlabelled,
+                      detectors-shares, detectors-gallery, labelfree, walkthrough
+  make redraw         tables and figures without training: from runs made here, else from the
+                      committed reference; ARTEFACT=fig2 for one
+  make report         what was rendered, on pages that open from disk
+
+Explore
+  make run            one training: ID=simclr-resnet18-d45-s42
+  make explain        which runs are complete, missing or stale, and why
+  make estimate       hours, disk and memory of the missing runs, from a short probe: ARTEFACT, ID
+  make notebook       any notebook: NB=train_one ARGS="-p method simclr"
+  make lab            JupyterLab on the notebooks
+  make predict        scores of your images: IMAGES=folder RUN=simclr-resnet18-d45-s42 OUT=csv
+
+Real data
+  make data           draw or check the images, and decode them once
+  make data-check     which data are there, against what is expected; SCAN=1 decodes every image
+  make archive        simulated frames as Sewer-ML's archive: SEWERML_ROOT=folder TRAIN=440 VAL=200
+
+Maintain
+  make test           lint, then every test, the smoke replication included
+  make lint           style, imports between rooms, dependencies
+  make reference      renew results/reference, figures/ and the numbers in the docs
+  make docs           renew the generated pages and parts of the documentation
+  make compare        hold the mini runs made here against the committed reference
+  make simulator      measure the criteria on which the simulated frames were frozen
+  make benchmark      speed beside what one would use instead: PART=input, steps, grid, evaluation
+  make mutations      break facts of the protocol one by one, and see a test fail each time
+  make lock           renew requirements.txt from pyproject.toml
+  make clean          drop executed notebooks and caches; data and runs stay
+
+Variables
+  PROFILE=smoke|mini|gpu|paper|rehearsal|own|walkthrough    PROTOCOL=clean|paper
+  METHODS=simclr,byol    SEEDS=42,43    JOBS=2 (runs at a time)    FORCE=1    YES=1
+  DEVICE=cpu|cuda    DEVICES=2 (that share a run)    PRECISION=32-true|bf16-mixed|16-mixed
+  SEWERML_ROOT=folder    LABELS=csv    IMAGES=folder    WORKSPACE=folder (for all that is written)
+  CLUSTER=slurm PARTITION=gpu TIME=240 (minutes a job), and sbatch's own, SBATCH_ACCOUNT=lab ...
+  PYTHON=python (the active environment)    TORCH_BACKEND=cpu (remembered in .venv; pypi undoes it)
+endef
+export HELP
+
+# PYTHON=python uses the active environment (conda); else .venv, remade when the text of the lock or
+# of pyproject changes, or another TORCH_BACKEND is named than the one that .venv remembers.
 PY := $(or $(PYTHON),.venv/bin/python)
-LOCKED := .venv/.locked-$(shell cat requirements.txt pyproject.toml | cksum | cut -d ' ' -f 1)-$(or $(TORCH_BACKEND),pypi)
+BACKEND := $(or $(TORCH_BACKEND),$(shell cat .venv/.backend 2>/dev/null),pypi)
+LOCKED := .venv/.locked-$(shell cat requirements.txt pyproject.toml | cksum | cut -d ' ' -f 1)-$(BACKEND)
 ENV := $(if $(PYTHON),,$(LOCKED))
 
+# The git filter of notebooks: of what JupyterLab saves, only cells and their tags are committed.
+FILTER := $(PY) -m nbstripout --keep-id --extra-keys "metadata.widgets metadata.papermill metadata.language_info.version metadata.language_info.codemirror_mode metadata.language_info.file_extension metadata.language_info.mimetype metadata.language_info.nbconvert_exporter metadata.language_info.pygments_lexer cell.metadata.papermill cell.metadata.execution cell.metadata.editable cell.metadata.deletable cell.metadata.slideshow cell.metadata.jupyter cell.metadata.jp-MarkdownHeadingCollapsed cell.metadata.vscode"
+
 .DEFAULT_GOAL := help
-.PHONY: help replicate test $(ARTEFACTS) run estimate archive explain data data-check notebook lab redraw report predict reference docs compare simulator benchmark mutations lint lock clean
+.PHONY: help replicate $(ARTEFACTS) redraw report run explain estimate notebook lab predict data data-check archive test lint reference docs compare simulator benchmark mutations lock clean
 
-help:  ## this list
-	@awk -F ':.*## ' '/^[^\t#].*:.*## / { sub(/\$$\(ARTEFACTS\)/, "$(ARTEFACTS)", $$1); printf "  %-36s %s\n", $$1, $$2 }' Makefile
-	@echo; echo "  Variables: PROFILE=smoke|mini|gpu|paper|rehearsal|own|walkthrough PROTOCOL=clean|paper SEEDS=42,43 METHODS=simclr,byol"
-	@echo "             ID=run RUN=run NB=notebook ARGS=\"-p name value\" ARTEFACT=fig2 LABELS=csv IMAGES=folder OUT=csv"
-	@echo "             SEWERML_ROOT=folder JOBS=2 DEVICE=cpu DEVICES=2 FORCE=1 YES=1 WORKSPACE=folder PYTHON=python TORCH_BACKEND=cpu"
-	@echo "             CLUSTER=slurm PARTITION=gpu TIME=240 (minutes a job) and sbatch's own, SBATCH_ACCOUNT=lab and others"
+help:
+	@echo "$$HELP"
 
-replicate: $(ENV)  ## train what is missing, render every table and figure, write the report
-	$(PY) -m lib.scheduling.plan run
-	$(PY) -m lib.publish.notebooks render || failed=1; $(PY) -m lib.publish.pages && test -z "$$failed"
+# Replicate
 
-test: $(ENV)  ## every test, the smoke replication included
-	$(PY) -m pytest --numprocesses 2 --dist loadfile
+replicate report: $(ENV)
+	$(PY) -m lib $@
 
-$(ARTEFACTS): $(ENV)  ## that table or figure alone: its missing runs, its notebook
-	$(PY) -m lib.scheduling.plan run $@
-	$(PY) -m lib.publish.notebooks render $@
+$(ARTEFACTS): $(ENV)
+	$(PY) -m lib replicate $@
 
-redraw: $(ENV)  ## tables and figures without training: from runs made here, else from the committed reference
-	$(PY) -m lib.publish.notebooks render $(ARTEFACT)
+redraw: $(ENV)
+	$(PY) -m lib render $(ARTEFACT)
 
-report: $(ENV)  ## what was rendered, on pages that open from disk: build/<profile>/report/index.html
-	$(PY) -m lib.publish.pages
+# Explore
 
-run: $(ENV)  ## one training: make run ID=simclr-resnet18-d45-s42
+run: $(ENV)
 	@test -n "$(ID)" || { echo "error: which run? make run ID=simclr-resnet18-d45-s42" >&2; exit 2; }
-	$(PY) -m lib.scheduling.plan run --id $(ID)
+	$(PY) -m lib run --id $(ID)
 
-estimate: $(ENV)  ## hours, disk and memory that the missing runs will take here, from a short probe; trains nothing
-	$(PY) -m lib.scheduling.plan estimate $(ARTEFACT) $(if $(ID),--id $(ID))
+explain estimate: $(ENV)
+	$(PY) -m lib $@ $(ARTEFACT) $(if $(ID),--id $(ID))
 
-archive: $(ENV)  ## simulated frames laid out as Sewer-ML's archive, zips included: SEWERML_ROOT=new folder TRAIN=440 VAL=200
-	$(PY) -m lib.data.archive
-
-explain: $(ENV)  ## which runs are complete, missing or stale, and why
-	$(PY) -m lib.scheduling.plan explain
-
-data: $(ENV)  ## draw or check the images and decode them once
-	$(PY) -m lib.scheduling.plan data
-
-data-check: $(ENV)  ## what data are there against what is expected; SCAN=1 decodes every image, too
-	PROFILE=$(if $(filter file,$(origin PROFILE)),,$(PROFILE)) $(PY) -m lib.data.check
-
-notebook: $(ENV)  ## any notebook: make notebook NB=train_one ARGS="-p method simclr"
+notebook: $(ENV)
 	@test -n "$(NB)" || { echo "error: which notebook? make notebook NB=table1" >&2; exit 2; }
-	$(PY) -m lib.publish.notebooks run $(NB) -p profile $(PROFILE) $(ARGS)
+	$(PY) -m lib notebook $(NB) $(ARGS)
 
-predict: $(ENV)  ## scores of your images: make predict IMAGES=folder RUN=simclr-resnet18-d45-s42 OUT=scores.csv
-	$(PY) -m lib.training.predict
-
-lab: $(ENV)  ## JupyterLab on the notebooks
+lab: $(ENV)
 	$(PY) -m jupyter lab notebooks
 
-reference: $(ENV)  ## renew results/reference, figures/ and the documentation's numbers from complete mini runs
-	$(PY) -m lib.publish.reference
-	$(PY) -m lib.publish.docs
+docs compare: $(ENV)
+	$(PY) -m lib $@
 
-docs: $(ENV)  ## renew the generated pages of docs/ and parts of the READMEs from the committed reference
-	$(PY) -m lib.publish.docs
+# Real data, drawn data, and images of your own
 
-compare: $(ENV)  ## hold the mini runs made here against the committed reference
-	$(PY) -m lib.publish.reference compare
+predict data data-check archive: $(ENV)
+	$(PY) -m lib $@
 
-simulator: $(ENV)  ## measure the criteria on which the simulated frames were frozen
-	$(PY) -m benchmarks.simulator
+# Maintain
 
-benchmark: $(ENV)  ## how fast this is beside what one would use instead: PART=input, steps, grid, evaluation or redraw
-	$(PY) -m benchmarks.speed $(PART)
+test: lint
+	$(PY) -m pytest --numprocesses 2 --dist loadfile
 
-mutations: $(ENV)  ## break facts of the protocol one by one, in a copy, and see a test fail each time
-	$(PY) -m benchmarks.mutations
-
-lint: $(ENV)  ## ruff on modules, tests and notebooks
+lint: $(ENV)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(patsubst %python,%lint-imports,$(PY))
+	$(PY) -m deptry .
 
-lock: $(ENV)  ## renew requirements.txt from pyproject.toml
+reference: $(ENV)
+	$(PY) -m lib reference
+	$(PY) -m lib docs
+
+
+simulator mutations: $(ENV)
+	$(PY) -m benchmarks.$@
+
+benchmark: $(ENV)
+	$(PY) -m benchmarks.speed $(PART)
+
+lock: $(ENV)
 	$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate \
 		--custom-compile-command "make lock" pyproject.toml --output-file requirements.txt
 
-clean:  ## drop executed notebooks and caches; data and runs stay
+clean:
 	rm -rf build .pytest_cache .ruff_cache
 
 # CPU wheels do without the CUDA libraries, which the lock holds for Linux.
@@ -102,8 +136,8 @@ $(LOCKED):
 	@python3 -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"error: Python 3.11 or newer is needed, python3 is {v[0]}.{v[1]}.")'
 	python3 -m venv .venv
 	.venv/bin/python -m pip install --quiet $(shell grep '^uv==' requirements.txt)
-	grep -vE '$(if $(filter cpu,$(TORCH_BACKEND)),^(nvidia|cuda|triton)-?,^$$)' requirements.txt > .venv/requirements.txt
-	.venv/bin/python -m uv pip install --compile-bytecode --python .venv/bin/python -r .venv/requirements.txt $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
+	grep -vE '$(if $(filter cpu,$(BACKEND)),^(nvidia|cuda|triton)-?,^$$)' requirements.txt > .venv/requirements.txt
+	.venv/bin/python -m uv pip install --compile-bytecode --python .venv/bin/python -r .venv/requirements.txt $(if $(filter-out pypi,$(BACKEND)),--torch-backend $(BACKEND))
 	.venv/bin/python -m uv pip install --python .venv/bin/python --no-deps -e .
-	@git rev-parse --git-dir >/dev/null 2>&1 && git config filter.notebook.clean '$(PY) -m lib.publish.notebooks strip' || true
-	@rm -f .venv/.locked-* && touch $@
+	@git rev-parse --git-dir >/dev/null 2>&1 && git config filter.notebook.clean '$(FILTER)' || true
+	@rm -f .venv/.locked-* && echo $(BACKEND) > .venv/.backend && touch $@

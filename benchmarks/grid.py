@@ -20,6 +20,7 @@ import pandas as pd
 
 from lib.data import pixels, sources, splits
 from lib.scheduling import estimate, plan
+from lib.scheduling.job import Job
 from lib.study import grid
 from lib.study.grid import Run
 from lib.system import hardware, paths
@@ -95,7 +96,7 @@ def trained(todo: list[Run]) -> dict[str, float]:
 
 def _train(file: Path, todo: list[Run]) -> int:
     began = time.perf_counter()
-    status = plan.train(todo)
+    status = plan.train([Job(run) for run in todo], plan.Request(todo[0].profile))
     wall = time.perf_counter() - began
     for process in multiprocessing.active_children():
         process.join()

@@ -16,6 +16,7 @@ from lib.analysis import results
 from lib.data import pixels, sources, splits
 from lib.measures import bootstrap
 from lib.scheduling import plan
+from lib.scheduling.job import Job
 from lib.store.stored import load
 from lib.study import grid, profiles
 from lib.study.names import CLASSES
@@ -58,7 +59,8 @@ def main() -> int:
         (p, s): grid.run(PROFILE, "supervised", "resnet18", p, s) for p in SHARES for s in SEEDS
     }
     random = [grid.run(PROFILE, "random", "resnet18", 0.45, s) for s in SEEDS]
-    if status := plan.train(plan.pending([*supervised.values(), *random], force=False)):
+    jobs = [Job(run) for run in (*supervised.values(), *random)]
+    if status := plan.train([job for job in jobs if job.need()], plan.Request(PROFILE)):
         return status
     f1 = np.mean([of(supervised[0.45, s], "online")["f1"] for s in SEEDS])
     auroc = {p: np.mean([of(supervised[p, s], "online")["auroc"] for s in SEEDS]) for p in SHARES}

@@ -1,22 +1,19 @@
 """Simulated frames in the layout of Sewer-ML's archive: two tables, zips with frames of two sizes,
 and no table of videos.
 
-    SEWERML_ROOT=/path/to/new/folder TRAIN=440 VAL=200 python -m lib.data.archive
+    make archive SEWERML_ROOT=/path/to/new/folder TRAIN=440 VAL=200
 
 The profile `rehearsal` reads them as it would read the real archive.
 """
 
-import os
-import sys
 import zipfile
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 
 from lib.simulator import frames
+from lib.system import parallel
 from lib.system.atomic import new_folder
-from lib.system.hardware import cores
 
 SEED = 42
 # A share of 1 % of defects takes 99 normal frames, in half of the training table and in the whole
@@ -64,32 +61,5 @@ def write(root: Path, train: int = TRAIN, val: int = VAL, workers: int = 1) -> N
             first, second = (work / name for name in ZIPS[split])
             middle = round(n / 2)
             jobs += [(first, split, range(middle)), (second, split, range(middle, n))]
-        with get_context("spawn").Pool(min(workers, len(jobs))) as pool:
-            pool.map(_write_zip, jobs, chunksize=1)
-
-
-def _number(name: str, default: int) -> int:
-    given = os.environ.get(name) or str(default)
-    if not (given.isdigit() and int(given)):
-        raise ValueError(f"{name}={given}: how many frames to draw, a whole number of 1 or more.")
-    return int(given)
-
-
-def main() -> int:
-    try:
-        if not os.environ.get("SEWERML_ROOT"):
-            raise ValueError("where to? make archive SEWERML_ROOT=/path/to/new/folder")
-        root = Path(os.environ["SEWERML_ROOT"]).expanduser()
-        train, val = _number("TRAIN", TRAIN), _number("VAL", VAL)
-        write(root, train, val, cores())
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{root}: {train} + {val} simulated frames laid out as Sewer-ML's archive.")
-    print("To rehearse the paper's profile:")
-    print(f"make replicate PROFILE=rehearsal SEWERML_ROOT={root} YES=1")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        with parallel.pool(min(workers, len(jobs)), "drew images") as pool:
+            list(pool.map(_write_zip, jobs))

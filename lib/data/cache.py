@@ -23,9 +23,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from lib.system import progress
 from lib.system.atomic import put
 from lib.system.errors import DataError
-from lib.system.parallel import Bad, Progress, each, together
+from lib.system.parallel import Bad, each, together
 
 BLOCK = 512  # images between two notes: a kill loses seconds of work
 ALONE = 2000  # images that one process reads in the time that others take to start
@@ -115,7 +116,7 @@ def fill(
     plan = f"{count:,} images to decode to {side} x {side} px {how}" if long else ""
     _check_disk(path, need, plan)
     task = Task(beside(path, "partial"), side, _begin(path, content, finished), read)
-    progress, bad = Progress("pixel cache", count, long), []
+    bar, bad = progress.Images("pixel cache", count, long), []
     work = (
         (block, rows, [place_or_error(find, names[row]) for row in rows])
         for block, rows in todo.items()
@@ -129,8 +130,8 @@ def fill(
             notes.flush()
             os.fsync(notes.fileno())
             bad += refused
-            progress.advance(len(todo[block]))
-    progress.close()
+            bar.advance(len(todo[block]))
+    bar.close()
     if bad:
         raise DataError(summary(sorted(bad), len(names), beside(path, "bad.txt")))
     task.partial.replace(path)

@@ -1,13 +1,12 @@
 """`make data-check`: which data are there and what was expected; tables, classes, images, disk.
 
-    PROFILE=paper SEWERML_ROOT=folder python -m lib.data.check       opens no image
-    SCAN=1 JOBS=8 PROFILE=own LABELS=csv python -m lib.data.check    decodes every image
+    make data-check PROFILE=paper SEWERML_ROOT=folder          opens no image
+    make data-check SCAN=1 JOBS=8 PROFILE=own LABELS=csv       decodes every image
 
 Without PROFILE: own where LABELS is set, paper where SEWERML_ROOT is, else mini. The exit status is
 0 when all is well, 1 when something is wrong, 2 when nothing could be checked.
 """
 
-import os
 import shutil
 import sys
 from collections import Counter
@@ -20,10 +19,9 @@ import pandas as pd
 from lib.data import cache, image_check, labels, pixels, sources, splits
 from lib.data.image_check import Presence, some
 from lib.study import grid, profiles
-from lib.study.names import CLASS_NAMES, CLASSES, nearest
-from lib.system import paths
+from lib.study.names import CLASS_NAMES, CLASSES
+from lib.system import environment, paths
 from lib.system.errors import DataError
-from lib.system.hardware import jobs
 
 PUBLISHED = {  # rows, normal and defect images of Sewer-ML's tables
     "train": (1_040_129, 552_820, 487_309),
@@ -66,8 +64,9 @@ class Section:
             print(f"warning: {warning}", file=sys.stderr, flush=True)
 
 
-def check(profile: str, scan: bool = False) -> list[str]:
-    """Print what is there and what was expected; returns what is wrong, a sentence each.
+def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
+    """Print what is there and what was expected; returns what is wrong, a sentence each. A `scan`
+    decodes every image in as many processes as `workers`.
 
     Raises DataError where there is nothing to check.
     """
@@ -88,7 +87,7 @@ def check(profile: str, scan: bool = False) -> list[str]:
     if scan and tables:
         images = [(sources.images(data, s), list(t["Filename"])) for s, t in tables.items()]
         listing = paths.BUILD / profile / "data-check.txt"
-        wrong += image_check.scan(images, jobs([]), listing)
+        wrong += image_check.scan(images, workers, listing)
     return wrong
 
 
@@ -99,7 +98,7 @@ def _root(data: dict[str, Any]) -> Path:
     if data["source"] == "simulated":
         remedy = "`make data`, with the same PROFILE, draws the simulated images"
         raise DataError(f"{root} does not exist: {remedy}.")
-    variable = "IMAGES" if data["source"] == "own" and os.environ.get("IMAGES") else "SEWERML_ROOT"
+    variable = "IMAGES" if data["source"] == "own" and environment.images() else "SEWERML_ROOT"
     raise DataError(f"{root} is no folder: set {variable} to the one that holds the images.")
 
 
@@ -229,28 +228,3 @@ def _disk(profile: str, tables: Tables) -> Section:
         remark = f"That is too little for all; of what is to be written, {rest} can wait."
         section.remarks.append(remark)
     return section
-
-
-def main() -> int:
-    """The command line."""
-    asked = os.environ.get("PROFILE")
-    profile = asked or (
-        "own" if os.environ.get("LABELS") else "paper" if os.environ.get("SEWERML_ROOT") else "mini"
-    )
-    try:
-        nearest(profile, profiles.available(), "profile")
-        wrong = check(profile, bool(os.environ.get("SCAN")))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped.", file=sys.stderr)
-        return 130
-    print(f"\n{len(wrong)} thing(s) wrong:" if wrong else "\nAll is well.", flush=True)
-    for sentence in wrong:
-        print(f"error: {sentence}", file=sys.stderr)
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

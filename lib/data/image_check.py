@@ -10,7 +10,7 @@ from typing import Any
 
 from lib.data import cache, files
 from lib.data.files import Images
-from lib.system import parallel
+from lib.system import parallel, progress
 from lib.system.errors import DataError
 
 NAMED = 3  # names that a sentence shows
@@ -120,12 +120,12 @@ def scan(tables: Sequence[tuple[Images, Sequence[str]]], jobs: int, listing: Pat
         (i, list(rows), [cache.place_or_error(pairs[r][0].find, pairs[r][1]) for r in rows])
         for i, rows in blocks.items()
     )
-    progress, bad = parallel.Progress("every image", count, loud=True), []
+    bar, bad = progress.Images("every image", count, loud=True), []
     with closing(parallel.together(unusable, work, jobs)) as results:
         for start, refused in results:
             bad += refused
-            progress.advance(len(blocks[start]))
-    progress.close()
+            bar.advance(len(blocks[start]))
+    bar.close()
     listing.unlink(missing_ok=True)
     if not bad:
         print(f"  All {count:,} images can be used.", flush=True)

@@ -5,7 +5,6 @@ which split, so that a change of it makes runs stale.
 """
 
 import hashlib
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from filelock import FileLock
 from lib.data import labels, splits
 from lib.data.files import Images
 from lib.simulator import frames
-from lib.system import paths
+from lib.system import environment, paths
 from lib.system.errors import DataError
 
 TABLES = {"train": "SewerML_Train.csv", "val": "SewerML_Val.csv"}
@@ -76,10 +75,10 @@ def _own(path: Path, seed: int, content: str) -> tuple[pd.DataFrame, str]:
 
 def labels_csv() -> Path:
     """The CSV of the user's own images, from LABELS."""
-    if not os.environ.get("LABELS"):
+    if (path := environment.labels()) is None:
         what = "set LABELS to a CSV with the columns Filename, Defect"
         raise DataError(f"the profile reads images of your own: {what}.")
-    return Path(os.environ["LABELS"]).expanduser()
+    return path
 
 
 def root(data: dict[str, Any]) -> Path:
@@ -87,11 +86,11 @@ def root(data: dict[str, Any]) -> Path:
     if data["source"] == "simulated":
         return paths.DATA / identity(data)
     if data["source"] == "own":
-        return Path(os.environ.get("IMAGES") or labels_csv().parent).expanduser()
-    if not os.environ.get("SEWERML_ROOT"):
+        return environment.images() or labels_csv().parent
+    if (path := environment.sewerml_root()) is None:
         what = "set SEWERML_ROOT to the folder with its CSVs and images"
         raise DataError(f"the profile reads Sewer-ML: {what}.")
-    return Path(os.environ["SEWERML_ROOT"]).expanduser()
+    return path
 
 
 def simulated(data: dict[str, Any], workers: int = 1) -> None:

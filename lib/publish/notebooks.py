@@ -1,17 +1,14 @@
 """Notebooks with checked parameters: run one, or render the tables and figures that are out of
 date.
 
-    python -m lib.publish.notebooks render [ARTEFACT...]
-    python -m lib.publish.notebooks run NOTEBOOK [-p NAME VALUE]... [--to COPY]
-    python -m lib.publish.notebooks strip < saved > stripped          (the git filter)
+    python -m lib render [ARTEFACT...]
+    python -m lib notebook NOTEBOOK [-p NAME VALUE]... [--to COPY]
 
 Nothing slow is imported before there is something to render.
 """
 
-import argparse
 import ast
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,7 +20,7 @@ from typing import Any
 from lib.publish import renderings
 from lib.study import grid, names, profiles, protocols
 from lib.study.artefacts import ARTEFACTS, drawn
-from lib.system import environment, hardware, paths
+from lib.system import environment, paths
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -100,13 +97,12 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
     import papermill  # slow to import
     from traitlets.config import Config
 
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # several kernels share the cores
-    os.environ.setdefault(
-        "JUPYTER_PREFER_ENV_PATH", "1"
-    )  # this environment's kernel, not the user's
-    os.environ.setdefault(
-        "PYTHONWARNINGS", "ignore:IProgress"
-    )  # tqdm misses a widget; it would tell so in the copy
+    kernels = {
+        "OMP_NUM_THREADS": "1",  # several kernels share the cores
+        "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not the user's
+        "PYTHONWARNINGS": "ignore:IProgress",  # tqdm misses a widget; the copy would say so
+    }
+    environment.hand_down(kernels, keep=True)
     copy.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(
@@ -129,22 +125,6 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
         ) from None
 
 
-def strip(text: str) -> str:
-    """A notebook without what executing and saving it adds, as nbformat writes it; other text comes
-    back as it is."""
-    try:
-        book = json.loads(text)
-        for cell in book["cells"]:
-            tags = cell["metadata"].get("tags")
-            cell["metadata"] = {"tags": tags} if tags else {}
-            if cell["cell_type"] == "code":
-                cell.update(outputs=[], execution_count=None)
-    except (ValueError, KeyError, TypeError):
-        return text
-    book["metadata"] = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    return json.dumps(book, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-
-
 def _render(artefact: str, given: dict[str, Any], now: dict[str, Any], stamp: Path) -> str:
     """Render one artefact in a process of its own, stamp it, and return a line that says so."""
     began, output = time.monotonic(), Path(given["output"])
@@ -153,8 +133,8 @@ def _render(artefact: str, given: dict[str, Any], now: dict[str, Any], stamp: Pa
     command = [
         sys.executable,
         "-m",
-        "lib.publish.notebooks",
-        "run",
+        "lib",
+        "notebook",
         ARTEFACTS[artefact].notebook,
         "--to",
         str(copy),
@@ -225,54 +205,3 @@ def render(
 def _failure(error: object) -> int:
     print(f"error: {error}", file=sys.stderr, flush=True)
     return 1
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m lib.publish.notebooks")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("render", help="what is out of date").add_argument("artefacts", nargs="*")
-    one = commands.add_parser("run", help="any notebook")
-    one.add_argument("notebook")
-    one.add_argument(
-        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter"
-    )
-    one.add_argument("--to", type=Path, help="the executed copy")
-    commands.add_parser("strip", help="standard input without outputs")
-    return parser.parse_args()
-
-
-def main() -> int:
-    """The command line; a user's mistake gives one sentence and the exit status 2."""
-    arguments, profile = _arguments(), os.environ.get("PROFILE") or "mini"
-    try:
-        if arguments.command == "strip":
-            sys.stdout.write(strip(sys.stdin.read()))
-        elif arguments.command == "run":
-            notebook, given = (
-                find(arguments.notebook),
-                {name: literal(value) for name, value in arguments.p},
-            )
-            copy = (
-                arguments.to
-                or paths.BUILD / given.get("profile", profile) / "notebooks" / notebook.name
-            )
-            execute(notebook, given, copy)
-            saved = given.get("output") or paths.BUILD / given.get("profile", profile) / "stepped"
-            print(f"{notebook.name}: executed copy in {copy}; what it saved is in {saved}")
-        else:
-            jobs, protocol = (
-                int(os.environ.get("JOBS") or hardware.cores()),
-                os.environ.get("PROTOCOL", ""),
-            )
-            return min(
-                1, render(arguments.artefacts, profile, protocol, **environment.chosen(), jobs=jobs)
-            )
-    except (ValueError, OSError) as error:
-        return 2 * _failure(error)
-    except RuntimeError as error:
-        return _failure(error)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

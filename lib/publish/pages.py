@@ -1,29 +1,23 @@
 """The report: every rendered table and figure on static pages that open from disk, without a
 network or a server.
 
-    python -m lib.publish.pages        (make report)
+    make report
 
-PROFILE comes from the environment. Reads figures/<profile>/ and the executed notebooks, writes
+Reads figures/<profile>/ and the executed notebooks, writes
 build/<profile>/report/.
 """
 
 import csv
 import json
-import os
 import re
 import shutil
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
-import nbformat
-from nbconvert import HTMLExporter
 from PIL import Image
-from traitlets.config import Config
 
-from lib.publish import formulas
 from lib.store import fingerprints
 from lib.study import artefacts, names, profiles
 from lib.study.protocols import PROTOCOLS
@@ -201,6 +195,12 @@ def _counts(cells: list[list[dict]]) -> str:
 def cells(notebook: Path) -> str:
     """The cells of an executed notebook in HTML; where this checkout and its workspace lie on disk
     is left out."""
+    import nbformat  # slow: not needed where the pages are up to date
+    from nbconvert import HTMLExporter
+    from traitlets.config import Config
+
+    from lib.publish import formulas
+
     exporter = HTMLExporter(
         template_name=TEMPLATES.name,
         template_file="cells.html.j2",
@@ -291,22 +291,11 @@ def inputs(profile: str) -> str:
     return fingerprints.digest({str(f): fingerprints.digest(f.read_bytes()) for f in files})
 
 
-def main() -> int:
-    """The command line; a user's mistake gives one sentence and the exit status 2. What is up to
-    date is left alone."""
-    try:
-        profile = os.environ.get("PROFILE") or "mini"
-        page = paths.BUILD / profile / "report" / "index.html"
-        stamp, now = page.with_name(".inputs"), inputs(profile)
-        if not (page.exists() and stamp.exists() and stamp.read_text() == now):
-            page = write(profile)
-            stamp.write_text(now)
-        print(f"report: {page}")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def renew(profile: str) -> Path:
+    """The report's first page; what is up to date is left alone."""
+    page = paths.BUILD / profile / "report" / "index.html"
+    stamp, now = page.with_name(".inputs"), inputs(profile)
+    if not (page.exists() and stamp.exists() and stamp.read_text() == now):
+        page = write(profile)
+        stamp.write_text(now)
+    return page

@@ -1,7 +1,7 @@
 """The committed reference: renewed from complete runs, and held against fresh ones.
 
-    python -m lib.publish.reference            renew results/reference and figures/   (make reference)
-    python -m lib.publish.reference compare    hold the runs made here against it     (make compare)
+    make reference    renew results/reference and figures/
+    make compare      hold the runs made here against it
 
 On the machine that made it, equal pins give equal scores; elsewhere another order of sums, or
 another precision, moves single runs of so few steps, and the comparison is of their distribution.
@@ -9,7 +9,6 @@ another precision, moves single runs of so few steps, and the comparison is of t
 
 import json
 import shutil
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -164,21 +163,3 @@ def told(compared: pd.DataFrame) -> tuple[str, bool]:
             f"({compared['run'][gap.abs().idxmax()]}): {'within' if good else 'OUTSIDE'}."
         )
     return "\n".join(lines), within
-
-
-def main() -> int:
-    """The command line; what is missing is told in one sentence."""
-    try:
-        if sys.argv[1:] == ["compare"]:
-            text, within = told(compare())
-            print(text)
-            return 0 if within else 1
-        renew()
-    except (RuntimeError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """What a set of trainings will take here, in hours and disk, before it starts: closed-form counts
 over measured rates.
 
-    python -m lib.scheduling.plan estimate [ARTEFACT ...]
+    make estimate [ARTEFACT=fig2]
 
 The rates come from `lib.scheduling.throughput`. Knows no torch.
 """
@@ -9,7 +9,6 @@ The rates come from `lib.scheduling.throughput`. Knows no torch.
 import heapq
 import json
 import os
-import shlex
 import shutil
 import sys
 from contextlib import suppress
@@ -19,30 +18,14 @@ import pandas as pd
 
 from lib.data import cache, pixels, sources, splits
 from lib.scheduling import throughput
-from lib.scheduling.progress import duration
 from lib.study.grid import Run
-from lib.system import hardware, paths
+from lib.system import environment, hardware, paths
+from lib.system.progress import duration
 
 FIXED = 1024  # validation images at the end of an epoch: lib.training.batches.FIXED
-SCORE = 4.5  # bytes of scores.parquet a row: 2.6 to 3.2 in mini; the names of 390,000 images take 2 bytes more
+# Bytes of scores.parquet a row: 2.6 to 3.2 in mini; the names of 390,000 images take 2 bytes more.
+SCORE = 4.5
 BASE = 0.6e9  # bytes of memory of a process with torch, and its batch of pixels
-ENVIRONMENT = (
-    "PROFILE",
-    "PROTOCOL",
-    "SEEDS",
-    "METHODS",
-    "JOBS",
-    "DEVICE",
-    "SEWERML_ROOT",
-    "LABELS",
-    "IMAGES",
-    "FORCE",
-    "WORKSPACE",
-    "PYTHON",
-    "CLUSTER",
-    "PARTITION",
-    "TIME",
-)
 
 
 @dataclass(frozen=True)
@@ -96,6 +79,11 @@ class Estimate:
     @property
     def seconds(self) -> list[float]:
         return [w.seconds(r) for w, r in zip(self.work, self.rates, strict=True)]
+
+    @property
+    def at_once(self) -> int:
+        """How many train at a time."""
+        return min(self.workers, len(self.todo))
 
     @property
     def unit(self) -> str:
@@ -175,88 +163,94 @@ def _tables(todo: list[Run]) -> dict[tuple[str, str], pd.DataFrame]:
     wanted = {
         (same_rows(run.data), split): (run.data, split) for run in todo for split in sources.TABLES
     }
-    return {key: sources.tables(*asked)[0] for key, asked in wanted.items()}
+    return {key: sources.tables(*table)[0] for key, table in wanted.items()}
 
 
-# What is said, and asked
+# What is printed, and asked
 
 
-def table(found: Estimate) -> str:
+def table(estimate: Estimate) -> str:
     """The estimate, a line per system, and what stands against it."""
     groups: dict[tuple, list[int]] = {}
-    for i, run in enumerate(found.todo):
+    for i, run in enumerate(estimate.todo):
         groups.setdefault(throughput.system(run), []).append(i)
+    seconds, how = estimate.seconds, "on a few steps of random pixels"
     lines = [
-        f"Measured on {found.machine}, {found.workers} at a time, on a few steps of random pixels:",
+        f"Measured on {estimate.machine}, {estimate.workers} at a time, {how}:",
         "",
-        f"{'system':40} {'images/s':>9} {'runs':>5} {found.unit:>11}",
+        f"{'system':40} {'images/s':>9} {'runs':>5} {estimate.unit:>11}",
     ]
-    seconds = found.seconds
     for members in groups.values():
-        first, hours = members[0], found.hours(sum(seconds[i] for i in members))
-        named, pace = throughput.name(found.todo[first]), found.rates[first]["training"]
-        lines.append(f"{named:40} {pace:9.3g} {len(members):5} {_hours(hours):>11}")
-    lines.append(f"{'total':40} {'':9} {len(found.todo):5} {_hours(found.hours(sum(seconds))):>11}")
-    return "\n".join([*lines, "", *_sums(found), *(f"warning: {w}" for w in _warnings(found))])
+        first, hours = members[0], estimate.hours(sum(seconds[i] for i in members))
+        name, pace = throughput.name(estimate.todo[first]), estimate.rates[first]["training"]
+        lines.append(f"{name:40} {pace:9.3g} {len(members):5} {_hours(hours):>11}")
+    total = _hours(estimate.hours(sum(seconds)))
+    lines.append(f"{'total':40} {'':9} {len(estimate.todo):5} {total:>11}")
+    warnings = [f"warning: {sentence}" for sentence in _warnings(estimate)]
+    return "\n".join([*lines, "", *_sums(estimate), *warnings])
 
 
-def _sums(found: Estimate) -> list[str]:
-    on = f"{len(found.gpus)} GPU(s)" if found.gpus else "this processor"
-    at_once = min(found.workers, len(found.todo))
+def _sums(estimate: Estimate) -> list[str]:
+    devices = f"{len(estimate.gpus)} GPU(s)" if estimate.gpus else "this processor"
+    pixels, runs, free = (
+        f"{size / 1e9:.1f} GB" for size in (estimate.caches, estimate.store, estimate.free)
+    )
     return [
-        f"time:   about {duration(found.wall)} on {on}, {at_once} training(s) at once, after decoding the images",
-        f"disk:   {found.caches / 1e9:.1f} GB of pixels and {found.store / 1e9:.1f} GB of runs to write, "
-        f"{found.free / 1e9:.1f} GB free in {paths.WORKSPACE}",
-        f"memory: about {found.memory / 1e9:.1f} GB a training at most",
+        f"time:   about {duration(estimate.wall)} on {devices}, {estimate.at_once} training(s) at "
+        "once, after decoding the images",
+        f"disk:   {pixels} of pixels and {runs} of runs to write, {free} free in {paths.WORKSPACE}",
+        f"memory: about {estimate.memory / 1e9:.1f} GB a training at most",
     ]
 
 
-def _warnings(found: Estimate) -> list[str]:
-    told = []
-    for run, measured in {
-        throughput.system(r): (r, m) for r, m in zip(found.todo, found.rates, strict=True)
-    }.values():
-        if found.gpus and measured["batch"] < measured["asked"]:
-            told.append(
-                f"{throughput.name(run)}: a batch of {measured['asked']} does not fit this GPU's memory, where the training "
-                f"would fail; measured with {measured['batch']}. A larger GPU, or fewer JOBS on one, is needed."
-            )
-    if not found.gpus and any(m["batch"] < m["asked"] for m in found.rates):
-        told.append(
+def _warnings(estimate: Estimate) -> list[str]:
+    pairs = zip(estimate.todo, estimate.rates, strict=True)
+    halved = {
+        throughput.name(run): rates for run, rates in pairs if rates["batch"] < rates["wanted"]
+    }
+    if estimate.gpus:
+        return [
+            f"{name}: a batch of {rates['wanted']} does not fit this GPU's memory, where the "
+            f"training would fail; measured with {rates['batch']}. A larger GPU, or fewer JOBS on "
+            "one, is needed."
+            for name, rates in halved.items()
+        ]
+    warnings = []
+    if halved:
+        warnings.append(
             "on a processor, steps of fewer images than the batch were measured, and scaled."
         )
-    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    at_once = min(found.workers, len(found.todo))
-    if not found.gpus and found.memory * at_once > 0.9 * here:
-        told.append(
-            f"{at_once} trainings at once may exceed the memory, {here / 1e9:.1f} GB: lower JOBS."
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if estimate.memory * estimate.at_once > 0.9 * total:
+        warnings.append(
+            f"{estimate.at_once} trainings at once may exceed the memory, {total / 1e9:.1f} GB: "
+            "lower JOBS."
         )
-    return told
+    return warnings
 
 
 def _hours(hours: float) -> str:
     return f"{hours:,.1f}" if hours >= 1 else f"{hours:.2g}"
 
 
-def check_disk(found: Estimate) -> None:
+def check_disk(estimate: Estimate) -> None:
     """Raise DataError where what is to be written exceeds the free disk."""
-    need = found.caches + found.store
-    if need > found.free:
+    need = estimate.caches + estimate.store
+    if need > estimate.free:
         raise sources.DataError(
-            f"{paths.WORKSPACE} has {found.free / 1e9:.1f} GB free and these trainings write {need / 1e9:.1f} GB: "
-            "free some, set WORKSPACE to a larger disk, or train fewer at first, e.g. METHODS=simclr,random."
+            f"{paths.WORKSPACE} has {estimate.free / 1e9:.1f} GB free and these trainings write "
+            f"{need / 1e9:.1f} GB: free some, set WORKSPACE to a larger disk, or train fewer at "
+            "first, e.g. METHODS=simclr,random."
         )
 
 
 def agreed(many: int, target: str) -> bool:
-    """Whether to start: YES=1, or a yes to the question on a terminal; says how else to start `make
-    target`."""
-    if os.environ.get("YES"):
-        return True
+    """Whether the user, at a terminal, says yes to so many trainings; if not, says how to start
+    `make target`."""
     if sys.stdin.isatty():
         with suppress(EOFError):
             if input(f"Start {many} trainings? [y/N] ").strip().lower() in ("y", "yes"):
                 return True
-    given = " ".join(f"{k}={shlex.quote(v)}" for k in ENVIRONMENT if (v := os.environ.get(k)))
-    print(f"nothing was started; to start: make {target} {given} YES=1")
+    variables = environment.as_arguments()
+    print(f"nothing was started; to start: make {target} {variables} YES=1")
     return False

@@ -1,105 +1,180 @@
-"""A pool of long-lived processes that train runs from one queue, longest first, under one bar.
+"""Train runs on this machine: a fresh process for each run and device, several runs at once.
 
-The parent process never imports torch. A dead worker is replaced and its run tried once more. With
-DEVICES above 1 a worker is that many processes, the ranks of one run at a time
-(`lib.system.ranks`).
+The parent process never imports torch. It holds the lock of every run that it trains, so that two
+`make` at once share the work. With several devices, a run's processes are the ranks of
+`lib.system.ranks`.
 """
 
+import multiprocessing
+import socket
+import sys
 import time
+import traceback
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 
-from lib.scheduling import progress
-from lib.scheduling.workers import Slot
+from filelock import FileLock
+
+from lib.scheduling.job import Job
+from lib.scheduling.progress import Runs, cost
+from lib.store import run_directory
 from lib.study.grid import Run
+from lib.system import environment, parallel
+
+BUSY = 0.5  # seconds until runs that another make trains are looked at again
+
+
+def _context(gpus: list[str]):
+    """How processes start. Torch takes 12 s to import; a server that has imported it once forks
+    processes in 0.1 s. CUDA does not work in a fork of a process that has touched it, and macOS
+    forbids forks that use its libraries: there, each process imports torch itself."""
+    if gpus or sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "pytorch_lightning"])
+    return context
+
+
+def free_port() -> int:
+    """A port of this host that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _work(connection: Connection, job: Job, rank: int) -> None:
+    """A process's work: sends, as rank 0, what fraction of the run is done, and in the end
+    ("done" | "refused" | "failed", why)."""
+    tell = (lambda fraction, row: connection.send(float(fraction))) if rank == 0 else None
+    try:
+        job.do(tell, rank)
+        outcome = "done", ""
+    except (ValueError, OSError) as error:  # the data or the disk: trying again is of no use
+        outcome = "refused", f"{type(error).__name__}: {error}"
+    except Exception as error:
+        outcome = "failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+    connection.send(outcome)
+
+
+@dataclass
+class Training:
+    """A run in training: its lock, and a process for each of its devices."""
+
+    job: Job
+    gpus: str | None  # CUDA's numbers of the devices, separated by commas
+    lock: FileLock
+    resumed: bool
+    processes: list = field(default_factory=list)
+    connections: list[Connection] = field(default_factory=list)  # one a rank, in order
+
+    def start(self, devices: int, context) -> None:
+        variables = {} if self.gpus is None else {"CUDA_VISIBLE_DEVICES": self.gpus}
+        if devices > 1:  # a port for each run: no rank can meet what is left of the last one
+            host = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+            variables |= host | {"WORLD_SIZE": str(devices)}
+        for rank in range(devices):
+            place = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if devices > 1 else {}
+            started = parallel.start(context, variables | place, _work, self.job, rank)
+            self.processes.append(started[0])
+            self.connections.append(started[1])
+
+    def hear(self, ready: list[Connection]) -> float | tuple[str, str] | None:
+        """The next message of the ranks: a fraction, or how the run ended; None for no news.
+
+        Ranks above 0 are heard first: where one fails, rank 0 only knows that it is gone.
+        """
+        for connection in [c for c in reversed(self.connections) if c in ready]:
+            try:
+                message = connection.recv()
+            except (EOFError, OSError):
+                return "failed", "its worker died (out of memory, or killed)"
+            if connection is self.connections[0] or message[0] != "done":
+                return message
+            self.connections.remove(connection)  # rank 0 goes on alone: it scores
+            connection.close()
+        return None
+
+    def end(self) -> None:
+        """End every rank at once: one that is left would wait for those that are gone."""
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.join()
+        for connection in self.connections:
+            connection.close()
+        self.lock.release()
 
 
 @dataclass
 class Pool:
-    """Long-lived workers fed from one queue, longest runs first. A dead worker is replaced, its run
-    tried once more."""
+    """Trains runs from one queue, longest first, under one bar. A run whose process dies or fails
+    is tried once more; the others go on."""
 
     jobs: int
     gpus: list[str]
-    again: bool = False  # train complete runs, too
     devices: int = 1  # that share a run
     failed: dict[str, str] = field(default_factory=dict)
     retried: set[str] = field(default_factory=set)
 
-    def train(self, todo: list[Run]) -> dict[str, str]:
+    def train(self, todo: list[Job]) -> dict[str, str]:
         """Run id -> what went wrong, for those that failed."""
-        queue = deque(sorted(todo, key=progress.cost, reverse=True))
-        bar = progress.Bar(todo)
-        firsts = range(
-            0, len(self.gpus) - self.devices + 1, self.devices
-        )  # GPUs left over are too few for a run
-        groups = [",".join(self.gpus[i : i + self.devices]) for i in firsts] or [None]
-        slots = [
-            Slot(groups[i % len(groups)], self.devices) for i in range(min(self.jobs, len(todo)))
-        ]
+        queue = deque(sorted(todo, key=lambda job: cost(job.run), reverse=True))
+        bar, active = Runs([job.run for job in todo]), []
+        # GPUs that are left over are too few for a run.
+        groups = range(0, len(self.gpus) - self.devices + 1, self.devices)
+        shares = [",".join(self.gpus[i : i + self.devices]) for i in groups] or [None]
+        free = deque(shares[i % len(shares)] for i in range(min(self.jobs, len(todo))))
+        context = _context(self.gpus)
+        environment.hand_down(parallel.ONE_THREAD)  # to the processes, before torch
         try:
-            self._serve(slots, queue, bar)
-        except BaseException:
-            for slot in slots:
-                slot.end()
-            raise
-        bar.close()
-        for connection in (c for slot in slots for c in slot.connections):
-            with suppress(BrokenPipeError):
-                connection.send(None)
+            while queue or active:
+                self._start(queue, active, free, bar, context)
+                ready = wait([c for t in active for c in t.connections], timeout=1.0)
+                for training in list(active):
+                    message = training.hear(ready)
+                    if isinstance(message, float):
+                        bar.advance(training.job.run, message, training.resumed)
+                    elif message:
+                        training.end()
+                        active.remove(training)
+                        free.append(training.gpus)
+                        self._ended(training.job, *message, queue, bar)
+                bar.show()
+        finally:
+            for training in active:
+                training.end()
+            bar.close()
         return self.failed
 
-    def _serve(self, slots: list[Slot], queue: deque, bar: progress.Bar) -> None:
-        """Until the queue is empty and every slot idle."""
-        for slot in slots:
-            slot.give(queue.popleft(), self.again)
-        while busy := [s for s in slots if s.run is not None]:
-            ready = wait([c for s in busy for c in s.connections], timeout=1.0)
-            for slot in busy:
-                told = [
-                    c for c in reversed(slot.connections) if c in ready
-                ]  # ranks above 0 only tell of failures
-                if told:
-                    self._answer(slot, told[0], queue, bar)
-            bar.show()
-            for slot in slots:
-                if slot.run is None and queue:
-                    slot.give(queue.popleft(), self.again)
+    def _start(self, queue: deque, active: list, free: deque, bar: Runs, context) -> None:
+        """Fill the free places with runs that no other make trains."""
+        busy = 0
+        while free and busy < len(queue):
+            job = queue.popleft()
+            lock = run_directory.try_lock(job.run)
+            if lock is None:
+                queue.append(job)
+                busy += 1
+            elif not job.need():  # another make has finished it meanwhile
+                lock.release()
+                bar.finish(job.run, "done")
+            else:
+                checkpoint = run_directory.folder(job.run).with_name(f"{job.run.id}.partial")
+                resumed = (checkpoint / "checkpoint.ckpt").exists()
+                training = Training(job, free.popleft(), lock, resumed)
+                active.append(training)
+                training.start(self.devices, context)
+        if busy and free:
+            time.sleep(BUSY)
 
-    def _answer(self, slot: Slot, connection, queue: deque, bar: progress.Bar) -> None:
-        run = slot.run
-        try:
-            kind, value = connection.recv()
-        except (EOFError, ConnectionResetError):
-            kind, value = "failed", "its worker died (out of memory, or killed)"
-            slot.end()
-        if kind in ("refused", "failed") and slot.ranks > 1:
-            slot.end()
-        if kind == "call":
-            slot.call(value)
-            return
-        if kind == "resumed":
-            slot.before = value
-            bar.before += value * progress.cost(run)
-        if kind in ("progress", "resumed"):
-            bar.advance((value - slot.fraction) * progress.cost(run))
-            slot.fraction = value
-            return
-        slot.run = None
-        if kind == "busy":  # another make has it: look again later
-            queue.append(run)
-            time.sleep(0.5)
-            return
+    def _ended(self, job: Job, kind: str, why: str, queue: deque, bar: Runs) -> None:
+        run: Run = job.run
         if kind == "failed" and run.id not in self.retried:
             self.retried.add(run.id)
-            bar.before -= slot.before * progress.cost(run)
-            bar.advance(-slot.fraction * progress.cost(run))
-            queue.append(run)
+            bar.restart(run)
+            queue.append(job)
             return
-        bar.finished += 1
-        bar.advance((1 - slot.fraction) * progress.cost(run))
         if kind != "done":
-            self.failed[run.id] = value
-        bar.show(f"{run.id} {'done' if kind == 'done' else 'failed'}")
+            self.failed[run.id] = why
+        bar.finish(run, "done" if kind == "done" else "failed")

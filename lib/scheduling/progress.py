@@ -1,11 +1,9 @@
-"""The bar over runs: relative costs, time left, plain lines without a terminal."""
+"""The bar over runs: their relative costs, what is done of each, and the time left."""
 
-import sys
 import time
 
-from tqdm import tqdm
-
 from lib.study.grid import Run
+from lib.system.progress import Bar, duration
 
 # Network passes per image and view of one training step, forward and backward = 1; momentum
 # networks only go forward.
@@ -19,14 +17,16 @@ PASSES = {
     "mae-released": 0.3,
     "random": 0.3,
 }
-START_UP = 4.0  # seconds until a fresh worker has imported torch and Lightning
-PATIENCE = 600.0  # seconds after which the pace is told even if little is done: of GPU-days, 0.3 % are hours
+START_UP = 4.0  # seconds until a fresh process trains
+PATIENCE = 600.0  # seconds until the pace is shown even of little: 0.3 % of GPU-days are hours
 
 
 def cost(run: Run) -> float:
-    """Relative time of a run, in forward and backward passes of 64 px images; of Sewer-ML's
-    training table, where nothing is simulated. It orders runs and fills the bar; hours come from
-    lib.scheduling.estimate."""
+    """Relative cost of a run, to sort the queue and to weight the bar.
+
+    The unit is a forward and backward pass of one 64 px image, as a share of Sewer-ML's training
+    table where nothing is simulated. Hours come from lib.scheduling.estimate.
+    """
     normals = 0.528 * (run.data["train"] or 1.0) * run.data["fraction"]  # Sewer-ML's natural share
     images = normals / (1 - (0.472 if run.share is None else run.share))
     validation = run.data["val"] or 0.125
@@ -35,52 +35,51 @@ def cost(run: Run) -> float:
     return (images * run.settings.epochs * passes + scoring) * (run.px / 64) ** 2
 
 
-def duration(seconds: float) -> str:
-    """Seconds in the unit in which one would say them."""
-    for unit, size in (("days", 86400), ("hours", 3600)):
-        if seconds > 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds / 60:.0f} min"
+class Runs(Bar):
+    """One bar over all runs. `fractions` holds what is done of each run; `earlier` holds the part
+    of it that another process had done before, which says nothing about the pace of this one."""
 
+    def __init__(self, runs: list[Run]):
+        super().__init__()
+        self.costs = {run: cost(run) for run in runs}
+        self.fractions: dict[Run, float] = {}
+        self.earlier: dict[Run, float] = {}
+        self.ended: set[Run] = set()
 
-class Bar:
-    """One bar over all runs with time left; plain lines where the output is not a terminal."""
-
-    def __init__(self, todo: list[Run]):
-        self.total, self.count, self.done, self.finished = sum(map(cost, todo)), len(todo), 0.0, 0
-        self.before = (
-            0.0  # of what is done: by an earlier process, which says nothing about the pace
-        )
-        self.started, self.told = time.time(), 0.0
-        self.bar = (
-            tqdm(total=100, bar_format="{desc} |{bar}| {n:.0f} % {postfix}")
-            if sys.stderr.isatty()
-            else None
-        )
-
-    def advance(self, amount: float) -> None:
-        self.done += amount
+    def advance(self, run: Run, fraction: float, resumed: bool = False) -> None:
+        """`fraction` of `run` is done; where it `resumed`, the first one counts as done earlier."""
+        if resumed and run not in self.fractions:
+            self.earlier[run] = fraction
+        self.fractions[run] = fraction
         self.show()
 
+    def restart(self, run: Run) -> None:
+        """`run` will be trained again from its last checkpoint."""
+        self.fractions.pop(run, None)
+        self.earlier.pop(run, None)
+
+    def finish(self, run: Run, outcome: str) -> None:
+        """`run` has ended; `outcome` is "done" or "failed"."""
+        self.ended.add(run)
+        self.fractions[run] = 1.0
+        self.show(f"{run.id} {outcome}")
+
+    def _cost(self, fractions: dict[Run, float]) -> float:
+        return sum(fraction * self.costs[run] for run, fraction in fractions.items())
+
+    @property
+    def share(self) -> float:
+        """What is done of all runs, by cost."""
+        return self._cost(self.fractions) / max(sum(self.costs.values()), 1e-9)
+
     def left(self) -> str:
-        spent, done = time.time() - self.started, self.done - self.before
-        if done <= 0 or spent < START_UP or (done < 0.003 * self.total and spent < PATIENCE):
+        """The time left, in words, once the pace is known."""
+        spent, total = time.monotonic() - self.started, sum(self.costs.values())
+        everything = self._cost(self.fractions)
+        done = everything - self._cost(self.earlier)
+        if done <= 0 or spent < START_UP or (done < 0.003 * total and spent < PATIENCE):
             return "measuring the pace"
-        return f"{duration(max(0.0, self.total - self.done) / done * spent)} left"
+        return f"{duration(max(0.0, total - everything) / done * spent)} left"
 
     def show(self, note: str = "") -> None:
-        percent = min(100.0, 100 * self.done / max(self.total, 1e-9))
-        if self.bar is not None:
-            self.bar.n = percent
-            self.bar.set_description_str(f"{self.finished}/{self.count} runs", refresh=False)
-            self.bar.set_postfix_str(self.left())
-        elif note or time.time() - self.told > 60:
-            self.told = time.time()
-            print(
-                f"{self.finished}/{self.count} runs, {percent:.0f} %, {self.left()} {note}".rstrip(),
-                flush=True,
-            )
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        self.draw(self.share, f"{len(self.ended)}/{len(self.costs)} runs", self.left(), note)

@@ -6,23 +6,23 @@ runs/.slurm/PROFILE/ID.json   how far it is, and how it ended
 """
 
 import json
-import os
 import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.scheduling.job import Job
 from lib.store import run_directory
 from lib.study.grid import Run
-from lib.system import paths
+from lib.system import atomic, environment, parallel, paths
 
-TELL = 1.0  # seconds between two notes of how far a run is
+INTERVAL = 1.0  # seconds between two notes of how far a run is
 
 
 def folder() -> Path:
-    """Where all about jobs lies: beside the runs of every profile, since an array may train runs of
-    two."""
+    """The folder of all notes and logs: beside the runs of every profile, since one array may train
+    runs of two profiles."""
     return paths.RUNS / ".slurm"
 
 
@@ -33,29 +33,26 @@ def note(run: Run, kind: str) -> Path:
     return path
 
 
-def tell(run: Run, fraction: float, ended: str = "") -> None:
-    """Note what is done of a run, and, once it has `ended`, "done" or what went wrong."""
-    path = note(run, "json")
-    beside = path.with_suffix(".writing")
-    beside.write_text(json.dumps({"fraction": fraction, "ended": ended}))
-    beside.replace(path)
+def tell(run: Run, fraction: float, outcome: str = "") -> None:
+    """Note what is done of a run and, once it has ended, the outcome: "done" or what went wrong."""
+    text = json.dumps({"fraction": fraction, "outcome": outcome})
+    atomic.put(note(run, "json"), lambda path: path.write_text(text))
 
 
 def heard(run: Run) -> tuple[float, str]:
-    """What `tell` noted last."""
+    """The fraction and the outcome that `tell` noted last."""
     with suppress(FileNotFoundError):
-        told = json.loads(note(run, "json").read_text())
-        return told["fraction"], told["ended"]
+        last = json.loads(note(run, "json").read_text())
+        return last["fraction"], last["outcome"]
     return 0.0, ""
 
 
 @dataclass
 class Training:
-    """An element of the array. Preempted, out of time or requeued by hand, it is queued again, and
-    goes on from the run's own checkpoint of its last epoch."""
+    """An element of the array. When it is preempted, out of time or requeued by hand, SLURM queues
+    it again, and it goes on from the run's own checkpoint of its last epoch."""
 
-    run: Run
-    again: bool  # train it even if it is complete
+    job: Job
 
     def checkpoint(self):
         """What submitit queues in place of this job, at the signal that comes before its end."""
@@ -68,39 +65,32 @@ class Training:
         raises."""
         from submitit.helpers import JobEnvironment, TorchDistributedEnvironment
 
-        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
-        place = JobEnvironment()
+        environment.hand_down(parallel.ONE_THREAD)  # before torch
+        place, run = JobEnvironment(), self.job.run
         if place.num_tasks > 1:
             TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         if place.global_rank > 0:  # rank 0 holds the lock and speaks
-            self._train(None)
+            self._do(None, place.global_rank)
             return
-        tell(self.run, 0.0)
+        tell(run, 0.0)
         try:
-            with run_directory.lock(
-                self.run
-            ):  # waits while another make trains it, or this job's last process is dying
-                self._train(Progress(self.run))
+            # Another make may be training the run, or this job's last process may be dying: wait.
+            with run_directory.lock(run):
+                self._do(Progress(run), 0)
         except Exception as error:
-            tell(self.run, 0.0, f"{type(error).__name__}: {error}")
+            tell(run, 0.0, f"{type(error).__name__}: {error}")
             raise
-        tell(self.run, 1.0, "done")
+        tell(run, 1.0, "done")
 
-    def _train(self, progress: "Progress | None") -> None:
-        from pytorch_lightning.utilities.exceptions import (
-            SIGTERMException,
-        )  # torch: after the environment is set
-
-        from lib.training import train
+    def _do(self, progress: "Progress | None", rank: int) -> None:
+        from pytorch_lightning.utilities.exceptions import SIGTERMException
 
         try:
-            train.ensure(self.run, progress, self.again)
-        except (
-            SIGTERMException
-        ):  # Lightning gives up at SIGTERM, the first word of preemption, but SLURM queues
-            while (
-                True
-            ):  # only those again that it had to kill itself: of who leaves before, it says FAILED
+            self.job.do(progress, rank)
+        except SIGTERMException:
+            # Lightning stops at SIGTERM, the first word of a preemption. SLURM marks jobs that exit
+            # on SIGTERM as FAILED; only jobs that it kills are queued again, so wait to be killed.
+            while True:
                 signal.pause()
 
 
@@ -112,6 +102,6 @@ class Progress:
     last: float = 0.0
 
     def __call__(self, fraction: float, row: dict) -> None:
-        if time.time() - self.last > TELL:
+        if time.time() - self.last > INTERVAL:
             self.last = time.time()
             tell(self.run, fraction)

@@ -18,8 +18,7 @@ from tqdm import tqdm
 from lib.store import fingerprints
 from lib.study import names
 from lib.study.grid import Run
-from lib.system import hardware, paths
-from lib.system.parallel import processes
+from lib.system import hardware, parallel, paths
 
 
 def system(run: Run) -> tuple:
@@ -29,9 +28,8 @@ def system(run: Run) -> tuple:
 
 def name(run: Run) -> str:
     """A system as tables name it."""
-    return f"{names.NAMES[run.method]}, {names.NAMES[run.backbone]}, {run.px} px" + " as it is" * (
-        run.jitter == 0
-    )
+    view = " as it is" if run.jitter == 0 else ""
+    return f"{names.NAMES[run.method]}, {names.NAMES[run.backbone]}, {run.px} px{view}"
 
 
 def of(todo: list[Run], rows: list[int], workers: int, gpus: list[str]) -> list[dict]:
@@ -44,16 +42,16 @@ def of(todo: list[Run], rows: list[int], workers: int, gpus: list[str]) -> list[
     for run, n in zip(todo, rows, strict=True):
         if n > largest.get(system(run), (0, run))[0]:
             largest[system(run)] = n, run
-    where = hardware.machine(gpus)
-    keys = {s: _key(run, n, workers, where) for s, (n, run) in largest.items()}
+    machine = hardware.machine(gpus)
+    keys = {s: _key(run, n, workers, machine) for s, (n, run) in largest.items()}
     file = paths.BUILD / todo[0].profile / "estimate.json"
-    known = _read(file)
-    absent = {keys[s]: largest[s] for s in keys if keys[s] not in known}
+    rates = _read(file)
+    absent = {keys[s]: largest[s] for s in keys if keys[s] not in rates}
     if absent:
-        known |= _measure(absent, workers, gpus)
+        rates |= _measure(absent, workers, gpus)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(known, indent=1))
-    return [known[keys[system(run)]] for run in todo]
+        file.write_text(json.dumps(rates, indent=1))
+    return [rates[keys[system(run)]] for run in todo]
 
 
 def _read(file: Path) -> dict[str, dict]:
@@ -62,36 +60,32 @@ def _read(file: Path) -> dict[str, dict]:
     return {}
 
 
-def _key(run: Run, rows: int, workers: int, where: str) -> str:
+def _key(run: Run, rows: int, workers: int, machine: str) -> str:
     code = {k: v for k, v in fingerprints.inputs(run).items() if k.startswith("lib/")}
     code |= fingerprints.code("scheduling/throughput_probe")
     batch = min(run.settings.batch, rows)
-    return fingerprints.digest([where, workers, batch, asdict(run.settings), *system(run), code])
+    return fingerprints.digest([machine, workers, batch, asdict(run.settings), *system(run), code])
 
 
 def _measure(absent: dict[str, tuple[int, Run]], workers: int, gpus: list[str]) -> dict[str, dict]:
     """Key -> rates of these (training images, run)."""
     print(f"measuring {len(absent)} system(s) on {hardware.machine(gpus)} ...", flush=True)
-    found = {}
-    with processes(workers, gpus) as pool:
-        futures = {
-            pool.submit(_steps, run, rows): (key, run) for key, (rows, run) in absent.items()
-        }
-        for future in tqdm(
-            as_completed(futures), "probe", len(futures), disable=not sys.stderr.isatty()
-        ):
+    rates, loud = {}, sys.stderr.isatty()
+    with parallel.pool(workers, "measured", gpus) as pool:
+        futures = {pool.submit(_steps, run, rows): (k, run) for k, (rows, run) in absent.items()}
+        for future in tqdm(as_completed(futures), "probe", len(futures), disable=not loud):
             key, run = futures[future]
             try:
-                found[key] = future.result()
+                rates[key] = future.result()
             except BrokenProcessPool:
                 raise ValueError(
-                    f"a process that measured {name(run)} died (out of memory, or killed): lower JOBS, "
-                    f"now {workers}, or close other programs."
+                    f"a process that measured {name(run)} died (out of memory, or killed): "
+                    f"lower JOBS, now {workers}, or close other programs."
                 ) from None
-    return found
+    return rates
 
 
 def _steps(run: Run, rows: int) -> dict:
-    from lib.scheduling import throughput_probe  # torch: only here, after the environment is set
+    from lib.scheduling import throughput_probe  # torch: after the environment is set
 
     return throughput_probe.measure(run, rows)

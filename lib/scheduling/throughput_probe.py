@@ -29,7 +29,8 @@ WARM = {"cuda": 4, "cpu": 1}  # steps that are not counted: libraries load, algo
 SECONDS = {"cuda": 2.0, "cpu": 2.0}  # of counted steps, two at least
 STEPS = 100  # counted at most
 PASSES = 8 * 224**2  # pixels of a batch on a CPU, where 256 images of 224 px take minutes a step
-PASSING = 230  # bytes a pixel of 256 images in a forward pass that keeps nothing: ResNet-18 at 224 px, 2.9 GB in all
+# Bytes a pixel of 256 images in a forward pass that keeps nothing: ResNet-18 at 224 px, 2.9 GB.
+PASSING = 230
 PROBED = 2048  # rows on which the converged probe is fitted
 
 
@@ -44,10 +45,10 @@ class Rates:
     weights: int  # bytes of the network
     checkpoint: int  # bytes of the network and the state of its optimiser
     batch: int  # images a step in the probe
-    asked: int  # images a step in training: more, where the GPU's memory did not hold them or a CPU would take minutes
-    memory: (
-        int  # bytes that a step of `asked` images takes: network, gradients, optimiser, activations
-    )
+    # Images a step in training: more than `batch` where the GPU's memory did not hold them, or
+    # where a processor would take minutes.
+    wanted: int
+    memory: int  # bytes of a step of `wanted` images: network, gradients, optimiser, activations
 
 
 class _Noise:
@@ -110,11 +111,11 @@ def measure(run: Run, rows: int) -> dict:
     images.
     """
     device = torch_device.device()
-    asked = min(run.settings.batch, rows)
-    batch = asked if device == "cuda" else max(2, min(asked, PASSES // run.px**2))
+    wanted = min(run.settings.batch, rows)
+    batch = wanted if device == "cuda" else max(2, min(wanted, PASSES // run.px**2))
     while True:
         try:
-            return asdict(_measure(run, rows, batch, asked, device))
+            return asdict(_measure(run, rows, batch, wanted, device))
         except torch.OutOfMemoryError:
             if batch < 4:
                 name = torch.cuda.get_device_name()
@@ -126,7 +127,7 @@ def measure(run: Run, rows: int) -> dict:
         torch.cuda.empty_cache()
 
 
-def _measure(run: Run, rows: int, batch: int, asked: int, device: str) -> Rates:
+def _measure(run: Run, rows: int, batch: int, wanted: int, device: str) -> Rates:
     images = np.arange((WARM[device] + STEPS) * batch)
     table = pd.DataFrame({"Defect": (images % 2).astype(np.int8)})
     split = pixels.Split(table, _Noise(batch, run.data["cache"]), False)
@@ -159,7 +160,7 @@ def _measure(run: Run, rows: int, batch: int, asked: int, device: str) -> Rates:
         v for held in trainer.optimizers[0].state.values() for v in held.values()
     )
     gradients = _bytes(p for p in method.parameters() if p.requires_grad)
-    kept = max(sum(clock.kept.values()) * asked // batch, PASSING * run.px**2 * probes.BATCH)
+    kept = max(sum(clock.kept.values()) * wanted // batch, PASSING * run.px**2 * probes.BATCH)
     method.to(device)
     with trainer.precision_plugin.forward_context():
         clean, augmented = (
@@ -177,7 +178,7 @@ def _measure(run: Run, rows: int, batch: int, asked: int, device: str) -> Rates:
         weights=weights,
         checkpoint=checkpoint,
         batch=batch,
-        asked=asked,
+        wanted=wanted,
         memory=checkpoint + gradients + kept,
     )
 

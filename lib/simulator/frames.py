@@ -8,7 +8,6 @@ no video.
 import csv
 import functools
 import math
-import multiprocessing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from lib.simulator.class_mix import DEFECT_SHARE, classes_of, stream
 from lib.simulator.drawings import DRAW, IN_FRONT, SHAPE
 from lib.simulator.pipe import MATERIALS, Scene, Spot, View
 from lib.study.names import CLASSES
+from lib.system import parallel
 from lib.system.atomic import new_folder
 
 VERSION = 1  # part of the data's identity: bump it when any pixel or label changes
@@ -231,8 +231,8 @@ def write(
         if workers == 1:
             boxes = [_write_some(job) for job in jobs]
         else:
-            with multiprocessing.get_context("spawn").Pool(workers) as pool:
-                boxes = pool.map(_write_some, jobs, chunksize=1)
+            with parallel.pool(workers, "drew images") as pool:
+                boxes = list(pool.map(_write_some, jobs))
         pd.concat(tables)[["Filename", "Video"]].to_csv(work / "Videos.csv", index=False)
         with open(work / "Boxes.csv", "w", newline="") as f:
             writer = csv.writer(f, lineterminator="\n")

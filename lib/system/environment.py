@@ -1,27 +1,141 @@
-"""What the environment asks for, read and checked in one place."""
+"""What the environment asks for: every variable is read and checked here.
+
+The command line (`lib/__main__.py`) reads most variables, once, and passes their values on as
+arguments. Those below with a function of their own also reach the processes that notebooks, worker
+pools and SLURM start, which inherit them.
+"""
 
 import os
+import shlex
+from pathlib import Path
+
+# As `make help` lists them; a command that is printed for the user to repeat takes them along.
+VARIABLES = (
+    "PROFILE",
+    "PROTOCOL",
+    "SEEDS",
+    "METHODS",
+    "JOBS",
+    "DEVICE",
+    "DEVICES",
+    "PRECISION",
+    "SEWERML_ROOT",
+    "LABELS",
+    "IMAGES",
+    "FORCE",
+    "WORKSPACE",
+    "PYTHON",
+    "CLUSTER",
+    "PARTITION",
+    "TIME",
+)
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # Lightning's names
 
 
-def number(name: str, default: int, what: str) -> int:
-    """A whole number of 1 or more from the environment. Raises ValueError for anything else."""
-    value = os.environ.get(name) or str(default)
+def text(name: str, default: str = "") -> str:
+    """The variable's value, `default` where it is unset or empty."""
+    return os.environ.get(name) or default
+
+
+def switch(name: str) -> bool:
+    """Whether the variable is set to anything."""
+    return bool(text(name))
+
+
+def number(name: str, default: int | None, what: str) -> int | None:
+    """A whole number of 1 or more, `default` where it is unset.
+
+    Raises ValueError for anything else; `what` says what the number is.
+    """
+    value = text(name)
+    if not value:
+        return default
     if not (value.isdigit() and int(value)):
         raise ValueError(f"{name}={value}: {what}, a whole number of 1 or more.")
     return int(value)
 
 
-def chosen() -> dict[str, list | None]:
-    """METHODS and SEEDS of the environment, separated by commas or blanks, as arguments of
-    `study.runs`.
+def words(name: str) -> list[str]:
+    """A list, separated by commas or blanks; empty where the variable is unset."""
+    return text(name).replace(",", " ").split()
 
-    Raises ValueError for a seed that is not a whole number; `study.runs` refuses unknown methods.
-    """
-    methods, seeds = (
-        os.environ.get(name, "").replace(",", " ").split() or None for name in ("METHODS", "SEEDS")
-    )
-    if seeds and not all(s.isdigit() for s in seeds):
-        raise ValueError(
-            f"SEEDS={os.environ['SEEDS']}: seeds are whole numbers, separated by commas."
-        )
-    return {"methods": methods, "seeds": seeds and [int(s) for s in seeds]}
+
+def seeds() -> list[int]:
+    """SEEDS. Raises ValueError for a seed that is not a whole number."""
+    values = words("SEEDS")
+    if not all(value.isdigit() for value in values):
+        raise ValueError(f"SEEDS={text('SEEDS')}: seeds are whole numbers, separated by commas.")
+    return [int(value) for value in values]
+
+
+def choice(name: str, valid: tuple[str, ...]) -> str:
+    """One of the `valid` values, "" where the variable is unset. Raises ValueError for another."""
+    value = text(name)
+    if value and value not in valid:
+        raise ValueError(f"{name}={value}: choose one of {', '.join(valid)}, or leave it unset.")
+    return value
+
+
+def path(name: str) -> Path | None:
+    """A file or folder, None where the variable is unset."""
+    return Path(text(name)).expanduser() if text(name) else None
+
+
+def as_arguments() -> str:
+    """The variables that are set, as `make` takes them."""
+    return " ".join(f"{name}={shlex.quote(text(name))}" for name in VARIABLES if text(name))
+
+
+def everything() -> dict[str, str]:
+    """All variables, to be handed to a process that does not inherit them."""
+    return dict(os.environ)
+
+
+def replace(variables: dict[str, str]) -> None:
+    """Have these variables, and no others."""
+    os.environ.clear()
+    os.environ.update(variables)
+
+
+def hand_down(variables: dict[str, str], keep: bool = False) -> None:
+    """Set variables for this process and those that it starts; `keep` those that are set."""
+    os.environ.update({k: v for k, v in variables.items() if not (keep and k in os.environ)})
+
+
+# Read by started processes, too
+
+
+def workspace() -> Path | None:
+    """WORKSPACE: the folder that data, runs and renderings are written to."""
+    return path("WORKSPACE")
+
+
+def sewerml_root() -> Path | None:
+    """SEWERML_ROOT: the folder with Sewer-ML's tables and images."""
+    return path("SEWERML_ROOT")
+
+
+def labels() -> Path | None:
+    """LABELS: the CSV of the user's own images."""
+    return path("LABELS")
+
+
+def images() -> Path | None:
+    """IMAGES: the folder of the user's own images."""
+    return path("IMAGES")
+
+
+def device() -> str:
+    """DEVICE: "cpu" or "cuda"; "" leaves the choice to the machine."""
+    return choice("DEVICE", ("cpu", "cuda"))
+
+
+def precision() -> str:
+    """PRECISION: one of PRECISIONS; "" leaves the choice to the machine."""
+    return choice("PRECISION", PRECISIONS)
+
+
+def visible_gpus() -> list[str] | None:
+    """The GPUs of CUDA_VISIBLE_DEVICES, which CUDA itself reads; None where it is unset."""
+    value = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return None if value is None else [name for name in value.split(",") if name]

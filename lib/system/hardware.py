@@ -12,57 +12,53 @@ from lib.system import environment
 
 
 def cores() -> int:
-    """Cores that this process may use: its affinity, and the container's quota where there is
-    one."""
-    found = (
+    """Cores that this process may use: its affinity, and its container's quota if there is one."""
+    affinity = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    with suppress(OSError, ValueError):
+    quotas = [affinity]
+    with suppress(OSError, ValueError):  # control groups, version 2; "max" is no quota
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        found = min(found, max(1, int(quota) // int(period)))
-    with suppress(OSError, ValueError):
+        quotas.append(int(quota) // int(period))
+    with suppress(OSError, ValueError):  # version 1; -1 is no quota
         quota = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text())
         period = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text())
-        found = min(found, max(1, quota // period)) if quota > 0 else found
-    return found
+        quotas.append(quota // period if quota > 0 else affinity)
+    return max(1, min(quotas))
 
 
 def gpus() -> list[str]:
-    """The GPUs this process may use: CUDA_VISIBLE_DEVICES where set, else all; none under
-    DEVICE=cpu."""
-    if os.environ.get("DEVICE") == "cpu" or not shutil.which("nvidia-smi"):
+    """The GPUs that this process may use: those of CUDA_VISIBLE_DEVICES where it is set, else all;
+    none under DEVICE=cpu."""
+    if environment.device() == "cpu" or not shutil.which("nvidia-smi"):
         return []
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return [d for d in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if d]
+    visible = environment.visible_gpus()
+    if visible is not None:
+        return visible
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
     return [str(i) for i, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
 
 
-def devices_a_run(gpus: list[str]) -> int:
-    """Devices that share one run: DEVICES, else 1. Raises ValueError where it is no whole number,
-    or above the GPUs."""
-    asked = environment.number("DEVICES", 1, "how many devices share one run")
-    if gpus and asked > len(gpus):
+def jobs(gpus: list[str], devices: int = 1) -> int:
+    """How many runs can train at once, each on `devices` of the GPUs, or of the cores if there are
+    no GPUs.
+
+    Raises ValueError where one run would need more GPUs than there are.
+    """
+    if gpus and devices > len(gpus):
         raise ValueError(
-            f"DEVICES={asked}, but there are {len(gpus)} GPUs here: ask for no more, or set DEVICE=cpu."
+            f"DEVICES={devices}, but there are {len(gpus)} GPUs here: "
+            "ask for no more, or set DEVICE=cpu."
         )
-    return asked
-
-
-def jobs(found: list[str]) -> int:
-    """Runs to train at once: JOBS, else one per DEVICES of the GPUs in `found`, else of the
-    cores."""
-    shared = devices_a_run(found)
-    return environment.number(
-        "JOBS", max(1, (len(found) or cores()) // shared), "how many runs to train at once"
-    )
+    return max(1, (len(gpus) or cores()) // devices)
 
 
 def machine(gpus: list[str]) -> str:
     """The GPUs, or the processor, by name."""
     if gpus:
-        asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", f"--id={gpus[0]}"]
-        return f"{len(gpus)} x {subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()}"
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", f"--id={gpus[0]}"]
+        name = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
+        return f"{len(gpus)} x {name}"
     with suppress(OSError):
         if model := re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()):
             return model[1].strip()

@@ -1,30 +1,104 @@
-"""Many images worked through in blocks, by this process or by several, with the pace and the time
-left.
+"""Work spread over processes of this machine.
 
-Processes are spawned, never forked, and end with the one that started them.
+A process starts fresh (none is a fork of this one), computes on one thread, and ends with the
+process that started it, however that ends.
 """
 
 import multiprocessing
 import os
+import pickle
 import signal
-import sys
-import time
-import traceback
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
-from multiprocessing.connection import Connection, wait
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing.connection import Connection
 from typing import Any
 
-from tqdm import tqdm
-
+from lib.system import environment
 from lib.system.errors import DataError
 
-PAUSE = 60  # seconds between two lines of progress, where there is no terminal
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}  # read when numpy or torch is imported
 
 Block = tuple[int, list[Any], list[Any]]  # its number, rows of the table, where their images lie
 Bad = tuple[Any, str, str]  # row, kind, message
 Do = Callable[[list[Any], list[Any]], list[Bad]]  # rows and places -> those that could not be read
+
+
+def end_with_parent() -> None:
+    """Tie this process to the one that started it: leave Ctrl-C to the parent, and end at once when
+    the parent has ended, even in the middle of a wait for something that cannot come any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def start(context, variables: dict[str, str], target: Callable, *arguments):
+    """A process that ends with this one, and the end of a pipe on which it is heard: it calls
+    `target(connection, *arguments)`.
+
+    Its environment is that of this process with `variables` on top, whatever process it is forked
+    from, and is complete before it imports anything that reads it.
+    """
+    ours, theirs = context.Pipe()
+    everything, call = environment.everything() | variables, pickle.dumps((target, arguments))
+    process = context.Process(target=_call, args=(theirs, everything, call), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _call(connection: Connection, variables: dict[str, str], call: bytes) -> None:
+    end_with_parent()
+    environment.replace(variables)
+    target, arguments = pickle.loads(call)
+    target(connection, *arguments)
+
+
+def _begin(cards) -> None:
+    """Prepare a process of the pool, before it imports numpy or torch."""
+    end_with_parent()
+    card = cards.get()
+    chosen = {} if card is None else {"CUDA_VISIBLE_DEVICES": card}
+    environment.hand_down(ONE_THREAD | chosen)
+
+
+@contextmanager
+def pool(workers: int, job: str, gpus: Sequence[str] = ()) -> Iterator[ProcessPoolExecutor]:
+    """Processes for work that is not a training, on the GPUs in turn if there are any. They end
+    with the block; at once where it raises.
+
+    Raises DataError where a process dies; `job` says what the processes did, as in "read images".
+    """
+    context = multiprocessing.get_context("spawn")
+    cards = context.SimpleQueue()
+    for i in range(workers):
+        cards.put(gpus[i % len(gpus)] if gpus else None)
+    others = multiprocessing.active_children()
+    with ProcessPoolExecutor(workers, context, _begin, (cards,)) as executor:
+        try:
+            yield executor
+        except BaseException as error:
+            ours = [p for p in multiprocessing.active_children() if p not in others]
+            for process in ours:
+                process.terminate()
+            for process in ours:
+                process.join()
+            if not isinstance(error, BrokenProcessPool):
+                raise
+            raise DataError(
+                f"a process that {job} died (out of memory, or killed): run the same command "
+                "again, with JOBS=1 where memory is short."
+            ) from None
 
 
 def together(do: Do, work: Iterator[Block], workers: int) -> Iterator[tuple[int, list[Bad]]]:
@@ -37,25 +111,17 @@ def together(do: Do, work: Iterator[Block], workers: int) -> Iterator[tuple[int,
         for block, rows, places in work:
             yield block, do(rows, places)
         return
-    context = multiprocessing.get_context("spawn")
-    crew = {}
-    try:
-        for _ in range(workers):
-            ours, theirs = context.Pipe()
-            crew[ours] = context.Process(target=_serve, args=(theirs, do), daemon=True)
-            crew[ours].start()
-            theirs.close()
-        busy = {ours for ours in crew if _give(ours, work)}
-        while busy:
-            for ours in wait(list(busy)):
-                yield _answer(ours)
-                if not _give(ours, work):
-                    busy.remove(ours)
-    finally:
-        for ours, process in crew.items():
-            ours.close()
-            process.terminate()
-            process.join()
+    running: dict[Future, int] = {}
+    with pool(workers, "read images") as executor:
+        while True:
+            # Two blocks a process: none waits for its next one.
+            for block, rows, places in islice(work, 2 * workers - len(running)):
+                running[executor.submit(do, rows, places)] = block
+            if not running:
+                return
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in sorted(finished, key=lambda f: f.exception() is not None):
+                yield running.pop(future), future.result()
 
 
 def each(rows: list[Any], places: list[Any], do: Callable[[Any, Any], None]) -> list[Bad]:
@@ -70,86 +136,3 @@ def each(rows: list[Any], places: list[Any], do: Callable[[Any, Any], None]) -> 
         except DataError as error:
             bad.append((row, getattr(error, "kind", "unusable"), str(error)))
     return bad
-
-
-def _give(ours: Connection, work: Iterator[Block]) -> bool:
-    """Send the next block, if there is one."""
-    with suppress(BrokenPipeError):  # a dead process is found when it is asked for its answer
-        for piece in work:
-            ours.send(piece)
-            return True
-        return False
-    return True
-
-
-def _answer(ours: Connection) -> tuple[int, list[Bad]]:
-    try:
-        answer = ours.recv()
-    except (EOFError, ConnectionResetError):
-        raise DataError(
-            "a process that read images died (out of memory, or killed): run the same command again, with JOBS=1 where "
-            "memory is short."
-        ) from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
-def _serve(theirs: Connection, do: Do) -> None:
-    """Do the blocks that arrive until the parent is gone."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the parent, which ends its processes
-    with suppress(EOFError, OSError):
-        while True:
-            block, rows, places = theirs.recv()
-            try:
-                theirs.send((block, do(rows, places)))
-            except DataError as error:
-                theirs.send(DataError(str(error)))
-            except (BrokenPipeError, ConnectionResetError):
-                return
-            except Exception:
-                theirs.send(RuntimeError(traceback.format_exc()))
-
-
-class Progress:
-    """Images, images a second and the time left: a bar on a terminal, else a line a minute; nothing
-    unless `loud`."""
-
-    def __init__(self, what: str, count: int, loud: bool):
-        self.what, self.count, self.done, self.loud = what, count, 0, loud
-        self.began = self.told = time.monotonic()
-        shown = loud and sys.stderr.isatty()
-        self.bar = tqdm(total=count, desc=what, unit=" images", smoothing=0.05) if shown else None
-
-    def advance(self, images: int) -> None:
-        self.done += images
-        now = time.monotonic()
-        if self.bar is not None:
-            self.bar.update(images)
-        elif self.loud and now - self.told >= PAUSE:
-            self.told, pace = now, self.done / (now - self.began)
-            left = (self.count - self.done) / pace / 60
-            told = f"{self.what}: {self.done:,}/{self.count:,} images, {pace:.0f} images/s, {left:.0f} min left"
-            print(told, flush=True)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
-def processes(jobs: int, gpus: list[str]) -> ProcessPoolExecutor:
-    """As many spawned processes of one thread each, for work that is not a training; on the GPUs in
-    turn, if any."""
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # inherited, before torch
-    context = multiprocessing.get_context("spawn")
-    cards = context.SimpleQueue()
-    for i in range(jobs):
-        cards.put(gpus[i % len(gpus)] if gpus else None)
-    return ProcessPoolExecutor(jobs, context, _take, (cards,))
-
-
-def _take(cards) -> None:
-    if (card := cards.get()) is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = card

@@ -4,11 +4,12 @@
 sources and the committed reference stay in the repository.
 """
 
-import os
 from pathlib import Path
 
+from lib.system import environment
+
 ROOT = Path(__file__).resolve().parents[2]
-WORKSPACE = Path(os.environ.get("WORKSPACE", ROOT)).expanduser().resolve()
+WORKSPACE = (environment.workspace() or ROOT).resolve()
 
 PROFILES = ROOT / "lib" / "study" / "profiles"
 NOTEBOOKS = ROOT / "notebooks"

@@ -43,7 +43,8 @@ def place() -> Place:
     local = int(os.environ.get("LOCAL_RANK", rank))
     if ranks > 1 and local != rank:
         raise ValueError(
-            f"RANK={rank} with LOCAL_RANK={local}: a run trains on one host, start all its ranks there."
+            f"RANK={rank} with LOCAL_RANK={local}: a run trains on one host, start all its ranks "
+            "there."
         )
     return Place(rank, ranks) if ranks > 1 else ALONE
 
@@ -91,16 +92,17 @@ def options(ranks: int) -> dict:
 
 
 class _Stack(torch.autograd.Function):
-    """Tensors of one shape, (...) on each rank -> (ranks, ...) on all."""
+    """Tensors of one shape, (...) on each rank -> (ranks, ...) on all. Torch has the same in
+    torch.distributed.nn.functional, but deprecates it."""
 
     @staticmethod
     def forward(context, x: torch.Tensor) -> torch.Tensor:
-        found = [
+        rows = [
             torch.empty_like(x, memory_format=torch.contiguous_format)
             for _ in range(dist.get_world_size())
         ]
-        dist.all_gather(found, x.contiguous())
-        return torch.stack(found)
+        dist.all_gather(rows, x.contiguous())
+        return torch.stack(rows)
 
     @staticmethod
     @once_differentiable

@@ -1,26 +1,33 @@
 """The device and the precision that a training uses on this machine."""
 
-import os
-
 import torch
+
+from lib.system import environment
 
 
 def device() -> str:
     """The machine's "cuda" or "cpu", or what DEVICE forces."""
-    asked = os.environ.get("DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
-    if asked == "cuda" and not torch.cuda.is_available():
+    name = environment.device() or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             "DEVICE=cuda, but torch finds no GPU here: unset DEVICE or install a CUDA build."
         )
-    return asked
+    return name
 
 
 def precision() -> str:
-    """Lightning's name for the precision: 16-bit mixed on a GPU [C], bf16 on CPUs that have it
-    natively, else fp32.
+    """Lightning's name for the precision: what PRECISION forces, else the machine's own.
 
-    Emulated bf16 is tens of times slower than fp32.
+    That is 16-bit mixed on a GPU [C], bf16 on processors that have it natively, else fp32: emulated
+    bf16 is tens of times slower than fp32. Raises ValueError for 16-mixed on a processor.
     """
+    forced = environment.precision()
+    if forced == "16-mixed" and device() == "cpu":
+        raise ValueError(
+            "PRECISION=16-mixed needs a GPU: a processor trains in 32-true or bf16-mixed."
+        )
+    if forced:
+        return forced
     if device() == "cuda":
         return "16-mixed"
     able = torch.cpu.get_capabilities()

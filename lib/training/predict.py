@@ -1,13 +1,9 @@
 """The weights of a finished run, and its scores of new images.
 
-    IMAGES=folder RUN=simclr-resnet18-d45-s42 python -m lib.training.predict
-
-PROFILE (default mini), OUT (the CSV), DEVICE and, for the profile `own`, LABELS come from the
-environment.
+make predict IMAGES=folder RUN=simclr-resnet18-d45-s42 [OUT=scores.csv]
 """
 
 import difflib
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,10 +18,10 @@ from lib.data.pixels import square
 from lib.methods.base import Method
 from lib.store import run_directory
 from lib.store.stored import MissingRuns, Stored, load
-from lib.study import grid, profiles
+from lib.study import grid
 from lib.study.grid import Run
 from lib.study.names import label, nearest
-from lib.system import paths, torch_device
+from lib.system import torch_device
 from lib.system.errors import DataError
 from lib.training import probes
 from lib.training.probes import Probe
@@ -210,29 +206,3 @@ def predict(folder: Path, run: Run, out: Path) -> None:
         f"{table['predicted'].sum()} called defects."
     )
     print(_training_data(_stored(run)))
-
-
-def main() -> int:
-    """The command line; a mistake gives one sentence and the exit status 2."""
-    profile, out = os.environ.get("PROFILE") or "mini", os.environ.get("OUT")
-    try:
-        nearest(profile, profiles.available(), "profile")
-        for name, example in (
-            ("IMAGES", "a folder of images"),
-            ("RUN", f"the id of a finished run, like {EXAMPLE}"),
-        ):
-            if not os.environ.get(name):
-                raise ValueError(
-                    f"set {name} to {example}: make predict IMAGES=folder RUN={EXAMPLE}."
-                )
-        run = find(profile, os.environ["RUN"])
-        out = Path(out).expanduser() if out else paths.BUILD / profile / "predictions.csv"
-        predict(Path(os.environ["IMAGES"]).expanduser(), run, out)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -107,11 +107,16 @@ def ensure(run: Run, progress: Progress | None = None, again: bool = False) -> N
     if again or run_directory.state(run)[0] != "complete":
         train(run, progress, then=functools.partial(_measure, run) if grid else None)
     elif grid and ranks.place().rank == 0:
-        stored = Stored(run, run_directory.folder(run), "fresh")
-        if measured.state(stored)[0] != "complete":
-            method, _ = predict.restore(stored)
-            method.to(torch_device.device(), memory_format=torch.channels_last)
-            _measure(run, Trained(method, stored.record["precision"]))
+        remeasure(run)
+
+
+def remeasure(run: Run) -> None:
+    """Measure a run of the grid from its stored weights, unless its measurement is current."""
+    stored = Stored(run, run_directory.folder(run), "fresh")
+    if measured.state(stored)[0] != "complete":
+        method, _ = predict.restore(stored)
+        method.to(torch_device.device(), memory_format=torch.channels_last)
+        _measure(run, Trained(method, stored.record["precision"]))
 
 
 def _measure(run: Run, trained: Trained) -> None:

@@ -1,15 +1,13 @@
 """Class-wise scores equal a naive count, absent classes are nan, and where a class is half lost is
 found."""
 
-import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from commands import succeed
 from sklearn.metrics import roc_auc_score
 
 from lib.analysis import classes
@@ -18,7 +16,6 @@ from lib.measures import bootstrap
 from lib.report import class_map
 from lib.simulator import frames
 from lib.study.names import CLASSES
-from lib.system import paths
 
 mpl.use("Agg")
 
@@ -279,18 +276,7 @@ def test_many_methods_are_two_lines_of_panels():
 
 
 def test_the_artefact_of_the_random_backbone_in_smoke(workspace):
-    environment = {**os.environ, "PROFILE": "smoke", "METHODS": "random"}
-    for module, verb in (("lib.scheduling.plan", "run"), ("lib.publish.notebooks", "render")):
-        done = subprocess.run(
-            [sys.executable, "-m", module, verb, "classes"],
-            cwd=paths.ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    succeed("replicate", "classes", PROFILE="smoke", METHODS="random")
     assert (workspace / "figures" / "smoke" / "classes.png").exists()
     found = pd.read_csv(workspace / "figures" / "smoke" / "classes.csv")
     recall = found[found["metric"] == "recall"]

@@ -16,15 +16,12 @@ from lib.store.stored import MissingRuns, Stored, load, require
 from lib.study import grid
 from lib.study.names import CLASSES
 from lib.system import paths
-from lib.training import train
 
 
 @pytest.fixture
-def trained(store):
+def trained(store, trained_run):
     """A run made here: the cheapest there is."""
-    run = grid.run("smoke", "random", "resnet18", 0.45, 42)
-    train.train(run)
-    return run
+    return trained_run(grid.run("smoke", "random", "resnet18", 0.45, 42))
 
 
 def validation_scores(run, evaluation, probe):
@@ -138,11 +135,11 @@ def test_always_defect_bounds_f2ciw_by_the_classes_present(trained):
     assert results.f2ciw_maximum(trained) == pytest.approx(always["f2ciw"])
 
 
-def test_ablations_say_what_was_varied_and_the_grid_keeps_its_columns(trained):
+def test_ablations_say_what_was_varied_and_the_grid_keeps_its_columns(trained, trained_run):
     ablation = grid.run(
         "smoke", "supervised", "vit_tiny", None, 42, study="resolution", px=32, crop=1.0, jitter=0.0
     )
-    train.train(ablation)
+    trained_run(ablation)
     varied, plain = (results.measure([run], resamples=0) for run in (ablation, trained))
     assert set(varied.columns) - set(plain.columns) == {"px", "crop", "jitter"}
     assert (varied[["px", "crop", "jitter"]] == [32, 1.0, 0.0]).all(axis=None)

@@ -16,7 +16,7 @@ import pytest
 
 from lib.data import cache
 from lib.data.files import ImageError
-from lib.system import parallel
+from lib.system import progress
 from lib.system.errors import DataError
 
 NAMES = [f"{i:05d}.png" for i in range(50)]
@@ -209,7 +209,7 @@ def test_a_long_fill_is_announced_and_tells_its_pace(tmp_path, monkeypatch, caps
     cache.fill(tmp_path / "short.npy", NAMES, 16, str, pixels)
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr(cache, "LOUD_IMAGES", 49)
-    monkeypatch.setattr(parallel, "PAUSE", 0)
+    monkeypatch.setattr(progress, "PAUSE", 0)
     cache.fill(tmp_path / "x.npy", NAMES, 16, str, pixels)
     first, second, *lines = capsys.readouterr().out.splitlines()
     assert first.startswith(

@@ -14,6 +14,7 @@ from PIL import Image
 from test_files import lock, png
 from test_splits import arrange, spoil, table
 
+from lib.__main__ import main
 from lib.data import cache, check, image_check, pixels, sources
 from lib.simulator import frames
 from lib.study import names, profiles
@@ -53,7 +54,7 @@ def checked(capsys, scan=False):
     """Exit status, what was printed, and what is wrong, of `make data-check`."""
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("SCAN", "1" if scan else "")
-        status = check.main()
+        status = main(["data-check"])
     told = capsys.readouterr()
     return status, told.out, told.err
 
@@ -450,13 +451,26 @@ def test_what_cannot_be_checked_exits_with_2(workspace, capsys, monkeypatch, giv
     assert status == 2 and err.startswith("error: ") and expected in err and err.count("\n") == 1
 
 
+def test_without_profile_the_data_that_are_named_are_checked(workspace, monkeypatch):
+    checked_profiles = []
+    monkeypatch.setattr(check, "check", lambda profile, *_: checked_profiles.append(profile) or [])
+    monkeypatch.delenv("PROFILE", raising=False)
+    for name in ("", "SEWERML_ROOT", "LABELS"):
+        if name:
+            monkeypatch.setenv(name, "somewhere")
+        assert main(["data-check"]) == 0
+    monkeypatch.setenv("PROFILE", "smoke")
+    assert main(["data-check"]) == 0
+    assert checked_profiles == ["mini", "paper", "own", "smoke"]
+
+
 def test_make_leaves_the_profile_open_unless_it_is_given():
-    outside = {
-        k: v for k, v in os.environ.items() if k != "PROFILE" and "MAKE" not in k
-    }  # `make test` is around us
-    for given, expected in (([], "PROFILE= python"), (["PROFILE=smoke"], "PROFILE=smoke python")):
-        command = ["make", "-n", "data-check", "PYTHON=python", *given]
+    """Else `make data-check` could not tell which data are meant."""
+    outside = {k: v for k, v in os.environ.items() if k != "PROFILE" and "MAKE" not in k}
+    printed = "print-%:\n\t@echo $${PROFILE:-unset}\n"
+    for given, expected in (([], "unset"), (["PROFILE=smoke"], "smoke")):
+        command = ["make", "-f", "Makefile", "-f", "-", "PYTHON=python", "print-profile", *given]
         done = subprocess.run(
-            command, cwd=paths.ROOT, env=outside, capture_output=True, text=True, check=True
+            command, cwd=paths.ROOT, env=outside, input=printed, capture_output=True, text=True
         )
-        assert done.stdout.strip() == f"{expected} -m lib.data.check"
+        assert done.stdout.strip() == expected

@@ -1,18 +1,18 @@
 """Methods beyond the study: a file, a dataclass and a table of paper.toml each, in no grid unless
-METHODS names them."""
+METHODS names them. One of the user's own, on images of the user's own, from a CSV to figures."""
 
-import os
 import shutil
-import subprocess
-import sys
 
+import numpy as np
 import pandas as pd
 import pytest
+from commands import succeed
 from small import build
 
 from lib.analysis import results
 from lib.report import style
-from lib.store.stored import load
+from lib.simulator import frames
+from lib.store.stored import Stored, load
 from lib.study import grid, names, profiles, settings
 from lib.system import paths
 from lib.training import train
@@ -92,17 +92,10 @@ def test_they_train_and_are_scored_like_any_other(store, method):
     assert 0 <= measured["auroc"] <= 1
 
 
-def test_a_new_method_is_a_file_a_dataclass_and_a_table(tmp_path):
-    """In a copy of the sources, at one train share: its row appears in Table 1 with nothing else
-    touched."""
-    for name in ("lib", "notebooks"):
-        shutil.copytree(
-            paths.ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    (tmp_path / "results" / "reference").mkdir(parents=True)
-    shutil.copy(paths.REFERENCE / "paper.csv", tmp_path / "results" / "reference")
-    (tmp_path / "lib" / "methods" / "made_up.py").write_text(MADE_UP)
-    study = tmp_path / "lib" / "study"
+def add_made_up(root):
+    """A file, a dataclass, and a table."""
+    (root / "lib" / "methods" / "made_up.py").write_text(MADE_UP)
+    study = root / "lib" / "study"
     source = (study / "settings.py").read_text()
     for text, longer in LISTED.items():
         assert source.count(text) == 1
@@ -110,34 +103,61 @@ def test_a_new_method_is_a_file_a_dataclass_and_a_table(tmp_path):
     (study / "settings.py").write_text(source)
     with (study / "profiles" / "paper.toml").open("a") as profile:
         profile.write(TABLE)
-    smoke = study / "profiles" / "smoke.toml"
-    # For the test's sake: two runs instead of ten.
-    smoke.write_text("train_shares = [0.45]\n" + smoke.read_text())
-    environment = {
-        k: v for k, v in os.environ.items() if k not in ("WORKSPACE", "SEEDS", "PROTOCOL")
-    }
-    environment |= {
-        "PROFILE": "smoke",
-        "METHODS": "made-up",
+
+
+@pytest.fixture(scope="module")
+def own_study(tmp_path_factory):
+    """A copy of the sources with one method more, after it was trained and rendered on images of
+    the user's own: without classes, at one train share, as small as smoke."""
+    root = tmp_path_factory.mktemp("own-study")
+    for name in ("lib", "notebooks"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(paths.ROOT / name, root / name, ignore=ignored)
+    (root / "results" / "reference").mkdir(parents=True)
+    shutil.copy(paths.REFERENCE / "paper.csv", root / "results" / "reference")
+    add_made_up(root)
+    own = root / "lib" / "study" / "profiles" / "own.toml"
+    smaller = own.read_text().replace('base = "mini"', 'base = "smoke"\ntrain_shares = [0.45]')
+    own.write_text(smaller)
+    frames.write(root / "drawn", 3, 80, 40, 48)
+    labels = pd.read_csv(root / "drawn" / "SewerML_Train.csv", dtype={"Filename": str})
+    labels = labels.assign(Filename="drawn/Train/" + labels["Filename"])
+    labels[["Filename", "Defect"]].to_csv(root / "labels.csv", index=False)
+    chosen = {
+        "PROFILE": "own",
+        "METHODS": "made-up,random",
+        "SEEDS": "42",
         "JOBS": "1",
-        "PYTHONPATH": str(tmp_path),
+        "LABELS": str(root / "labels.csv"),
+        "WORKSPACE": str(root),
     }
-    for command in (
-        ("lib.scheduling.plan", "run", "table1"),
-        ("lib.publish.notebooks", "render", "table1"),
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", *command],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    figures = tmp_path / "figures" / "smoke"
+    succeed("replicate", "table1", "fig4", root=root, **chosen)
+    return root
+
+
+def test_a_new_method_is_a_file_a_dataclass_and_a_table(own_study):
+    """Its row appears in Table 1 with nothing else touched."""
+    figures = own_study / "figures" / "own"
     table = pd.read_csv(figures / "table1.csv")
-    assert set(table["run"]) == {f"made-up-{b}-d45-s42" for b in names.BACKBONES}
+    assert set(table["run"]) == {
+        f"{method}-{b}-d45-s42" for method in ("made-up", "random") for b in names.BACKBONES
+    }
     text = (figures / "table1.md").read_text()
-    assert "| Made Up | ViT-Tiny |" in text and "Not in the paper: Made Up." in text
+    assert "| Made Up | ViT-Tiny |" in text and "Not in the paper: Made Up" in text
+
+
+def test_without_classes_f2ciw_is_unknown_and_left_out(own_study, monkeypatch):
+    """In tables and figures of images whose CSV names no classes."""
+    figures = own_study / "figures" / "own"
+    text, table = (figures / "table1.md").read_text(), pd.read_csv(figures / "table1.csv")
+    assert "F2CIW is left out: the labels name no classes." in text
+    assert "### F1" in text and "### F2CIW" not in text
+    assert "nan" not in text
+    by_metric, columns = table.set_index("metric"), ["value", "low", "high"]
+    assert by_metric.loc["f2ciw", columns].isna().all(axis=None)  # unknown, and never 0
+    assert by_metric.drop("f2ciw")[columns].notna().all(axis=None)
+    assert (figures / "fig4.png").exists()
+    monkeypatch.setenv("LABELS", str(own_study / "labels.csv"))
+    run = grid.run("own", "random", "resnet18", 0.45, 42)
+    stored = Stored(run, own_study / "runs" / "own" / run.id, "fresh")
+    assert np.isnan(results.f2ciw_maximum(stored))

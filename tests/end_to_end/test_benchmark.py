@@ -1,6 +1,7 @@
 """The benchmark: ratios say who is faster, the model alone does the step's work, the reference
 trains as much."""
 
+import time
 from functools import partial
 
 import numpy as np
@@ -73,12 +74,21 @@ def test_paced_counts_the_calls_after_the_warm_ones(monkeypatch):
     assert len(called) == 5
 
 
+@pytest.fixture(params=["32-true", "bf16-mixed"])
+def precision(request, monkeypatch):
+    """Each precision that a processor may train in, whatever this one has."""
+    monkeypatch.setattr(torch_device, "precision", lambda: request.param)
+    return request.param
+
+
 @pytest.mark.parametrize(
     "method, backbone", [("supervised", "resnet18"), ("byol", "vit_tiny"), ("mae", "vit_tiny")]
 )
-def test_the_model_alone_has_the_gradients_of_the_training_step(split, method, backbone):
+def test_the_model_alone_has_the_gradients_of_the_training_step(split, method, backbone, precision):
     system = steps.System(run_of(method, backbone), split)
-    system.method.training_step(system.model.batch, 0).backward()
+    with system.model.arithmetic.context():  # as Lightning takes the step
+        loss = system.method.training_step(system.model.batch, 0)
+    loss.backward()
     expected = [p.grad.clone() for p in measure.parameters(system.method)]
     before = [p.detach().clone() for p in measure.parameters(system.method)]
     system.model.step()
@@ -111,11 +121,16 @@ def test_the_reference_trains_as_large_a_network_as_ours(split, method, backbone
     assert count[0] == pytest.approx(count[1], rel=0.05)
 
 
-def test_a_step_is_measured_with_its_columns(split, results):
+def test_a_step_is_measured_with_its_columns(split, results, precision):
+    """Where the study trains in bf16, its rival is measured in both precisions."""
     files = inputs.files("smoke")
-    found = steps.measured(run_of("simclr", batch=16), split, files, rounds=2, turn=0.01)
-    assert found["measured"].tolist() == ["ours", "model alone", "lightly"]
-    written = measure.write("steps", found)
+    table = steps.measured(run_of("simclr", batch=16), split, files, rounds=2, turn=0.01)
+    rivals = {"32-true": ["lightly"], "bf16-mixed": ["lightly", "lightly, 32-true"]}[precision]
+    assert table["measured"].tolist() == ["ours", "model alone", *rivals]
+    assert table["precision"].tolist() == [
+        "32-true" if name.endswith("32-true") else precision for name in table["measured"]
+    ]
+    written = measure.write("steps", table)
     read = pd.read_csv(results / "steps.csv")
     assert {"machine", "cores", "threads", "torch", "precision", "device", "px", "batch"} <= set(
         read
@@ -195,6 +210,7 @@ def test_the_grids_table_holds_wall_time_against_the_ideal(store, results, monke
 def test_a_rate_is_of_steps_and_of_images_scored(split, monkeypatch):
     """Both are seconds an image, and one that is only scored has no backward pass."""
     monkeypatch.setattr(grid, "TURN", 0.2)
+    monkeypatch.setattr(time, "perf_counter", time.process_time)  # others use the processor, too
     trained, scored = grid._rate(run_of("simclr"))
     assert 0 < scored < trained
 
@@ -211,7 +227,8 @@ def test_every_pairs_images_are_passed(split, monkeypatch):
     assert passed == [len(splits.resample(table.table, s, run.data["seed"])) for s in shares]
 
 
-def test_all_pairs_are_read_from_the_reference_in_less_than_a_pass():
+def test_all_pairs_are_read_from_the_reference_in_less_than_a_pass(monkeypatch):
+    monkeypatch.setattr(time, "perf_counter", time.process_time)  # others use the processor, too
     system = cells("mini", methods=["simclr"], backbones=("resnet18",), seeds=[42])
     assert 0 < evaluation.from_scores(system) < 5
 

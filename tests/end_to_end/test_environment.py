@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from lib.study import artefacts
+from lib.system import environment as environment_module
 from lib.system import paths
 
 LOCKS = ("requirements.txt", "environment.yml", "pyproject.toml")
@@ -74,8 +75,21 @@ def test_the_makefile_has_a_target_for_every_artefact():
     assert listed == list(artefacts.ARTEFACTS)
 
 
+def test_help_lists_every_target():
+    makefile = text("Makefile")
+    targets = re.search(r"^\.PHONY: help (.+)$", makefile, re.MULTILINE)[1].split()
+    help_text = re.search(r"^define HELP\n(.+?)^endef", makefile, re.MULTILINE | re.DOTALL)[1]
+    listed = set(re.findall(r"^  make (\S+)", help_text, re.MULTILINE))
+    assert listed == set(targets) - {"$(ARTEFACTS)"} | {"fig2"}
+
+
+def test_help_lists_every_variable_that_a_printed_command_takes_along():
+    help_text = re.search(r"^define HELP\n(.+?)^endef", text("Makefile"), re.M | re.DOTALL)[1]
+    assert all(re.search(rf"\b{name}=", help_text) for name in environment_module.VARIABLES)
+
+
 def test_the_package_takes_its_profiles_and_templates_along():
-    assert project()["tool"]["setuptools"]["package-data"]["lib"] == [
-        "profiles/*.toml",
-        "templates/*",
-    ]
+    assert project()["tool"]["setuptools"]["package-data"] == {
+        "lib.study": ["profiles/*.toml"],
+        "lib.publish": ["templates/*"],
+    }

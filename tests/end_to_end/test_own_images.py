@@ -1,23 +1,18 @@
 """Images of one's own: how the CSV is split and checked, and what is left out where it has no class
 columns."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
+from commands import command
 from PIL import Image
 
-from lib.analysis import provenance, results
+from lib.analysis import provenance
 from lib.data import pixels, sources
 from lib.data.labels import class_labels
 from lib.data.sources import DataError
-from lib.simulator import frames
 from lib.study import grid
 from lib.study.names import CLASSES
-from lib.system import paths
 
 DATA = {"source": "own", "train": 0, "val": 0, "seed": 1, "frame": 0, "fraction": 1.0, "cache": 16}
 
@@ -113,9 +108,10 @@ def test_groups_on_both_sides_are_told(own, capsys):
         ],
     )
     pixels.prepare(DATA)
-    told = capsys.readouterr().err
+    warning = capsys.readouterr().err
     assert (
-        told == "warning: 1 groups of labels.csv (3 ...) lie in both splits: scores will flatter.\n"
+        warning
+        == "warning: 1 groups of labels.csv (3 ...) lie in both splits: scores will flatter.\n"
     )
     run = grid.run("own", "random", "resnet18", 0.45, 42)
     assert "(1 groups of labels.csv (3 ...) lie in both splits" in provenance._data_name(run.data)
@@ -146,7 +142,8 @@ def test_groups_on_both_sides_are_told(own, capsys):
         ),
         (
             {"Split": ["val" if i == 1 else "train" for i in range(40)]},
-            "its val rows need normal and defect images, found 1 normal and 0 defect; add what is missing",
+            "its val rows need normal and defect images, found 1 normal and 0 defect; "
+            "add what is missing",
         ),
         (
             {"Defect": [0] * 40},
@@ -158,7 +155,8 @@ def test_groups_on_both_sides_are_told(own, capsys):
         ),
         (
             {"Group": ["a"] * 40},
-            r"held out of 5 normal and 5 defect groups or more; add Split, or images \(found 1 normal and 1 defect groups\)",
+            r"held out of 5 normal and 5 defect groups or more; add Split, or images "
+            r"\(found 1 normal and 1 defect groups\)",
         ),
         ({"Group": ["a", None] * 20}, r"row 3 \(001\.png\): Group is empty \(20 such rows\)"),
         (
@@ -252,7 +250,8 @@ def test_some_but_not_all_class_columns_are_told_and_left_out(own, capsys):
     pixels.prepare(DATA)
     pixels.prepare({**DATA, "cache": 20})  # told once a process
     assert capsys.readouterr().err == (
-        "warning: labels.csv lacks the class column(s) OP, OK: the other classes are ignored, and F2CIW is left out.\n"
+        "warning: labels.csv lacks the class column(s) OP, OK: the other classes are ignored, "
+        "and F2CIW is left out.\n"
     )
     assert class_labels(sides()[0]) is None
 
@@ -312,52 +311,16 @@ def test_an_absent_table_is_refused(own, monkeypatch, labels, message):
 # A run
 
 
-def command(module, *arguments, **environment):
-    """`python -m MODULE` under the profile own, in a process of its own."""
-    given = {**os.environ, "PROFILE": "own", "METHODS": "random", "SEEDS": "42", **environment}
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=paths.ROOT,
-        timeout=600,
-        env=given,
-        check=False,
-    )
-
-
 def test_a_share_out_of_reach_is_told_before_anything_trains(own, workspace):
     draw(own.folder, own()["Filename"])
-    done = command("lib.scheduling.plan", "run", "table1")
+    chosen = {"PROFILE": "own", "METHODS": "random", "SEEDS": "42"}
+    done = command("run", "table1", **chosen, LABELS=str(own.folder / "labels.csv"))
     assert done.returncode == 2
-    told = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
-    assert told == [
-        "error: a share of 1% defects cannot be reached with 24 normal and 8 defect images: it takes at least 1 defect "
-        "and 99 normals; take it out of train_shares in lib/study/profiles/own.toml."
+    errors = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
+    assert errors == [
+        "error: a share of 1% defects cannot be reached with 24 normal and 8 defect images: it "
+        "takes at least 1 defect and 99 normals; take it out of train_shares in "
+        "lib/study/profiles/own.toml."
     ]
     assert not list(workspace.glob("runs/own/*/run.json"))
     assert not list(workspace.glob("runs/own/*.partial"))
-
-
-def test_without_classes_f2ciw_is_unknown_and_left_out(own, workspace):
-    """From a CSV to tables and figures: trained, measured, rendered."""
-    frames.write(own.folder / "drawn", 3, 250, 16, 48)  # 1 % of defects takes 99 normals
-    labels = pd.read_csv(own.folder / "drawn" / "SewerML_Train.csv", dtype={"Filename": str})
-    labels = labels.assign(Filename="drawn/Train/" + labels["Filename"])
-    labels[["Filename", "Defect"]].to_csv(own.folder / "labels.csv", index=False)
-    for module, verb in (("lib.scheduling.plan", "run"), ("lib.publish.notebooks", "render")):
-        done = command(module, verb, "table1", "fig4")
-        assert done.returncode == 0, done.stdout + done.stderr
-    table, written = (
-        next(workspace.glob(f"figures/own/table1.{ending}")) for ending in ("md", "csv")
-    )
-    assert "F2CIW is left out: the labels name no classes." in table.read_text()
-    assert "### F1" in table.read_text() and "### F2CIW" not in table.read_text()
-    assert "nan" not in table.read_text()
-    measured = pd.read_csv(written).set_index("metric")
-    assert (
-        measured.loc["f2ciw", ["value", "low", "high"]].isna().all(axis=None)
-    )  # unknown, and never 0
-    assert measured.drop("f2ciw")[["value", "low", "high"]].notna().all(axis=None)
-    assert (workspace / "figures" / "own" / "fig4.png").exists()
-    assert np.isnan(results.f2ciw_maximum(grid.run("own", "random", "resnet18", 0.45, 42)))

@@ -1,9 +1,6 @@
 """The paper's profile for one epoch, on a simulated tree laid out as Sewer-ML's archive: zips,
 frames of two sizes."""
 
-import os
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 
@@ -11,8 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from commands import succeed
 from PIL import Image
 
+from lib.__main__ import main
+from lib.analysis import results
 from lib.data import archive, sources
 from lib.simulator import frames
 from lib.study import grid, profiles
@@ -29,31 +29,10 @@ def tree(tmp_path_factory):
     return root
 
 
-def command(tree, module, *arguments, **environment):
-    """`python -m lib.<module>`, or `python -c` without one, on the tree in a process of its own,
-    without a terminal."""
-    given = {
-        "PROFILE": "rehearsal",
-        "SEWERML_ROOT": str(tree),
-        "WORKSPACE": str(tree.parent),
-        "DEVICE": "cpu",
-    }
-    kept = {
-        k: v
-        for k, v in os.environ.items()
-        if k not in ("METHODS", "SEEDS", "JOBS", "FORCE", "YES", "PROTOCOL")
-    }
-    called = ["-m", f"lib.{module}"] if module else ["-c"]
-    return subprocess.run(
-        [sys.executable, *called, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=paths.ROOT,
-        timeout=600,
-        stdin=subprocess.DEVNULL,
-        env={**kept, **given, **environment},
-        check=False,
-    )
+def on(tree) -> dict[str, str]:
+    """The environment of a command on the tree."""
+    folders = {"SEWERML_ROOT": str(tree), "WORKSPACE": str(tree.parent)}
+    return folders | {"PROFILE": "rehearsal", "DEVICE": "cpu"}
 
 
 def test_the_rehearsal_is_the_papers_profile_but_for_its_epochs():
@@ -118,7 +97,7 @@ def test_a_folder_that_holds_anything_is_refused_and_left_alone(tree, monkeypatc
     ]:
         for name, value in given.items():
             monkeypatch.setenv(name, value)
-        assert archive.main() == 2
+        assert main(["archive"]) == 2
         assert expected in capsys.readouterr().err
     assert {p: p.stat().st_mtime_ns for p in tree.iterdir()} == before
     assert not (tree.parent / "sewer-ml2").exists()
@@ -130,14 +109,13 @@ def test_an_empty_folder_is_filled(tmp_path):
     assert len(list((tmp_path / "new").iterdir())) == 6
 
 
-def test_the_papers_settings_train_from_zips_and_are_read_back(tree):
+def test_the_papers_settings_train_from_zips_and_are_read_back(tree, monkeypatch):
     """224 px, full width, LARS, batch 256 or all there are: from the archive to a stored run and
     its F1."""
     run = grid.parse("rehearsal", "barlow-vit_tiny-d45-s42")
-    done = command(tree, "workers", "run", "--id", run.id, YES="1")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Barlow Twins, ViT-Tiny, 224 px" in done.stdout and "core-hours" in done.stdout
-    assert "1/1 runs, 100 %" in done.stdout
+    output = succeed("run", "--id", run.id, YES="1", **on(tree))
+    assert "Barlow Twins, ViT-Tiny, 224 px" in output and "core-hours" in output
+    assert "1/1 runs, 100 %" in output
     folder = tree.parent / "runs" / "rehearsal" / run.id
     history, scores = (
         pd.read_csv(folder / "history.csv"),
@@ -157,9 +135,10 @@ def test_the_papers_settings_train_from_zips_and_are_read_back(tree):
         weights["projector.0.weight"].shape[0]
         == profiles.load("paper")["method"]["barlow"]["hidden"]
     )
-    again = command(tree, "workers", "run", "--id", run.id)  # nothing to train: nothing to ask
-    assert again.returncode == 0 and "all 1 runs are complete" in again.stdout
-    code = f"from lib import runs, study; run = study.parse('rehearsal', '{run.id}'); "
-    code += "print(runs.measure([run], 'paper', resamples=5).set_index('metric')['value']['f1'])"
-    read = command(tree, None, code)
-    assert read.returncode == 0 and 0 <= float(read.stdout) <= 1, read.stderr
+    again = succeed("run", "--id", run.id, **on(tree))  # nothing to train: nothing to ask
+    assert "all 1 runs are complete" in again
+    monkeypatch.setenv("SEWERML_ROOT", str(tree))
+    for name in ("DATA", "RUNS"):
+        monkeypatch.setattr(paths, name, tree.parent / name.lower())
+    values = results.measure([run], "paper", resamples=5).set_index("metric")["value"]
+    assert 0 <= values["f1"] <= 1

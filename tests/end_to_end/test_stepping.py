@@ -6,6 +6,8 @@ import json
 import nbformat
 import pandas as pd
 import pytest
+from commands import CHOICES
+from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
 from lib.publish import notebooks
@@ -21,6 +23,19 @@ def workspace(tmp_path_factory):
     return tmp_path_factory.mktemp("stepping")
 
 
+@pytest.fixture(scope="module")
+def kernel(workspace):
+    """One kernel for all notebooks, so that it imports once; the replication gives each its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKSPACE", str(workspace))
+        for name in CHOICES:
+            patch.delenv(name, raising=False)
+        manager, client = start_new_kernel(kernel_name="python3", startup_timeout=180)
+    yield manager, client
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
 def artefact_of(book) -> str | None:
     """The artefact that the notebook makes with its parameters as they stand; None for `train_one`,
     a run's own."""
@@ -30,14 +45,13 @@ def artefact_of(book) -> str | None:
 
 
 @pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
-def test_steps_through_from_any_folder_without_training(book, workspace, tmp_path, monkeypatch):
-    monkeypatch.setenv("WORKSPACE", str(workspace))
-    for name in ("PROFILE", "PROTOCOL", "METHODS", "SEEDS"):
-        monkeypatch.delenv(name, raising=False)
+def test_steps_through_from_any_folder_without_training(book, workspace, kernel, tmp_path):
+    manager, client = kernel
+    client.execute(f"%reset -f\n%cd -q {tmp_path}", reply=True, timeout=60)
     stepped = nbformat.read(book, as_version=4)
-    NotebookClient(
-        stepped, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
-    ).execute()
+    stepping = NotebookClient(stepped, timeout=600, km=manager)
+    stepping.kc = client
+    stepping.execute()
     assert not (workspace / "runs").exists(), "a notebook trained"
     assert not list(tmp_path.iterdir()), "a notebook wrote into the folder it was started in"
     made = list((workspace / "build").glob("*/stepped/*.png"))

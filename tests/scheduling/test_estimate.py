@@ -6,11 +6,13 @@ from dataclasses import replace
 import pytest
 
 from lib.data import labels, pixels, sources
-from lib.scheduling import estimate, plan, progress, throughput
+from lib.scheduling import estimate, job, plan, throughput
+from lib.scheduling.plan import Request
 from lib.simulator import frames
-from lib.store import fingerprints, stored
+from lib.store import fingerprints
 from lib.study import grid, profiles
 from lib.system import paths
+from lib.system.progress import duration
 from lib.training import batches
 
 RATES = {
@@ -21,7 +23,7 @@ RATES = {
     "weights": 10**7,
     "checkpoint": 3 * 10**7,
     "batch": 256,
-    "asked": 256,
+    "wanted": 256,
     "memory": 10**9,
 }
 TRAIN, VAL = 440, 200
@@ -62,7 +64,12 @@ def fabricated(monkeypatch):
 def started(monkeypatch):
     """Stands in for the pool; the runs that it was given to train."""
     given = []
-    monkeypatch.setattr(plan, "train", lambda todo, again: given.extend(todo) or 0)
+
+    def train(todo, request):
+        given.extend(job.run for job in todo)
+        return 0
+
+    monkeypatch.setattr(plan, "train", train)
     return given
 
 
@@ -172,11 +179,11 @@ def test_nothing_starts_unless_it_is_agreed_to(
     tree, fabricated, started, monkeypatch, capsys, terminal, answer, yes, starts
 ):
     monkeypatch.setenv("METHODS", "random")
-    monkeypatch.setenv("YES", yes)
     stdin = io.StringIO(answer)
     stdin.isatty = lambda: terminal
     monkeypatch.setattr("sys.stdin", stdin)
-    status = plan.run(["table1"], "rehearsal", None)
+    request = Request("rehearsal", ["table1"], methods=["random"], yes=bool(yes))
+    status = plan.run(request)
     told = capsys.readouterr().out
     assert status == (0 if starts else 2)
     assert len(started) == (10 if starts else 0)
@@ -192,31 +199,30 @@ def test_nothing_starts_unless_it_is_agreed_to(
     assert not list(paths.RUNS.glob("*/*.partial"))
 
 
-def test_one_named_run_is_estimated_alone(tree, fabricated, started, monkeypatch):
-    monkeypatch.setenv("YES", "1")
-    assert plan.run([], "rehearsal", "byol-vit_tiny-d15-s42") == 0
+def test_one_named_run_is_estimated_alone(tree, fabricated, started):
+    assert plan.run(Request("rehearsal", run_id="byol-vit_tiny-d15-s42", yes=True)) == 0
     assert [r.id for r in fabricated] == [r.id for r in started] == ["byol-vit_tiny-d15-s42"]
 
 
 def test_what_is_simulated_or_trains_nothing_is_not_probed(tree, started, monkeypatch, capsys):
     monkeypatch.setattr(throughput, "of", lambda *_: pytest.fail("probed"))
     monkeypatch.setattr(sources, "simulated", lambda *_: None)
-    assert plan.explain([], "rehearsal") == 0
-    assert plan.run([], "smoke", "random-resnet18-d45-s42") == 0 and len(started) == 1
-    monkeypatch.setattr(stored, "reference", lambda run: paths.REFERENCE)
-    assert plan.run(["walkthrough"], "rehearsal", None) == 0 and len(started) == 1
+    plan.explain(Request("rehearsal"))
+    one = Request("smoke", run_id="random-resnet18-d45-s42")
+    assert plan.run(one) == 0 and len(started) == 1
+    monkeypatch.setattr(job, "reference", lambda run: paths.REFERENCE)
+    assert plan.run(Request("rehearsal", ["walkthrough"])) == 0 and len(started) == 1
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_starts(
     tree, fabricated, started, monkeypatch
 ):
-    monkeypatch.setenv("YES", "1")
     usage = estimate.shutil.disk_usage(tree)
     monkeypatch.setattr(estimate.shutil, "disk_usage", lambda _: usage._replace(free=10**8))
     with pytest.raises(
         sources.DataError, match=r"has 0\.1 GB free and these trainings write 0\.\d GB"
     ):
-        plan.run(["table1"], "rehearsal", None)
+        plan.run(Request("rehearsal", ["table1"], yes=True))
     assert not started
 
 
@@ -230,12 +236,11 @@ def test_a_share_that_a_small_tree_cannot_reach_is_told_before_the_probe(
     with pytest.raises(
         sources.DataError, match=r"1% defects cannot be reached .* at least 1 defect and 99"
     ):
-        plan.run(["table1"], "rehearsal", None)
+        plan.run(Request("rehearsal", ["table1"]))
     assert not fabricated
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    assert (
-        plan.run([], "rehearsal", "random-resnet18-d45-s42") == 2
-    )  # this one can: only validation lacks normals
+    # This one can: only validation lacks normals.
+    assert plan.run(Request("rehearsal", run_id="random-resnet18-d45-s42")) == 2
     assert (
         "warning: in validation, a share of 1% defects cannot be reached" in capsys.readouterr().err
     )
@@ -255,7 +260,7 @@ def test_what_does_not_fit_is_said(tree, fabricated):
 
 
 def test_durations_are_said_in_the_unit_that_fits():
-    assert [progress.duration(s) for s in (90, 5400, 3 * 3600, 30 * 86400)] == [
+    assert [duration(s) for s in (90, 5400, 3 * 3600, 30 * 86400)] == [
         "2 min",
         "90 min",
         "3.0 hours",

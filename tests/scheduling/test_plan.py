@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from types import SimpleNamespace
 
 import pytest
 
-from lib.scheduling import local, plan, progress, workers
-from lib.store import run_directory, stored
+from lib.scheduling import job as job_module
+from lib.scheduling import local, progress
+from lib.scheduling.job import Job
+from lib.scheduling.plan import Request
+from lib.store import run_directory
 from lib.study import grid as grid_module
 from lib.study.grid import cells, runs
 from lib.system import hardware, paths
@@ -24,9 +26,9 @@ TODO = [
 
 
 def command(*arguments, **environment):
-    """`python -m lib.scheduling.plan` in a process of its own."""
+    """`python -m lib` in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "lib.scheduling.plan", *arguments],
+        [sys.executable, "-m", "lib", *arguments],
         capture_output=True,
         text=True,
         cwd=paths.ROOT,
@@ -36,30 +38,32 @@ def command(*arguments, **environment):
     )
 
 
-def flaky(connection, gpu, rank, ranks):
+JOBS = [Job(run) for run in TODO]
+
+
+def flaky(connection, job, rank):
     """A worker that is killed the first time it sees one run, and always refuses or fails two
     others."""
-    while (order := connection.recv()) is not None:
-        run, _ = order
-        marker = paths.WORKSPACE / run.id
-        if run.share == 0.02 and not marker.exists():
-            marker.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        if run.share == 0.05:
-            connection.send(("failed", "RuntimeError: always\nTraceback ..."))
-        elif run.share == 0.15:
-            connection.send(("refused", "DataError: a bad image"))
-        else:
-            connection.send(("progress", 0.5))
-            connection.send(("done", None))
+    run = job.run
+    marker = paths.WORKSPACE / run.id
+    if run.share == 0.02 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if run.share == 0.05:
+        connection.send(("failed", "RuntimeError: always\nTraceback ..."))
+    elif run.share == 0.15:
+        connection.send(("refused", "DataError: a bad image"))
+    else:
+        connection.send(0.5)
+        connection.send(("done", ""))
 
 
 def test_a_dead_worker_is_replaced_and_failures_do_not_stop_the_others(
     workspace, monkeypatch, capsys
 ):
-    monkeypatch.setattr(workers, "_worker", flaky)
+    monkeypatch.setattr(local, "_work", flaky)
     two = local.Pool(jobs=2, gpus=[])
-    failed = two.train(TODO)
+    failed = two.train(JOBS)
     assert set(failed) == {TODO[2].id, TODO[3].id}
     assert failed[TODO[3].id] == "DataError: a bad image"
     assert two.retried == {
@@ -69,28 +73,46 @@ def test_a_dead_worker_is_replaced_and_failures_do_not_stop_the_others(
     assert "5/5 runs" in capsys.readouterr().out
 
 
-def deaf(connection, gpu, rank, ranks):
+def test_a_run_that_another_make_trains_is_looked_at_again_later(workspace, monkeypatch):
+    monkeypatch.setattr(local, "_work", flaky)
+    held = run_directory.try_lock(TODO[0])
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        held.release()
+
+    monkeypatch.setattr(local.time, "sleep", sleep)
+    assert local.Pool(jobs=1, gpus=[]).train([JOBS[0], JOBS[4]]) == {}
+    assert waits  # the other run was trained first, then the lock was awaited
+
+
+def deaf(connection, job, rank):
     """Two ranks that wait for each other: the second dies, is refused its data, or fails, in its
     first run; see `mode`.
 
     Rank 0 is done only where the second has come.
     """
     mode, met = (paths.WORKSPACE / name for name in ("mode", "met"))
-    while (order := connection.recv()) is not None:
-        if rank == 0:
-            connection.send(("call", gpu))
-            while not met.exists():
-                time.sleep(0.01)
-            met.unlink()
-            connection.send(("done", None))
-        elif mode.exists() and (first := mode.read_text()):
-            mode.unlink()
-            if first == "killed":
-                os.kill(os.getpid(), signal.SIGKILL)
-            connection.send((first, "RankError: of one"))
-        else:
-            assert order[1] == gpu == "0,1"  # rank 0's message
-            met.touch()
+    variables = os.environ
+    assert variables["CUDA_VISIBLE_DEVICES"] == "0,1" and variables["WORLD_SIZE"] == "2"
+    assert variables["RANK"] == variables["LOCAL_RANK"] == str(rank)
+    if rank == 0:
+        while not met.exists():
+            time.sleep(0.01)
+        assert met.read_text() == variables["MASTER_PORT"]
+        met.unlink()
+        connection.send(("done", ""))
+    elif mode.exists() and (first := mode.read_text()):
+        mode.unlink()
+        if first == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        connection.send((first, "RankError: of one"))
+    else:
+        beside = met.with_suffix(".new")
+        beside.write_text(variables["MASTER_PORT"])
+        beside.rename(met)
+        connection.send(("done", ""))
 
 
 @pytest.mark.parametrize(
@@ -105,16 +127,17 @@ def test_where_one_rank_fails_all_are_replaced_and_nothing_waits(
     workspace, monkeypatch, mode, retried, failed
 ):
     (workspace / "mode").write_text(mode)
-    monkeypatch.setattr(workers, "_worker", deaf)
-    crew = local.Pool(jobs=1, gpus=["0", "1", "2"], devices=2)  # the third GPU is one too few
-    assert crew.train([TODO[0]]) == failed and crew.retried == retried
-    assert local.Pool(jobs=1, gpus=["0", "1"], devices=2).train(TODO[1:3]) == {}
+    monkeypatch.setattr(local, "_work", deaf)
+    two = local.Pool(jobs=1, gpus=["0", "1", "2"], devices=2)  # the third GPU is one too few
+    assert two.train([JOBS[0]]) == failed and two.retried == retried
+    assert local.Pool(jobs=1, gpus=["0", "1"], devices=2).train(JOBS[1:3]) == {}
 
 
 HANGS = """
 import signal, sys, time, types
 
 def hang(run, progress=None):
+    progress and progress(0.1, {})
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.SIG_IGN)  # as a rank that waits for another in a collective
     print("waits", flush=True)
@@ -122,9 +145,12 @@ def hang(run, progress=None):
 
 sys.modules["lib.training.train"] = types.SimpleNamespace(train=hang)
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background may have put off
-    from lib import pool, study
-    pool.Pool(1, [], devices=2).train([study.run("smoke", "random", "resnet18", 0.45, 1)])
+    # A shell may have put Ctrl-C off for what it runs in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    from lib.scheduling import job, local
+    from lib.study import grid
+    run = grid.run("smoke", "random", "resnet18", 0.45, 1)
+    local.Pool(1, [], devices=2).train([job.Job(run)])
 """
 
 
@@ -149,9 +175,9 @@ def test_no_rank_outlives_the_pool(workspace, tmp_path, ending):
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(paths.ROOT)},
     ) as parent:
-        assert (
-            sum("waits" in parent.stdout.readline() for _ in range(3)) == 2
-        )  # beside the bar's line
+        waiting = 0  # other lines are the bar's, in any order
+        while waiting < 2:
+            waiting += "waits" in parent.stdout.readline()
         os.kill(parent.pid, ending)
         assert parent.wait(50) != 0  # less than they would sleep
         until = time.time() + 10
@@ -161,31 +187,34 @@ def test_no_rank_outlives_the_pool(workspace, tmp_path, ending):
 
 
 @pytest.mark.parametrize(
-    "found, asked, jobs, shared",
+    "gpus, devices, jobs",
     [
-        (["0", "1", "2", "3", "4"], "2", 2, 2),
-        (["0"], "1", 1, 1),
-        ([], "2", 3, 2),
-        ([], "64", 1, 64),
-        ([], "", 6, 1),
+        (["0", "1", "2", "3", "4"], 2, 2),
+        (["0"], 1, 1),
+        ([], 2, 3),
+        ([], 64, 1),
+        ([], 1, 6),
     ],
 )
-def test_devices_share_out_gpus_or_cores(found, asked, jobs, shared, monkeypatch):
-    monkeypatch.delenv("JOBS", raising=False)
-    monkeypatch.setenv("DEVICES", asked)
+def test_devices_share_out_gpus_or_cores(gpus, devices, jobs, monkeypatch):
     monkeypatch.setattr(hardware, "cores", lambda: 6)
-    assert (hardware.jobs(found), hardware.devices_a_run(found)) == (jobs, shared)
+    monkeypatch.setattr(hardware, "gpus", lambda: gpus)
+    assert Request("smoke", devices=devices).workers() == jobs
+    assert Request("smoke", devices=devices, jobs=3).workers() == 3  # as JOBS says
 
 
 def test_more_devices_than_gpus_are_refused(monkeypatch):
-    monkeypatch.setenv("DEVICES", "3")
+    monkeypatch.setattr(hardware, "gpus", lambda: ["0", "1"])
     with pytest.raises(ValueError, match="DEVICES=3, but there are 2 GPUs here"):
-        hardware.jobs(["0", "1"])
+        Request("smoke", devices=3, jobs=1).workers()
 
 
 def test_two_processes_do_not_train_the_same_run(workspace):
     held = run_directory.try_lock(TODO[0])
-    other = f"from lib import rundir, study; print(rundir.try_lock(study.parse('smoke', '{TODO[0].id}')))"
+    other = (
+        "from lib.store import run_directory; from lib.study import grid; "
+        f"print(run_directory.try_lock(grid.parse('smoke', '{TODO[0].id}')))"
+    )
     tried = subprocess.run(
         [sys.executable, "-c", other], capture_output=True, text=True, cwd=paths.ROOT, check=True
     )
@@ -242,32 +271,28 @@ def test_longer_trainings_cost_more():
     assert large == pytest.approx(9 * small)
 
 
-def test_what_an_earlier_process_had_done_says_nothing_about_the_pace(monkeypatch):
-    def answered(*replies):
-        bar = progress.Bar(TODO[:1])
+def test_what_an_earlier_process_had_done_says_nothing_about_the_pace():
+    def answered(*fractions, resumed, restarts=False):
+        bar = progress.Runs(TODO[:1])
         bar.started -= 100
-        crew, slot = local.Pool(1, []), workers.Slot(None, run=TODO[0])
-        connection = SimpleNamespace(recv=iter(replies).__next__)
-        for _ in replies:
-            crew._answer(slot, connection, [], bar)
-        return bar.left(), round(bar.done / bar.total, 6)
+        for fraction in fractions:
+            bar.advance(TODO[0], fraction, resumed)
+        if restarts:
+            bar.restart(TODO[0])
+        return bar.left(), round(bar.share, 6)
 
-    assert answered(("progress", 0.6), ("progress", 0.7)) == (
-        "1 min left",
-        0.7,
-    )  # 0.3 of it at 0.7 in 100 s
-    assert answered(("resumed", 0.6)) == ("measuring the pace", 0.6)
-    assert answered(("resumed", 0.6), ("progress", 0.7)) == (
-        "5 min left",
-        0.7,
-    )  # 0.3 at 0.1 in 100 s
-    failed = answered(("resumed", 0.6), ("failed", "once"))
-    assert failed == ("measuring the pace", 0.0)
+    # 0.3 of it are left; 0.7 were done in 100 s
+    assert answered(0.6, 0.7, resumed=False) == ("1 min left", 0.7)
+    assert answered(0.6, resumed=True) == ("measuring the pace", 0.6)
+    # 0.3 of it are left; 0.1 was done in 100 s
+    assert answered(0.6, 0.7, resumed=True) == ("5 min left", 0.7)
+    assert answered(0.6, resumed=True, restarts=True) == ("measuring the pace", 0.0)
 
 
 def test_the_pace_of_gpu_days_is_told_after_minutes():
-    bar = progress.Bar(TODO)
-    bar.advance(0.001 * bar.total)
+    bar = progress.Runs(TODO)
+    first = max(TODO, key=progress.cost)
+    bar.advance(first, 0.001 * sum(map(progress.cost, TODO)) / progress.cost(first))
     bar.started -= 300
     assert bar.left() == "measuring the pace"
     bar.started -= 400
@@ -283,18 +308,18 @@ def test_a_run_of_the_whole_table_costs_twice_that_of_its_half():
 
 
 def test_cores_respect_the_affinity_of_the_process():
-    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from lib import workers; "
-    code += "print(workers.cores())"
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+        "from lib.system import hardware; print(hardware.cores())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=paths.ROOT, check=True
     )
     assert done.stdout.strip() == "1"
 
 
-def test_choosing_methods_and_seeds_narrows_the_grid(monkeypatch):
-    monkeypatch.setenv("METHODS", "simclr byol")
-    monkeypatch.setenv("SEEDS", "0,1")
-    chosen = plan.wanted(["table1"], "smoke")
+def test_choosing_methods_and_seeds_narrows_the_grid():
+    chosen = Request("smoke", ["table1"], methods=["simclr", "byol"], seeds=[0, 1]).runs()
     assert {r.method for r in chosen} == {"simclr", "byol"} and {r.seed for r in chosen} == {0, 1}
     assert len(chosen) == 2 * 2 * 5 * 2
 
@@ -323,12 +348,13 @@ def test_the_walkthroughs_networks_are_trained_only_where_the_committed_ones_are
 ):
     networks = runs("walkthrough", "smoke")
     assert [r.profile for r in networks] == ["walkthrough"] * 2
-    wanted = plan.wanted([], "mini")
+    wanted = Request("mini").runs()
     assert {r.id for r in networks} < {
         r.id for r in wanted if r.profile == "mini"
     }  # the same names, and other runs
     assert set(networks) < set(wanted) and len(wanted) == 132
-    monkeypatch.setattr(stored, "reference", lambda run: paths.REFERENCE)
-    assert plan.pending(networks, force=False) == []
-    monkeypatch.setattr(stored, "reference", lambda run: None)
-    assert plan.pending(networks, force=False) == networks
+    request = Request("mini", ["walkthrough"])
+    monkeypatch.setattr(job_module, "reference", lambda run: paths.REFERENCE)
+    assert request.pending() == []
+    monkeypatch.setattr(job_module, "reference", lambda run: None)
+    assert [job.run for job in request.pending()] == networks

@@ -1,6 +1,7 @@
 """Runs on a cluster: what is asked of SLURM, and, on a real one of one node, what becomes of runs
 that are stopped."""
 
+import argparse
 import os
 import re
 import shutil
@@ -14,10 +15,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from lib import __main__ as command_line
 from lib.data import pixels
 from lib.scheduling import slurm as slurm_module
-from lib.scheduling import slurm_job
-from lib.scheduling.slurm import Watch, log, minutes, options, queue
+from lib.scheduling import slurm_job, slurm_state
+from lib.scheduling.job import Job
+from lib.scheduling.slurm import Cluster, Watch, log, options
+from lib.scheduling.slurm_state import minutes, queue
 from lib.store import run_directory
 from lib.study import grid, profiles
 from lib.system import paths
@@ -58,8 +62,16 @@ def answers(monkeypatch):
     """SLURM's commands, answered without it; every variable unset."""
     for name in ("PARTITION", "TIME", "JOBS", "DEVICES", "DEVICE", "CLUSTER"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(slurm_module, "slurm", lambda *command: PARTITIONS)
+    monkeypatch.setattr(slurm_state, "slurm", lambda *command: PARTITIONS)
+    monkeypatch.setattr(slurm_module.shutil, "which", lambda command: f"/usr/bin/{command}")
+    monkeypatch.setenv("CLUSTER", "slurm")
     return monkeypatch
+
+
+def asked() -> dict:
+    """What the environment asks of SLURM for seven runs."""
+    arguments = argparse.Namespace(artefacts=[])
+    return options(command_line._request(arguments).cluster, 7)
 
 
 @pytest.mark.parametrize(
@@ -81,14 +93,14 @@ def answers(monkeypatch):
 def test_variables_become_options(answers, environment, expected):
     for name, value in environment.items():
         answers.setenv(name, value)
-    assert expected.items() <= options(7).items()
+    assert expected.items() <= asked().items()
 
 
 def test_no_gpu_is_asked_for_where_there_is_none_or_the_processor_is_wanted(answers):
-    assert "gpus_per_node" not in options(1)
+    assert "gpus_per_node" not in asked()
     answers.setenv("PARTITION", "gpu")
     answers.setenv("DEVICE", "cpu")
-    assert "gpus_per_node" not in options(1)
+    assert "gpus_per_node" not in asked()
 
 
 @pytest.mark.parametrize(
@@ -106,14 +118,14 @@ def test_wrong_options_get_one_sentence(answers, environment, expected):
     for name, value in environment.items():
         answers.setenv(name, value)
     with pytest.raises(ValueError, match=expected) as raised:
-        options(7)
+        asked()
     assert len(str(raised.value).splitlines()) == 1
 
 
 def test_without_a_default_partition_one_is_asked_for(answers):
-    answers.setattr(slurm_module, "slurm", lambda *command: PARTITIONS.replace("*", ""))
+    answers.setattr(slurm_state, "slurm", lambda *command: PARTITIONS.replace("*", ""))
     with pytest.raises(ValueError, match="no default partition; set PARTITION to one of cpu"):
-        options(1)
+        asked()
 
 
 @pytest.mark.parametrize(
@@ -137,11 +149,11 @@ def test_limits_are_read_in_minutes(limit, expected):
         ("slurm", "", "sbatch is not here"),
     ],
 )
-def test_other_clusters_and_machines_without_slurm_are_refused(answers, name, path, expected):
-    answers.setenv("CLUSTER", name)
-    answers.setenv("PATH", path)
+def test_other_clusters_and_machines_without_slurm_are_refused(monkeypatch, name, path, expected):
+    monkeypatch.setenv("CLUSTER", name)
+    monkeypatch.setenv("PATH", path)
     with pytest.raises(ValueError, match=expected):
-        slurm_module.asked()
+        asked()
 
 
 def test_a_job_that_ends_without_a_word_has_failed_once_its_word_cannot_come_any_more(
@@ -149,12 +161,17 @@ def test_a_job_that_ends_without_a_word_has_failed_once_its_word_cannot_come_any
 ):
     run = longer("random", 1, 1)
     watch = Watch({run: "7"})
+
+    def has_ended(states):
+        watch.look_at(run, states)
+        return run in watch.bar.ended
+
     slurm_job.tell(run, 0.5)
-    assert not watch._has_ended(run, {"7": ("COMPLETED", "None")})
-    assert not watch._has_ended(run, {})
+    assert not has_ended({"7": ("COMPLETED", "None")})
+    assert not has_ended({})
     monkeypatch.setattr(slurm_module, "PATIENCE", 0.0)
-    assert not watch._has_ended(run, {"7": ("RUNNING", "None")})
-    assert watch._has_ended(run, {"7": ("OUT_OF_MEMORY", "None")})
+    assert not has_ended({"7": ("RUNNING", "None")})
+    assert has_ended({"7": ("OUT_OF_MEMORY", "None")})
     assert "OUT_OF_MEMORY" in watch.failed[run]
 
 
@@ -165,8 +182,8 @@ def test_what_a_job_had_done_before_it_was_watched_says_nothing_about_the_pace(w
     shown = []
     for fraction in (0.6, 0.7):
         slurm_job.tell(run, fraction)
-        watch._has_ended(run, {"7": ("RUNNING", "None")})
-        shown.append((watch.bar.left(), round(watch.bar.done / watch.bar.total, 6)))
+        watch.look_at(run, {"7": ("RUNNING", "None")})
+        shown.append((watch.bar.left(), round(watch.bar.share, 6)))
     assert shown == [("measuring the pace", 0.6), ("5 min left", 0.7)]  # 0.3 of it at 0.1 in 100 s
 
 
@@ -205,10 +222,10 @@ def slurm(tmp_path_factory):
 
 
 def make(**environment):
-    """`python -m lib.scheduling.plan run table2`, in a process of its own: four runs of one
+    """`python -m lib run table2`, in a process of its own: four runs of one
     seed."""
     return subprocess.Popen(
-        [sys.executable, "-m", "lib.scheduling.plan", "run", "table2"],
+        [sys.executable, "-m", "lib", "run", "table2"],
         cwd=paths.ROOT,
         text=True,
         stdout=subprocess.PIPE,
@@ -226,12 +243,12 @@ def test_runs_are_submitted_once_and_what_fails_is_told(slurm):
     asked = make(SBATCH_TIMELIMIT="50")
     given = slurm_job.note(preempted, "job")
     until(given.exists, asked)
-    limit = slurm_module.slurm("squeue", "--noheader", "--format=%l").split()[0]
+    limit = slurm_state.slurm("squeue", "--noheader", "--format=%l").split()[0]
     until(
         (paths.RUNS / "smoke" / ".locks" / f"{preempted.id}.lock").exists, asked
     )  # its job is at work
     name = given.read_text()
-    slurm_module.slurm("scancel", "--signal=USR2", name)  # as SLURM does before a limit
+    slurm_state.slurm("scancel", "--signal=USR2", name)  # as SLURM does before a limit
     asked.send_signal(signal.SIGINT)
     out, _ = asked.communicate(timeout=120)
     assert asked.returncode == 130 and "the jobs go on; the same command watches them again" in out
@@ -271,8 +288,7 @@ def test_runs_are_submitted_once_and_what_fails_is_told(slurm):
 def test_a_run_that_was_cancelled_is_submitted_again_and_one_that_was_preempted_goes_on(
     slurm, tmp_path, capsys
 ):
-    from lib.scheduling import slurm as slurm_module
-    from lib.scheduling import slurm_job
+    from lib.scheduling import slurm_job, slurm_state
     from lib.scheduling.slurm import submit, train
     from lib.store import run_directory
     from lib.training import train as training
@@ -280,19 +296,20 @@ def test_a_run_that_was_cancelled_is_submitted_again_and_one_that_was_preempted_
     cancelled, preempted = longer("simclr", 2, 12), longer("supervised", 2, 60)
     with run_directory.lock(cancelled):
         alone = training.train(cancelled, store=tmp_path)
-    jobs = submit([cancelled, preempted], again=False)
+    todo = [Job(cancelled), Job(preempted)]
+    jobs = submit(todo, Cluster())
     for run in jobs:
         until(lambda run=run: (partial(run) / "checkpoint.ckpt").exists())
-    slurm_module.slurm("scancel", jobs[cancelled])
+    slurm_state.slurm("scancel", jobs[cancelled])
     wrap = ["--partition=urgent", "--ntasks=2", "--wrap=true", "--output=/dev/null"]
-    slurm_module.slurm("sbatch", *wrap)  # takes every core
+    slurm_state.slurm("sbatch", *wrap)  # takes every core
     capsys.readouterr()
-    assert train([cancelled, preempted], again=False) == 0
+    assert train(todo, Cluster()) == 0
     out = capsys.readouterr().out
     assert "1 runs have jobs already, which go on." in out and "1 runs are submitted" in out
     assert slurm_job.note(preempted, "job").read_text() == jobs[preempted]
     assert slurm_job.note(cancelled, "job").read_text() != jobs[cancelled]
-    assert "Restarts=1" in slurm_module.slurm("scontrol", "show", "job", jobs[preempted])
+    assert "Restarts=1" in slurm_state.slurm("scontrol", "show", "job", jobs[preempted])
     for run in jobs:
         assert run_directory.state(run) == ("complete", "")
         history = pd.read_csv(run_directory.folder(run) / "history.csv")

@@ -10,6 +10,7 @@ from lib import methods
 from lib.data import pixels, sources, splits
 from lib.methods import base
 from lib.scheduling import estimate, local, throughput, throughput_probe
+from lib.scheduling.job import Job
 from lib.store import fingerprints, run_directory
 from lib.study import grid
 from lib.system import hardware, paths, torch_device
@@ -22,7 +23,7 @@ RATES = {
     "weights": 10**7,
     "checkpoint": 3 * 10**7,
     "batch": 256,
-    "asked": 256,
+    "wanted": 256,
     "memory": 10**9,
 }
 
@@ -63,12 +64,12 @@ def test_the_batch_is_halved_until_the_memory_holds_it(monkeypatch):
         tried.append(batch)
         if batch > 64:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return throughput_probe.Rates(**RATES | {"batch": batch, "asked": asked})
+        return throughput_probe.Rates(**RATES | {"batch": batch, "wanted": asked})
 
     monkeypatch.setattr(torch_device, "device", lambda: "cuda")
     monkeypatch.setattr(throughput_probe, "_measure", measure)
     found = throughput_probe.measure(grid.run("paper", "dino", "resnet18", 0.45, 42), 1000)
-    assert tried == [256, 128, 64] and (found["batch"], found["asked"]) == (64, 256)
+    assert tried == [256, 128, 64] and (found["batch"], found["wanted"]) == (64, 256)
 
 
 def test_a_step_that_failed_for_memory_leaves_nothing_behind(monkeypatch):
@@ -88,7 +89,7 @@ def test_a_step_that_failed_for_memory_leaves_nothing_behind(monkeypatch):
     monkeypatch.setattr(base.Method, "training_step", training_step)
     run = grid.run("smoke", "simclr", "resnet18", 0.45, 42)
     found = throughput_probe.measure(run, 32)
-    assert (found["batch"], found["asked"]) == (8, 32)
+    assert (found["batch"], found["wanted"]) == (8, 32)
     direct = throughput_probe._measure(run, 32, 8, 32, "cpu")
     assert found["memory"] == direct.memory
     assert (
@@ -110,8 +111,10 @@ def test_a_processor_measures_steps_that_take_seconds(monkeypatch):
         "_measure",
         lambda run, rows, batch, asked, device: throughput_probe.Rates(**RATES | {"batch": batch}),
     )
-    batches = {px: throughput_probe.measure(grid.parse("paper", f"supervised-resnet18-dnat-s42-px{px}"), 1000)["batch"]
-               for px in (64, 224, 512)}  # fmt: skip
+    runs = {
+        px: grid.parse("paper", f"supervised-resnet18-dnat-s42-px{px}") for px in (64, 224, 512)
+    }
+    batches = {px: throughput_probe.measure(run, 1000)["batch"] for px, run in runs.items()}
     assert batches == {64: 98, 224: 8, 512: 2}
 
 
@@ -127,7 +130,7 @@ def test_the_predicted_time_is_the_measured_one_within_a_factor_of_two(store, mo
     counted = estimate.work(run, rows, run.data["val"])
     probed = [throughput._measure({"": (rows, run)}, 1, [])[""]]
     three = [replace(run, seed=seed) for seed in (40, 41, 42)]
-    assert local.Pool(1, []).train(three) == {}
+    assert local.Pool(1, []).train([Job(r) for r in three]) == {}
     taken = min(
         json.loads((run_directory.folder(r) / "run.json").read_text())["total_seconds"]
         for r in three[1:]

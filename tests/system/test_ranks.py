@@ -23,8 +23,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lib.data import pixels
-from lib.scheduling import local, workers
-from lib.store import fingerprints
+from lib.scheduling import local
+from lib.scheduling.job import Job
+from lib.store import fingerprints, measured
 from lib.study import grid
 from lib.system import paths
 from lib.system import ranks as ranks_module
@@ -155,7 +156,7 @@ def ranks(request, tmp_path_factory):
     """What each rank found."""
     folder, context = tmp_path_factory.mktemp("ranks"), multiprocessing.get_context("spawn")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MASTER_PORT", str(workers.free_port()))
+        patch.setenv("MASTER_PORT", str(local.free_port()))
         children = [
             context.Process(target=as_rank, args=(r, request.param, folder)) for r in range(RANKS)
         ]
@@ -262,24 +263,26 @@ def folders(tmp_path_factory):
             patch.setattr(paths, name, root / name.lower())
         pixels.prepare(RUNS[0].data)
         two, one, left = paths.RUNS / "smoke", root / "one", root / "left"
-        answer, killed = local.Pool._answer, []
+        hear, killed = local.Training.hear, []
 
-        def kill_once(self, slot, *arguments):
-            answer(self, slot, *arguments)
-            if not killed and slot.run == RUNS[0] and slot.fraction > 0.5:
+        def kill_once(self, ready):
+            message = hear(self, ready)
+            second_epoch = isinstance(message, float) and message > 0.5
+            if not killed and self.job.run == RUNS[0] and second_epoch:
                 shutil.copytree(two / f"{RUNS[0].id}.partial", left / f"{RUNS[0].id}.partial")
-                os.kill(slot.processes[1].pid, signal.SIGKILL)
-                killed.append(slot.processes)
+                os.kill(self.processes[1].pid, signal.SIGKILL)
+                killed.append(self.processes)
+            return message
 
-        patch.setattr(local.Pool, "_answer", kill_once)
+        patch.setattr(local.Training, "hear", kill_once)
         for run in RUNS:
             begin(run, two)
             begin(run, one)
-        crew, failed = local.Pool(1, [], devices=2), []
-        training = threading.Thread(target=lambda: failed.append(crew.train(RUNS)), daemon=True)
+        pool, failed, jobs = local.Pool(1, [], devices=2), [], [Job(run) for run in RUNS]
+        training = threading.Thread(target=lambda: failed.append(pool.train(jobs)), daemon=True)
         training.start()
         training.join(300)
-        assert failed == [{}] and crew.retried == {RUNS[0].id}  # and nothing hangs
+        assert failed == [{}] and pool.retried == {RUNS[0].id}  # and nothing hangs
         assert len(killed) == 1 and not any(process.is_alive() for process in killed[0])
         for run in RUNS:
             train.train(run, store=one)
@@ -315,7 +318,8 @@ def test_two_devices_make_the_run_of_one_even_where_one_of_them_died(folders, ru
         "fingerprint"
     ]
     written = [{p.name for p in (folder / run.id).iterdir()} for folder in (two, one)]
-    assert written[0] == written[1] and not list(two.glob("*.partial"))
+    assert written[0] == written[1] | set(measured.FILES)  # the pool measures, too
+    assert not list(two.glob("*.partial"))
 
 
 def test_one_device_goes_on_where_two_stopped(folders):

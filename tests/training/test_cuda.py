@@ -117,5 +117,5 @@ def test_rates_on_a_gpu_are_positive_and_for_the_batch_asked_for(monkeypatch, me
     )
     assert (
         found["checkpoint"] > found["weights"]
-        and found["batch"] == found["asked"] == run.settings.batch
+        and found["batch"] == found["wanted"] == run.settings.batch
     )

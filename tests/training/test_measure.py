@@ -12,10 +12,12 @@ from sklearn.metrics import f1_score, recall_score, roc_auc_score
 from lib.analysis import results
 from lib.data import pixels
 from lib.measures import metrics
-from lib.scheduling import plan
+from lib.scheduling import local
+from lib.scheduling.job import Job
 from lib.store import fingerprints, measured, run_directory
 from lib.store.stored import MissingRuns, load
 from lib.study import grid, profiles, protocols
+from lib.system import paths
 from lib.training import measure, predict, probes, train
 
 
@@ -212,10 +214,10 @@ def test_measurements_do_not_make_a_run_stale_nor_outlive_it(run):
             measured.record(run)
         with pytest.raises(MissingRuns, match=r"1 of 1 runs lack .*`make detectors`"):
             measured.require([run], "make detectors")
-        assert plan.pending([run], force=False) == [run]
+        assert Job(run).need() == "measurement"
     finally:
         changed_record(stored, **measured.inputs(stored))
-    assert plan.pending([run], force=False) == []
+    assert Job(run).need() == ""
 
 
 def test_a_change_of_the_detectors_makes_measurements_stale(run, monkeypatch):
@@ -236,15 +238,18 @@ def files(run):
 
 def test_only_the_measurement_is_done_again_from_the_weights_and_gives_the_same(run, monkeypatch):
     """The network in memory, as the training leaves it, and the one restored from its weights
-    answer alike."""
+    answer alike; in this process, and in one of the scheduler's."""
     before, record = files(run), measured.record(run)
+    monkeypatch.setenv("WORKSPACE", str(paths.RUNS.parent))
     monkeypatch.setattr(train, "train", None)  # calling it would fail
-    (load(run).path / "measured.json").unlink()
-    train.ensure(run)
-    after = files(run)
-    assert {**measured.record(run), "seconds": 0} == {**record, "seconds": 0}
-    assert after.keys() == before.keys()
-    assert {name for name in after if after[name] != before[name]} <= {"measured.json"}
+    for do in (train.ensure, lambda run: local.Pool(1, []).train([Job(run)])):
+        (load(run).path / "measured.json").unlink()
+        assert Job(run).need() == "measurement"
+        assert not do(run)
+        after = files(run)
+        assert {**measured.record(run), "seconds": 0} == {**record, "seconds": 0}
+        assert after.keys() == before.keys()
+        assert {name for name in after if after[name] != before[name]} <= {"measured.json"}
 
 
 def test_a_current_run_is_left_alone_and_another_rank_measures_nothing(run, monkeypatch):
@@ -276,4 +281,4 @@ def test_an_ablation_is_trained_and_not_measured(shared_workspace):
     ablation = grid.cells("smoke", "resolution")[0]
     train.ensure(ablation)
     assert load(ablation).measured is None
-    assert plan.pending([ablation], force=False) == []
+    assert Job(ablation).need() == ""

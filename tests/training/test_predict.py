@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lib.__main__ import main
 from lib.data import sources
 from lib.publish import reference
 from lib.store import run_directory
@@ -128,7 +129,7 @@ def test_an_unreadable_image_is_an_error_unless_skipped(run, frames):
 def test_the_command_scores_every_image_below_a_folder(run, frames, command, capsys):
     (frames / "b" / "broken.JPG").write_bytes(b"")
     Image.new("L", (50, 30), 128).save(frames / "grey.tif")
-    assert predict.main() == 0
+    assert main(["predict"]) == 0
     said = capsys.readouterr()
     out = paths.BUILD / "smoke" / "predictions.csv"
     table = pd.read_csv(out)
@@ -160,7 +161,7 @@ def test_a_logit_next_to_0_keeps_its_sign_in_the_csv(run, frames, monkeypatch):
 
 def test_out_names_the_csv(frames, command):
     command.setenv("OUT", str(frames / "new" / "scores.csv"))
-    assert predict.main() == 0
+    assert main(["predict"]) == 0
     assert len(pd.read_csv(frames / "new" / "scores.csv")) == 6
 
 
@@ -187,7 +188,7 @@ def test_mistakes_are_one_sentence(frames, command, capsys, name, value, message
     (frames / "bad").mkdir()
     (frames / "bad" / "bad.png").write_bytes(b"")
     command.setenv(name, value.format(frames=frames))
-    assert predict.main() == 2
+    assert main(["predict"]) == 2
     *_, last = capsys.readouterr().err.splitlines()
     assert last.startswith("error: ") and message in last and "Traceback" not in last
 

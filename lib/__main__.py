@@ -1,0 +1,272 @@
+"""The command line, `python -m lib COMMAND ...`, which `make` calls.
+
+What a command works on is read from the environment here, and passed on as arguments. A mistake of
+the user becomes one sentence, "error: ...", and the exit status 2. Nothing slow is imported before
+a command needs it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lib.system import environment
+
+
+def _profile(default: str = "mini") -> str:
+    from lib.study import names, profiles
+
+    name = environment.text("PROFILE", default)
+    return names.nearest(name, profiles.available(), "profile")
+
+
+def _jobs() -> int | None:
+    return environment.number("JOBS", None, "how many runs to train at once")
+
+
+def _cluster(devices: int):
+    """What CLUSTER asks for; None for this machine."""
+    from lib.scheduling import slurm
+
+    name = environment.text("CLUSTER")
+    if not name:
+        return None
+    slurm.check_installed(name)
+    minutes = environment.number("TIME", None, "minutes that a job may take")
+    return slurm.Cluster(environment.text("PARTITION"), minutes, _jobs(), devices)
+
+
+def _request(arguments: argparse.Namespace):
+    from lib.scheduling.plan import Request
+    from lib.study import artefacts, names
+
+    devices = environment.number("DEVICES", 1, "how many devices share one run")
+    return Request(
+        profile=_profile(),
+        artefacts=[names.nearest(a, artefacts.ARTEFACTS, "artefact") for a in arguments.artefacts],
+        run_id=getattr(arguments, "id", None),
+        methods=environment.words("METHODS") or None,
+        seeds=environment.seeds() or None,
+        force=environment.switch("FORCE"),
+        yes=environment.switch("YES"),
+        jobs=_jobs(),
+        devices=devices,
+        cluster=_cluster(devices),
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """train and measure what is missing for these artefacts (default: all), or one run"""
+    from lib.scheduling import plan
+
+    return plan.run(_request(arguments))
+
+
+def render(arguments: argparse.Namespace) -> int:
+    """render the tables and figures that are out of date (default: all)"""
+    from lib.publish import notebooks
+    from lib.system import hardware
+
+    failed = notebooks.render(
+        arguments.artefacts,
+        _profile(),
+        environment.text("PROTOCOL"),
+        methods=environment.words("METHODS") or None,
+        seeds=environment.seeds() or None,
+        jobs=_jobs() or hardware.cores(),
+    )
+    return 1 if failed else 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """show what was rendered on pages that open from disk"""
+    from lib.publish import pages
+
+    print(f"report: {pages.renew(_profile())}")
+    return 0
+
+
+def replicate(arguments: argparse.Namespace) -> int:
+    """run, then render; without the name of an artefact, all of them, then report"""
+    status = run(arguments)
+    if status:
+        return status
+    status = render(arguments)
+    return status if arguments.artefacts else report(arguments) or status
+
+
+def notebook(arguments: argparse.Namespace) -> int:
+    """execute any notebook with parameters, into a copy"""
+    from lib.publish import notebooks
+    from lib.system import paths
+
+    path = notebooks.find(arguments.notebook)
+    given = {name: notebooks.literal(value) for name, value in arguments.p}
+    if "profile" in notebooks.parameters(path):
+        given.setdefault("profile", environment.text("PROFILE", "mini"))
+    build = paths.BUILD / given.get("profile", "mini")
+    copy = arguments.to or build / "notebooks" / path.name
+    notebooks.execute(path, given, copy)
+    saved = given.get("output") or build / "stepped"
+    print(f"{path.name}: executed copy in {copy}; what it saved is in {saved}")
+    return 0
+
+
+def explain(arguments: argparse.Namespace) -> int:
+    """say which runs are complete, missing or stale, and why"""
+    from lib.scheduling import plan
+
+    plan.explain(_request(arguments))
+    return 0
+
+
+def estimate(arguments: argparse.Namespace) -> int:
+    """say what the missing runs will take here: hours, disk, memory"""
+    from lib.scheduling import plan
+    from lib.system import hardware
+
+    request = _request(arguments)
+    runs = [job.run for job in request.pending() if job.need() == "training"]
+    if runs:
+        plan.check_train_shares(runs, hardware.cores())
+        plan.estimated(runs, request)
+    return 0
+
+
+def data(arguments: argparse.Namespace) -> int:
+    """draw or check the images, and decode them once"""
+    from lib.data import pixels
+    from lib.study import profiles
+    from lib.system import hardware
+
+    pixels.prepare(profiles.load(_profile())["data"], hardware.cores())
+    return 0
+
+
+def data_check(arguments: argparse.Namespace) -> int:
+    """say which data are there, against what is expected"""
+    from lib.data.check import check
+    from lib.system import hardware
+
+    real = "paper" if environment.sewerml_root() else "mini"
+    profile = _profile("own" if environment.labels() else real)
+    wrong = check(profile, environment.switch("SCAN"), _jobs() or hardware.cores())
+    print(f"\n{len(wrong)} thing(s) wrong:" if wrong else "\nAll is well.", flush=True)
+    for sentence in wrong:
+        print(f"error: {sentence}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def archive(arguments: argparse.Namespace) -> int:
+    """write simulated frames as Sewer-ML's archive lays them out"""
+    from lib.data import archive
+    from lib.system import hardware
+
+    root = environment.sewerml_root()
+    if root is None:
+        raise ValueError("where to? make archive SEWERML_ROOT=/path/to/new/folder")
+    what = "how many frames to draw"
+    train = environment.number("TRAIN", archive.TRAIN, what)
+    val = environment.number("VAL", archive.VAL, what)
+    archive.write(root, train, val, hardware.cores())
+    print(f"{root}: {train} + {val} simulated frames laid out as Sewer-ML's archive; to rehearse")
+    print(f"the paper's profile: make replicate PROFILE=rehearsal SEWERML_ROOT={root} YES=1")
+    return 0
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """score the images of a folder with a finished run"""
+    from lib.system import paths
+
+    profile, images, run_id = _profile(), environment.images(), environment.text("RUN")
+    example = "simclr-resnet18-d45-s42"
+    for name, value, what in (
+        ("IMAGES", images, "a folder of images"),
+        ("RUN", run_id, f"the id of a finished run, like {example}"),
+    ):
+        if not value:
+            raise ValueError(f"set {name} to {what}: make predict IMAGES=folder RUN={example}.")
+    from lib.training import predict
+
+    out = environment.path("OUT") or paths.BUILD / profile / "predictions.csv"
+    predict.predict(images, predict.find(profile, run_id), out)
+    return 0
+
+
+def reference(arguments: argparse.Namespace) -> int:
+    """renew the committed reference and figures from complete runs"""
+    from lib.publish import reference
+
+    reference.renew()
+    return 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """hold the runs made here against the committed reference"""
+    from lib.publish import reference
+
+    text, within = reference.told(reference.compare())
+    print(text)
+    return 0 if within else 1
+
+
+def docs(arguments: argparse.Namespace) -> int:
+    """renew the numbers in the README and in docs/ from the reference"""
+    from lib.publish import docs
+
+    docs.renew()
+    return 0
+
+
+COMMANDS = {
+    "replicate": replicate,
+    "run": run,
+    "render": render,
+    "report": report,
+    "notebook": notebook,
+    "explain": explain,
+    "estimate": estimate,
+    "data": data,
+    "data-check": data_check,
+    "archive": archive,
+    "predict": predict,
+    "reference": reference,
+    "compare": compare,
+    "docs": docs,
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lib", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, function in COMMANDS.items():
+        command = commands.add_parser(name, help=function.__doc__)
+        if name in ("replicate", "run", "render", "explain", "estimate"):
+            command.add_argument("artefacts", nargs="*", metavar="ARTEFACT")
+        if name in ("run", "estimate"):
+            command.add_argument("--id", help="one run, e.g. simclr-resnet18-d45-s42")
+        if name == "notebook":
+            command.add_argument("notebook")
+            pair = {"nargs": 2, "metavar": ("NAME", "VALUE"), "help": "a parameter"}
+            command.add_argument("-p", action="append", default=[], **pair)
+            command.add_argument("--to", type=Path, help="the executed copy")
+    return parser
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the command that `words`, or the process's arguments, name; returns the exit status."""
+    arguments = _parser().parse_args(words)
+    try:
+        return COMMANDS[arguments.command](arguments)
+    except KeyboardInterrupt as interrupt:
+        stopped = (
+            "stopped; the same command goes on from the last finished block of images or epoch."
+        )
+        print(f"\n{str(interrupt) or stopped}")
+        return 130
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""What there is to do for one run, and doing it. Knows no torch until it is done."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lib.store import measured, run_directory
+from lib.store.stored import load, reference
+from lib.study.grid import Run
+
+
+def state(run: Run) -> tuple[str, str]:
+    """As `run_directory.state`; a network of the walkthrough that came with the repository counts
+    as complete."""
+    committed = run.profile == "walkthrough" and reference(run)
+    return ("complete", "") if committed else run_directory.state(run)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is to be complete and measured."""
+
+    run: Run
+    again: bool = False  # train it even where it is complete
+    force: bool = False  # in the profile `paper`, too, train it where it is stale, for GPU-hours
+
+    def need(self) -> str:
+        """What is missing: "training", "measurement" or "" for nothing."""
+        word, _ = state(self.run)
+        kept = word == "stale" and self.run.profile == "paper" and not self.force
+        if self.again or not (word == "complete" or kept):
+            return "training"
+        trained_here = run_directory.record(run_directory.folder(self.run)) is not None
+        if not trained_here or self.run.study != "grid":  # only a grid run keeps its weights
+            return ""
+        return "" if measured.state(load(self.run))[0] == "complete" else "measurement"
+
+    def do(self, progress: Callable[[float, dict], None] | None, rank: int = 0) -> None:
+        """Train and measure the run as far as it needs it; `progress` hears what is done.
+
+        The caller holds the run's lock. Of several ranks, all train and rank 0 measures. Raises
+        what the training raises.
+        """
+        from lib.training import train  # torch: after the environment is set
+
+        need = self.need()
+        if need == "training":
+            train.ensure(self.run, progress, again=True)
+        elif need == "measurement" and rank == 0:
+            train.remeasure(self.run)

@@ -1,0 +1,97 @@
+"""What SLURM says: its partitions, and the states of the user's jobs."""
+
+import math
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+PATIENCE = 60.0  # seconds until a job's last note is seen here: NFS caches folders for as long
+ENDED = {
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "REVOKED",
+    "TIMEOUT",
+    "UNKNOWN",
+}
+UNKNOWN = "UNKNOWN", ""  # state of a job that SLURM has forgotten, minutes after its end
+
+
+def slurm(*command: str) -> str:
+    """What a command of SLURM prints. Raises OSError with the first line of its complaint."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(
+            f"{command[0]} failed: {(done.stderr.strip() or 'no reason given').splitlines()[0]}"
+        )
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Partition:
+    """What SLURM says of one of its partitions."""
+
+    name: str
+    default: bool
+    minutes: float  # a job's limit
+    gpus: bool
+
+
+def minutes(limit: str) -> float:
+    """SLURM's [days-]hours:minutes:seconds, minutes:seconds or "infinite", in minutes."""
+    if not limit[:1].isdigit():
+        return math.inf
+    days, _, clock = limit.rpartition("-")
+    seconds = 0
+    for part in clock.split(":"):
+        seconds = 60 * seconds + int(part)
+    return 1440 * int(days or 0) + seconds / 60
+
+
+def partitions(names: str) -> list[Partition]:
+    """These partitions (comma-separated; none: the default one). Raises ValueError for one that is
+    not there."""
+    lines = slurm("sinfo", "--all", "--noheader", "--format=%P|%l|%G").splitlines()
+    listed = [  # a partition with several kinds of nodes has several lines
+        Partition(name.rstrip("*"), name.endswith("*"), minutes(limit), "gpu" in resources)
+        for name, limit, resources in (line.split("|") for line in lines)
+    ]
+    chosen = [p for p in listed if (p.name in names.split(",") if names else p.default)]
+    if not chosen or (names and {p.name for p in chosen} != set(names.split(","))):
+        wrong = (
+            f"PARTITION={names}: no such partition" if names else "SLURM has no default partition"
+        )
+        raise ValueError(
+            f"{wrong}; set PARTITION to one of {', '.join(sorted({p.name for p in listed}))}."
+        )
+    return chosen
+
+
+def queue() -> dict[str, tuple[str, str]]:
+    """Job, or element of an array -> (state, why it waits), of all the user's jobs that SLURM
+    remembers."""
+    lines = slurm(
+        "squeue", "--me", "--array", "--noheader", "--states=all", "--format=%i %T %r"
+    ).splitlines()
+    return {
+        name: (state, reason) for name, state, reason in (line.split(maxsplit=2) for line in lines)
+    }
+
+
+def settled(jobs: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """`queue`, waiting while one of these jobs, after a kill, may be about to end or to be queued
+    again."""
+    until = time.time() + PATIENCE
+    states = queue()
+    while (
+        any(states.get(name, UNKNOWN)[0] == "COMPLETING" for name in jobs) and time.time() < until
+    ):
+        time.sleep(1.0)
+        states = queue()
+    return states

@@ -1,0 +1,41 @@
+"""Commands of the suite, each in a process of its own and without a terminal."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from lib.system import paths
+
+# Variables that choose what a command does. A make around the tests may have set them.
+CHOICES = (
+    *("PROFILE", "PROTOCOL", "SEEDS", "METHODS", "JOBS", "DEVICES", "SEWERML_ROOT", "LABELS"),
+    *("IMAGES", "RUN", "OUT", "FORCE", "SCAN", "YES", "TRAIN", "VAL"),
+    *("CLUSTER", "PARTITION", "TIME"),
+)
+
+
+def python(*arguments: str, root: Path = paths.ROOT, **environment: str):
+    """`python ARGUMENTS` on the sources in `root`, with these variables beside this process's."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def command(*words: str, **options):
+    """`python -m lib WORDS`, as `make` calls it."""
+    return python("-m", "lib", *words, **options)
+
+
+def succeed(*words: str, **options) -> str:
+    """The output of `command`, which must end well."""
+    done = command(*words, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

@@ -1,0 +1,97 @@
+"""Processes of the pool: they share the work, and none is left, however their parent ends."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import pytest
+
+from lib.system import parallel, paths
+from lib.system.errors import DataError
+
+
+def settings(_):
+    return os.environ["OMP_NUM_THREADS"], os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def die(_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def double(rows, places):
+    return [(row, "doubled", str(2 * place)) for row, place in zip(rows, places, strict=True)]
+
+
+def test_processes_have_one_thread_and_take_the_gpus_in_turn(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with parallel.pool(1, "worked", ["3"]) as pool:
+        assert list(pool.map(settings, range(3))) == [("1", "3")] * 3
+    with parallel.pool(1, "worked") as pool:
+        assert list(pool.map(settings, range(1))) == [("1", None)]
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+def test_a_process_that_dies_is_one_sentence_and_no_process_is_left():
+    with (
+        pytest.raises(DataError, match=r"a process that drew images died .* with JOBS=1"),
+        parallel.pool(2, "drew images") as pool,
+    ):
+        list(pool.map(die, range(4)))
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_block_is_done_once(workers):
+    work = ((i, [i, -i], [i, 10 * i]) for i in range(20))
+    done = dict(parallel.together(double, work, workers))
+    assert done == {i: double([i, -i], [i, 10 * i]) for i in range(20)}
+
+
+def test_work_that_is_left_early_leaves_no_process():
+    work = ((i, [i], [i]) for i in range(10**6))
+    blocks = parallel.together(double, work, 2)
+    next(blocks)
+    blocks.close()
+    assert not multiprocessing.active_children()
+    assert next(work)[0] < 10  # blocks are made when they are needed
+
+
+SLEEPS = """
+import signal, time
+from lib.system import parallel
+
+if __name__ == "__main__":
+    # A shell may have put Ctrl-C off for what it runs in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with parallel.pool(2, "slept") as pool:
+        pool.submit(print, "sleeps", flush=True).result()
+        pool.submit(time.sleep, 60).result()
+"""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_no_process_outlives_its_parent(tmp_path, ending):
+    script = tmp_path / "sleeps.py"
+    script.write_text(SLEEPS)
+    with subprocess.Popen(
+        [sys.executable, script],
+        start_new_session=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(paths.ROOT)},
+    ) as parent:
+        assert "sleeps" in parent.stdout.readline()
+        os.kill(parent.pid, ending)
+        assert parent.wait(30) != 0  # less than they would sleep
+        until = time.time() + 10
+        with suppress(ProcessLookupError):  # the group is gone
+            while time.time() < until:
+                os.killpg(parent.pid, 0)
+                time.sleep(0.05)
+            pytest.fail("a process is left")
