@@ -7,6 +7,7 @@ committed page against `pages()`, so that no number is ever typed.
     docs.renew()        (make docs)
 """
 
+import inspect
 import json
 import re
 import tomllib
@@ -25,6 +26,7 @@ from lib.publish.reference import PROFILE, committed
 from lib.report import style
 from lib.study import grid, names
 from lib.study.artefacts import ARTEFACTS, drawn
+from lib.study.settings import METHODS
 from lib.system import paths
 
 PAGES = ("results", "deviations", "artefacts", "add-a-method", "speed")
@@ -213,12 +215,22 @@ def _artefact(name: str, cores: int) -> list[str]:
 
 
 def _method() -> dict[str, str]:
-    lines = (paths.PROFILES / "paper.toml").read_text().splitlines()
+    """The three pieces that an added method consists of, as they stand in the sources."""
+    settings, profile = paths.ROOT / "lib/study/settings.py", paths.PROFILES / "paper.toml"
     return {
         "method": EXAMPLE,
         "method_file": (paths.ROOT / "lib" / "methods" / f"{EXAMPLE}.py").read_text().strip(),
-        "method_line": next(line for line in lines if line.startswith(f"{EXAMPLE} = ")),
+        "method_settings": inspect.getsource(METHODS[EXAMPLE]).strip(),
+        "method_table": _paragraph(profile.read_text(), f"[method.{EXAMPLE}]"),
+        "method_listed": next(
+            line for line in settings.read_text().splitlines() if line.startswith("ADDED = ")
+        ),
     }
+
+
+def _paragraph(text: str, first: str) -> str:
+    """The lines from `first` to the next blank one."""
+    return first + text.split(first, 1)[1].split("\n\n", 1)[0].rstrip()
 
 
 # Speed
@@ -268,6 +280,3 @@ def _steps(measured: pd.DataFrame) -> str:
     head = ("system", "ms a step", "share of the model-only bound", "times as fast as lightly")
     return table(head, rows)
 
-
-if __name__ == "__main__":
-    renew()
