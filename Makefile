@@ -12,7 +12,7 @@ LOCKED := .venv/.locked-$(shell cat requirements.txt pyproject.toml | cksum | cu
 ENV := $(if $(PYTHON),,$(LOCKED))
 
 .DEFAULT_GOAL := help
-.PHONY: help replicate test $(ARTEFACTS) run estimate archive explain data data-check notebook lab redraw report predict reference compare simulator benchmark mutations lint lock clean
+.PHONY: help replicate test $(ARTEFACTS) run estimate archive explain data data-check notebook lab redraw report predict reference docs compare simulator benchmark mutations lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[^\t#].*:.*## / { sub(/\$$\(ARTEFACTS\)/, "$(ARTEFACTS)", $$1); printf "  %-36s %s\n", $$1, $$2 }' Makefile
@@ -69,8 +69,11 @@ predict: $(ENV)  ## scores of your images: make predict IMAGES=folder RUN=simclr
 lab: $(ENV)  ## JupyterLab on the notebooks
 	$(PY) -m jupyter lab notebooks
 
-reference: $(ENV)  ## renew results/reference, figures/ and the README's numbers from complete mini runs
+reference: $(ENV)  ## renew results/reference, figures/ and the documentation's numbers from complete mini runs
 	$(PY) -m lib.publish.reference
+	$(PY) -m lib.publish.docs
+
+docs: $(ENV)  ## renew the generated pages of docs/ and parts of the READMEs from the committed reference
 	$(PY) -m lib.publish.docs
 
 compare: $(ENV)  ## hold the mini runs made here against the committed reference

@@ -1,0 +1,44 @@
+"""Scores in, numbers out: every metric, interval, claim and verdict that a table or figure shows.
+
+`collect` is the way in from outside; `results` is what the other modules build on.
+"""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from lib.analysis import results
+from lib.store.stored import MissingRuns, load
+from lib.study import grid, profiles, protocols
+from lib.system.errors import DataError
+
+
+def collect(profile: str) -> pd.DataFrame:
+    """A row per run x validation share (NaN: natural) x evaluation x probe, every metric a column.
+
+    Shares are read as the probe's protocol does: by subsampling for the online probe, by weights
+    for the converged one. Runs that cannot be read, and shares that a small table cannot reach, are
+    left out.
+    """
+    rows = []
+    shares = [None, *profiles.load(profile)["validation_shares"]]
+    for run in grid.cells(profile):
+        try:
+            stored = load(run)
+        except MissingRuns:
+            continue
+        which = results.identity(run) | {"validation_share": np.nan}
+        which |= {"health": results.health(stored), "origin": stored.origin}
+        evaluations = stored.scores["evaluation"].unique()
+        for evaluation, rule, share in product(evaluations, protocols.PROTOCOLS.values(), shares):
+            reading = {"evaluation": evaluation, "probe": rule.probe}
+            try:
+                values = results.draws(
+                    stored, **reading, shares=[share], sampling=rule.sampling, resamples=0
+                )
+            except DataError:  # too few images of one's own for that share
+                continue
+            place = reading if share is None else reading | {"validation_share": share}
+            rows.append(which | place | {name: value[0, 0] for name, value in values.items()})
+    return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""How many images of every class a profile trains and tests on (Table 5). Knows no torch.
+"""How many images of every class a profile trains and tests on (Table 5).
 
 counted = class_counts.count(class_counts.subsets(data, shares))
 """
@@ -12,38 +12,44 @@ from lib.data.labels import class_labels
 from lib.study import names
 from lib.study.names import CLASSES
 
+ANY, NORMAL = "any defect", "normal"  # beside the classes: all defects together, and no defect
 TOTALS = ("Normal (ND)", "Defect", "All")
 
 
+def images(table: pd.DataFrame) -> dict[str, int]:
+    """Class -> its images in `table`, then `ANY` and `NORMAL`; these two alone where the labels
+    name no classes. An image of several classes counts in each."""
+    labels = class_labels(table)
+    counts = {} if labels is None else dict(zip(CLASSES, labels.sum(axis=0).tolist(), strict=True))
+    defects = int(table["Defect"].sum())
+    return counts | {ANY: defects, NORMAL: len(table) - defects}
+
+
 def subsets(data: dict[str, Any], shares: list[float]) -> dict[str, pd.DataFrame]:
-    """The rows in use: training, its subset at each train share, validation, and where it is less,
-    Table 1's part.
+    """Name -> rows in use: training, its subset at each train share, validation, and where it is
+    smaller, Table 1's part of it.
 
     `data` is a profile's table. Raises DataError for a share that the images cannot reach.
     """
     training, validation = (sources.tables(data, split)[0] for split in sources.TABLES)
-    found = {"Training": training}
-    found |= {
-        f"at {names.share(share)}": splits.resample(training, share, data["seed"])
-        for share in shares
-    }
-    found["Validation"] = validation
+    tables = {"Training": training}
+    for share in shares:
+        tables[f"at {names.share(share)}"] = splits.resample(training, share, data["seed"])
+    tables["Validation"] = validation
     if not validation["Sampled"].all():
-        found["for Table 1"] = validation[validation["Sampled"]]
-    return found
+        tables["for Table 1"] = validation[validation["Sampled"]]
+    return tables
 
 
-def count(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """A row per subset and class, after normal, defect and all: columns subset, class, images.
+def count(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """A row per subset and class, after the subset's `TOTALS`: columns subset, class, images.
 
-    An image may show several classes. Without class columns there are the totals alone.
+    Without class columns there are the totals alone.
     """
     rows = []
-    for name, table in found.items():
-        defects = int(table["Defect"].sum())
-        numbers = dict(zip(TOTALS, (len(table) - defects, defects, len(table)), strict=True))
-        labels = class_labels(table)
-        if labels is not None:
-            numbers |= dict(zip(CLASSES, labels.sum(axis=0), strict=True))
-        rows += [{"subset": name, "class": key, "images": int(n)} for key, n in numbers.items()]
+    for name, table in tables.items():
+        classes = images(table)
+        defects, normals = classes.pop(ANY), classes.pop(NORMAL)
+        counts = dict(zip(TOTALS, (normals, defects, len(table)), strict=True)) | classes
+        rows += [{"subset": name, "class": key, "images": n} for key, n in counts.items()]
     return pd.DataFrame(rows)

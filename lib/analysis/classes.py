@@ -1,26 +1,22 @@
-"""Which defects are lost first when they are rare: every class by method and train share. Knows no
-torch.
+"""Which defects are lost first when they are rare: every class by method and train share.
 
-scores = classes.Scores(study.runs("classes", "mini"), "clean")
+scores = classes.Scores(grid.runs("classes", "mini"), "clean")
 measured = classes.measure(scores)
 lost = classes.lost(scores)
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
-from lib.analysis import results
-from lib.analysis.board import Draws
+from lib.analysis import results, wording
+from lib.analysis.board import Board, Draws
+from lib.analysis.class_counts import ANY, NORMAL, images
 from lib.data.labels import class_labels
 from lib.measures import bootstrap, correlation, seeds
-from lib.store.stored import Stored, load
-from lib.study import profiles, protocols
+from lib.store.stored import Stored
 from lib.study.grid import Run
-from lib.study.names import APART, CLASSES, nearest, share
+from lib.study.names import APART, CLASSES, share
 
-ANY, NORMAL = "any defect", "normal"  # rows beside the classes: all defects, and false alarms
 METRICS = {"recall": "Recall", "auroc": "AUROC against normals"}
 Key = tuple[str, str]  # metric, class
 
@@ -37,28 +33,20 @@ def detections(logit, defect, classes, groups, counted, draws: int = 1000) -> di
     """
     defect, counted = np.asarray(defect), np.asarray(counted, float)
     names = [ANY] if classes is None else [*CLASSES, ANY]
-    having = defect[:, None] if classes is None else np.column_stack([classes, defect])
-    # a "validation share" that keeps the normals and one class: its AUROC is nan where either is
-    # not there
-    weights = counted * np.where(defect == 1, having.T, 1)
-    found = bootstrap.resampled(logit, defect, None, groups, weights, draws=draws)
-    absent = np.isnan(found["auroc"])
-    recall = np.where(absent, np.nan, found["recall"])
-    out = {("recall", name): row for name, row in zip(names, recall, strict=True)}
-    out |= {("auroc", name): row for name, row in zip(names, found["auroc"], strict=True)}
-    swapped = bootstrap.resampled(
+    members = defect[:, None] if classes is None else np.column_stack([classes, defect])
+    # A row of weights is a validation set: the normals, and of the defects those of one class.
+    # Its AUROC is nan where either is absent.
+    by_class = bootstrap.resampled(
+        logit, defect, None, groups, counted * np.where(defect == 1, members.T, 1), draws=draws
+    )
+    recalls = np.where(np.isnan(by_class["auroc"]), np.nan, by_class["recall"])
+    # With the labels exchanged, recall is the share of the normals that are called a defect.
+    exchanged = bootstrap.resampled(
         logit, 1 - defect, None, groups, counted[None], draws=draws, ranked=False
     )
-    return out | {("recall", NORMAL): swapped["recall"][0]}
-
-
-@dataclass(frozen=True)
-class Part:
-    """One run: its class-wise draws and verdict."""
-
-    stored: Stored
-    found: dict[Key, Draws]
-    health: str
+    values = {("recall", name): row for name, row in zip(names, recalls, strict=True)}
+    values |= {("auroc", name): row for name, row in zip(names, by_class["auroc"], strict=True)}
+    return values | {("recall", NORMAL): exchanged["recall"][0]}
 
 
 class Scores:
@@ -66,48 +54,40 @@ class Scores:
     logit above 0."""
 
     def __init__(self, wanted: list[Run | Stored], protocol: str, resamples: int | None = None):
-        rule = protocols.PROTOCOLS[nearest(protocol, protocols.PROTOCOLS, "protocol")]
-        self.parts = []
-        for stored in map(load, wanted):
-            logit, labels, _ = results.aligned(stored, rule.table, rule.probe)
-            draws = profiles.load(stored.run.profile)["draws"] if resamples is None else resamples
+        board = Board(wanted, protocol, resamples)
+        self.runs: list[tuple[Stored, dict[Key, Draws]]] = []
+        for stored in board.stored:
+            logit, labels, _ = results.aligned(stored, board.rule.table, board.rule.probe)
             defect, video, sampled = (
                 labels[name].to_numpy() for name in ("Defect", "Video", "Sampled")
             )
-            found = detections(logit, defect, class_labels(labels), video, sampled, draws)
-            self.parts.append(Part(stored, found, results.health(stored)))
-        self.shares = sorted({part.stored.run.share for part in self.parts})
-        methods = dict.fromkeys(part.stored.run.method for part in self.parts)
+            classes = class_labels(labels)
+            draws = detections(logit, defect, classes, video, sampled, board.resamples)
+            self.runs.append((stored, draws))
+        self.shares = sorted({share for _, _, share in board.cells})
+        methods = dict.fromkeys(method for method, _, _ in board.cells)
         self.averaged = [m for m in methods if m not in APART]  # the paper's methods
-        table = results.validation(self.parts[0].stored)[0]
+        table, _ = results.validation(board.stored[0])
         self.validation = images(table[table["Sampled"]])
 
     def curves(self, metric: str, name: str) -> Draws:
         """(1 + B, shares): mean over the paper's methods and seeds, which get equal weight. Raises
         KeyError."""
-        own = [part for part in self.parts if part.stored.run.method in self.averaged]
-        by_share = [[p for p in own if p.stored.run.share == s] for s in self.shares]
-        means = [
-            seeds.mean([p.stored.run.seed for p in ps], [p.found[metric, name] for p in ps])
-            for ps in by_share
-        ]
+        means = []
+        for train_share in self.shares:
+            runs = [
+                (stored.run.seed, draws[metric, name])
+                for stored, draws in self.runs
+                if stored.run.share == train_share and stored.run.method in self.averaged
+            ]
+            means.append(seeds.mean(*zip(*runs, strict=True)))
         return np.stack(means, axis=-1)
 
     def excess(self, metric: str, name: str) -> Draws:
         """`curves` above chance: recall minus the false-alarm rate of the same detectors, AUROC
         minus 0.5."""
-        return self.curves(metric, name) - (
-            self.curves("recall", NORMAL) if metric == "recall" else 0.5
-        )
-
-
-def images(table: pd.DataFrame) -> dict[str, int]:
-    """Class -> its images in `table`, with `ANY` and `NORMAL`; these two alone where the labels
-    name no classes."""
-    labels = class_labels(table)
-    found = {} if labels is None else dict(zip(CLASSES, labels.sum(axis=0).tolist(), strict=True))
-    defects = int(table["Defect"].sum())
-    return found | {ANY: defects, NORMAL: len(table) - defects}
+        chance = self.curves("recall", NORMAL) if metric == "recall" else 0.5
+        return self.curves(metric, name) - chance
 
 
 def measure(scores: Scores) -> pd.DataFrame:
@@ -118,32 +98,17 @@ def measure(scores: Scores) -> pd.DataFrame:
     high, draws (the (1 + B,) behind them), validation.
     """
     rows = []
-    for part in scores.parts:
-        run = part.stored.run
-        common = {
-            "run": run.id,
-            "method": run.method,
-            "backbone": run.backbone,
-            "train_share": run.share,
-            "seed": run.seed,
-            "health": part.health,
-            "origin": part.stored.origin,
-        }
-        for (metric, name), found in part.found.items():
-            low, high = bootstrap.interval(found)
-            rows.append(
-                common
-                | {
-                    "metric": metric,
-                    "class": name,
-                    "value": found[0],
-                    "low": low,
-                    "high": high,
-                    "draws": found,
-                    "validation": scores.validation[name],
-                }
-            )
+    for stored, draws in scores.runs:
+        which = results.identity(stored.run)
+        which |= {"health": results.health(stored), "origin": stored.origin}
+        for (metric, name), drawn in draws.items():
+            place = {"metric": metric, "class": name}
+            images = {"validation": scores.validation[name]}
+            rows.append(which | place | results.interval(drawn) | images)
     return pd.DataFrame(rows)
+
+
+# The train share at which half is lost
 
 
 def halved(curves, shares) -> np.ndarray:
@@ -179,79 +144,70 @@ def halvings(scores: Scores, metric: str) -> dict[str, Draws]:
 def lost(scores: Scores) -> pd.DataFrame:
     """`halvings` by both metrics, a row a class: columns metric, class, value, low, high,
     validation."""
-    rows = []
-    for metric in METRICS:
-        for name, found in halvings(scores, metric).items():
-            low, high = bootstrap.interval(found)
-            rows.append(
-                {
-                    "metric": f"{metric}_halved_at",
-                    "class": name,
-                    "value": found[0],
-                    "low": low,
-                    "high": high,
-                    "validation": scores.validation[name],
-                }
-            )
-    return pd.DataFrame(rows, columns=["metric", "class", "value", "low", "high", "validation"])
+    columns = ["metric", "class", "value", "low", "high", "validation"]
+    rows = [
+        (f"{metric}_halved_at", name, draws[0], *bootstrap.interval(draws), scores.validation[name])
+        for metric in METRICS
+        for name, draws in halvings(scores, metric).items()
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+# Sentences
 
 
 def at(value: float, low: float, high: float, smallest: float) -> str:
     """`16 [12, 20]`, a train share and its interval in per cent; what lies below the smallest share
     there is, `<1`."""
-    if np.isnan(value):
-        return "–"
-    point, *ends = (
-        f"<{100 * smallest:g}" if v < smallest else f"{100 * v:.2g}" for v in (value, low, high)
-    )
-    return point if np.isnan(low) else f"{point} [{', '.join(ends)}]"
+
+    def form(share: float) -> str:
+        return f"<{100 * smallest:g}" if share < smallest else f"{100 * share:.2g}"
+
+    return wording.estimate(value, low, high, form)
 
 
-def told(scores: Scores, training: dict[str, int]) -> dict[str, str]:
+def sentences(scores: Scores, training: dict[str, int]) -> dict[str, str]:
     """A sentence a metric on what is lost first and last, and whether rarity explains it; and one
     on false alarms.
 
     `training` is `images` of the whole training table.
     """
     if not scores.averaged or len(scores.shares) < 2:
-        return {
-            "none": "What is lost first is not judged: it takes a method of the paper at two train shares."
-        }
-    return {metric: _order(scores, metric, training) for metric in METRICS} | {
-        "alarms": _false_alarms(scores)
-    }
+        reason = "it takes a method of the paper at two train shares"
+        return {"none": f"What is lost first is not judged: {reason}."}
+    orders = {metric: _order_sentence(scores, metric, training) for metric in METRICS}
+    return orders | {"alarms": _false_alarm_sentence(scores)}
 
 
-def _order(scores: Scores, metric: str, training: dict[str, int], n: int = 3) -> str:
+def _order_sentence(scores: Scores, metric: str, training: dict[str, int], n: int = 3) -> str:
     what = {"recall": "recall above the false-alarm rate", "auroc": "AUROC above 0.5"}[metric]
     halves = halvings(scores, metric)
-    said = {
-        name: at(found[0], *bootstrap.interval(found), scores.shares[0])
-        for name, found in halves.items()
+    printed = {
+        name: at(draws[0], *bootstrap.interval(draws), scores.shares[0])
+        for name, draws in halves.items()
     }
     total = (
-        f"From {share(scores.shares[-1])} downwards, {what} (mean over the paper's methods) has halved for all defects "
-        f"together at {said.pop(ANY)} % of defects in training"
+        f"From {share(scores.shares[-1])} downwards, {what} (mean over the paper's methods) has "
+        f"halved for all defects together at {printed.pop(ANY)} % of defects in training"
     )
-    known = sorted((c for c in said if not np.isnan(halves[c][0])), key=lambda c: -halves[c][0])
-    if len(known) < 2 * n:
+    order = sorted((c for c in printed if not np.isnan(halves[c][0])), key=lambda c: -halves[c][0])
+    if len(order) < 2 * n:
         return f"{total}; too few classes are known to order them."
-    named = [f"{c} {said[c]}" for c in known]
-    _, low, high, _ = bootstrap.paired_difference(halves[known[0]], halves[known[-1]])
-    apart = f"the first and the last are {'' if low > 0 or high < 0 else 'not '}told apart"
-    rho, low, high = correlation.spearman(
-        [training[c] for c in known], [halves[c][0] for c in known]
-    )
+    named = [f"{c} {printed[c]}" for c in order]
+    low, high = bootstrap.interval(halves[order[0]] - halves[order[-1]])
+    apart = wording.verdict(low, high, "told apart", "told apart", "not told apart")
+    rho = correlation.spearman([training[c] for c in order], [halves[c][0] for c in order])
     return (
-        f"{total}; first for {', '.join(named[:n])}, last for {', '.join(named[-n:])} ({apart}). Rank correlation with "
-        f"the class's training images: {rho:+.2f} [{low:+.2f}, {high:+.2f}] over {len(known)} classes."
+        f"{total}; first for {', '.join(named[:n])}, last for {', '.join(named[-n:])} (the first "
+        f"and the last are {apart}). Rank correlation with the class's training images: "
+        f"{wording.estimate(*rho)} over {len(order)} classes."
     )
 
 
-def _false_alarms(scores: Scores) -> str:
-    alarms, found = (scores.curves("recall", name)[0] for name in (NORMAL, ANY))
+def _false_alarm_sentence(scores: Scores) -> str:
+    alarms, recall = (scores.curves("recall", name)[0] for name in (NORMAL, ANY))
     return (
-        f"From {share(scores.shares[-1])} to {share(scores.shares[0])}, recall of all defects moves from "
-        f"{found[-1]:.2f} to {found[0]:.2f} and false alarms from {alarms[-1]:.2f} to {alarms[0]:.2f}; always "
-        "answering “defect” would have both at 1."
+        f"From {share(scores.shares[-1])} to {share(scores.shares[0])}, recall of all defects "
+        f"moves from {recall[-1]:.2f} to {recall[0]:.2f} and false alarms from {alarms[-1]:.2f} to "
+        f"{alarms[0]:.2f}; always answering “defect” would have both at 1."
     )

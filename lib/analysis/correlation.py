@@ -1,5 +1,4 @@
 """How well measures that read no label rank representations: rank correlations with detection.
-Knows no torch.
 
 A point is a cell of the grid: a method, a backbone, a train share. Its measures and its F1, AP and
 AUROC (validation, natural share) are averaged over seeds. Two intervals by hierarchical bootstrap,
@@ -13,8 +12,8 @@ from the same draws for every measure:
 Both are simultaneous over the k measures tried, at the level 1 - .05 / k (Bonferroni). A resample
 of runs repeats some, which adds ties, alike for two measures that are compared.
 
-points = association.Points(wanted, {run.id: frozen.measures(runs.load(run)) for run in wanted}, "clean")
-measured = association.correlate(points)
+    points = correlation.Points(wanted, {run.id: measured.measures(run) for run in wanted}, "clean")
+    correlations = correlation.correlate(points)
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,17 +22,18 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from lib.analysis import results
+from lib.analysis import wording
 from lib.analysis.board import Board, Draws, NotRun
 from lib.measures import bootstrap, representation
+from lib.measures.correlation import midranks, rank_correlation
 from lib.measures.representation import MEASURES
-from lib.store.stored import Stored
-from lib.study import names
 from lib.study.grid import Run
+from lib.study.names import METRIC_NAMES
 
 METRICS = ("f1", "ap", "auroc")
 SCOPES = {
-    "backbone": "Within backbones",  # as claim 3: widths are equal, and ranks comparable; the mean over backbones
+    # the mean over backbones, as in claim 3: widths are equal, and ranks comparable
+    "backbone": "Within backbones",
     "all": "Over all runs",
     "method": "Within methods",  # the mean over methods: only here are losses comparable
     "system": "Between systems",  # their means over train shares
@@ -41,8 +41,10 @@ SCOPES = {
 JUDGED = "backbone"  # the scope of the verdicts, chosen beforehand
 BASE = "rankme"  # what the others are held against
 FEWEST = 3  # points of a group: of two, a rank correlation is 1 or -1
-REPEATS = 4  # draws of the runs to one of seeds and videos: corrected intervals read far tails, and these cost little
-VERDICTS = ("better", "worse", "inconclusive")
+REPEATS = (
+    4  # draws of the runs to one of seeds and videos: cheap, and corrected intervals read far tails
+)
+VERDICTS = ("better", "worse", "inconclusive")  # of a gain above zero, below it, or across it
 
 
 class Points:
@@ -63,45 +65,29 @@ class Points:
         resamples: int | None = None,
     ):
         board = Board(wanted, protocol, resamples)
-        found = list(
-            dict.fromkeys((s.run.method, s.run.backbone, s.run.share) for s in board.stored)
-        )
-        self.cells = pd.DataFrame(found, columns=["method", "backbone", "train_share"])
-        means: dict[str, list[Draws]] = {name: [] for name in (*MEASURES, *METRICS)}
-        for cell in found:
-            stored = board.system(*cell)
-            weights = np.array([board.seed_weight[s.run.seed] for s in stored])
-            each = [_metrics(s, board) | _measures(s, measured) for s in stored]
-            for name, rows in means.items():
-                values = np.stack([np.broadcast_to(e[name], weights.shape[1]) for e in each])
-                # where a seed was not drawn, its infinite alpha-ReQ counts nothing
-                rows.append(
-                    np.multiply(
-                        weights, values, out=np.zeros(weights.shape), where=weights > 0
-                    ).sum(axis=0)
-                )
-        self.metrics = {name: np.stack(means[name]) for name in METRICS}
-        every = {name: np.stack(means[name]) for name in MEASURES}
-        self.measures = {
-            name: values for name, values in every.items() if not np.isnan(values[:, 0]).all()
-        }
-
+        self.cells = pd.DataFrame(board.cells, columns=["method", "backbone", "train_share"])
+        metrics = [board.draws(cell, ranked=True)[0] for cell in board.cells]
+        self.metrics = {name: np.stack([draws[name] for draws in metrics]) for name in METRICS}
+        measures: dict[str, list[Draws]] = {name: [] for name in MEASURES}
+        for runs in [board.system(*cell) for cell in board.cells]:
+            for name, draws in measures.items():
+                draws.append(board.mean(runs, [_measure(s, name, measured) for s in runs]))
+        every = {name: np.stack(draws) for name, draws in measures.items()}
+        self.measures = {n: draws for n, draws in every.items() if not np.isnan(draws[:, 0]).all()}
         self._ranked: dict[tuple, list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def groups(self, scope: str, measure: str) -> Iterator[list[np.ndarray]]:
-        """The groups of a scope where a measure is known, each a list of points: the rows of which
-        one is the mean."""
+        """The groups of a scope where a measure is known. A group is a list of points, and a point
+        the numbers of the rows whose mean it is."""
         known = self.cells[~np.isnan(self.measures[measure][:, 0])]
         for _, group in known.groupby(scope, sort=False) if scope in known else [(scope, known)]:
-            parts = group.groupby(
-                ["method", "backbone"] if scope == "system" else group.index, sort=False
-            )
-            rows = [part.index.to_numpy() for _, part in parts]
-            if len(rows) >= FEWEST:
-                yield rows
+            of_point = ["method", "backbone"] if scope == "system" else group.index
+            points = [rows.index.to_numpy() for _, rows in group.groupby(of_point, sort=False)]
+            if len(points) >= FEWEST:
+                yield points
 
     def ranked(self, scope: str, among: str, name: str) -> list[tuple[np.ndarray, np.ndarray]]:
-        """`ranks` of a measure or metric in each group of `groups(scope, among)`, and the counts
+        """`midranks` of a measure or metric in each group of `groups(scope, among)`, and the counts
         that they are under.
 
         Counts are (1 + B, n, 1 + R): column 0 holds every point once, the others R resamples of the
@@ -109,67 +95,25 @@ class Points:
         """
         key = (scope, np.isnan(self.measures[among][:, 0]).tobytes(), name)
         if key not in self._ranked:
+            draws = (self.measures | self.metrics)[name]
             self._ranked[key] = []
-            every = (self.measures if name in self.measures else self.metrics)[name]
-            for i, rows in enumerate(self.groups(scope, among)):
-                n, size = len(rows), every.shape[1]
-                drawn = np.random.default_rng(i).multinomial(n, [1 / n] * n, size=(size, REPEATS))
-                counts = (
-                    np.concatenate([np.ones((size, 1, n)), drawn], axis=1)
-                    .swapaxes(1, 2)
-                    .astype(np.float32)
-                )
-                self._ranked[key].append(
-                    (ranks(np.stack([every[r].mean(axis=0) for r in rows]), counts), counts)
-                )
+            for i, points in enumerate(self.groups(scope, among)):
+                counts = _counts(len(points), draws.shape[1], seed=i)
+                values = np.stack([draws[rows].mean(axis=0) for rows in points])
+                self._ranked[key].append((midranks(values, counts), counts))
         return self._ranked[key]
 
 
-def _metrics(stored: Stored, board: Board) -> dict[str, Draws]:
-    found = results.draws(
-        stored,
-        evaluation=board.rule.table,
-        probe=board.rule.probe,
-        shares=[None],
-        sampling=board.rule.sampling,
-        resamples=board.resamples,
-    )
-    return {name: found[name][0] for name in METRICS}
+def _measure(stored, name: str, measured: dict[str, dict[str, float]]) -> float:
+    if name == "loss":
+        return representation.training_loss(stored.run.method, stored.history)
+    return measured[stored.run.id][name]
 
 
-def _measures(stored: Stored, measured: dict[str, dict[str, float]]) -> dict[str, float]:
-    return measured[stored.run.id] | {
-        "loss": representation.training_loss(stored.run.method, stored.history)
-    }
-
-
-def ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Midranks (m, n, r) of values (n, m) or (n, 1) where point i is there counts (m, n, r) times,
-    less their mean.
-
-    A resample is a row of counts, so all of them are one product of matrices. In float32, in which
-    multiples of a half are exact.
-    """
-    at = (
-        values[:, :1] if (values == values[:, :1]).all() else values
-    ).T  # of one seed a measure is one number
-    below = (at[:, None, :] < at[:, :, None]).astype(np.float32)
-    below += np.float32(0.5) * (at[:, None, :] == at[:, :, None])
-    return (
-        below @ counts - counts.sum(axis=1, keepdims=True) / 2
-    )  # a rank less a half; their mean is half the size
-
-
-def spearman(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Spearman's rho (m, r) of `ranks` x and y (m, n, r) under counts (m, n, r); nan where one does
-    not vary."""
-    xx, yy, xy = (
-        np.einsum("mnr,mnr,mnr->mr", counts, a, b, dtype=np.float64)
-        for a, b in ((x, x), (y, y), (x, y))
-    )
-    return np.divide(
-        xy, np.sqrt(xx * yy), out=np.full(xx.shape, np.nan), where=np.minimum(xx, yy) > 0
-    )
+def _counts(n: int, size: int, seed: int) -> np.ndarray:
+    """(size, n, 1 + R): how often each of n points is there, once, then in R resamples of them."""
+    drawn = np.random.default_rng(seed).multinomial(n, [1 / n] * n, size=(size, REPEATS))
+    return np.concatenate([np.ones((size, 1, n)), drawn], axis=1).swapaxes(1, 2).astype(np.float32)
 
 
 def rho(points: Points, scope: str, measure: str, metric: str, among: str = "") -> np.ndarray:
@@ -181,16 +125,15 @@ def rho(points: Points, scope: str, measure: str, metric: str, among: str = "") 
     measure `among` (by default this one) is known count, so that two measures are compared on the
     same points.
     """
-    pairs = zip(
-        *(points.ranked(scope, among or measure, name) for name in (measure, metric)), strict=True
-    )
-    found = [spearman(x, y, counts) for (x, counts), (y, _) in pairs]
-    if not found:
+    ours, theirs = (points.ranked(scope, among or measure, name) for name in (measure, metric))
+    rhos = [
+        rank_correlation(x, y, counts) for (x, counts), (y, _) in zip(ours, theirs, strict=True)
+    ]
+    if not rhos:
         return np.full((points.metrics[metric].shape[1], 1 + REPEATS), np.nan)
-    count = (~np.isnan(found)).sum(axis=0)
-    return np.divide(
-        np.nansum(found, axis=0), count, out=np.full(count.shape, np.nan), where=count > 0
-    )
+    defined = (~np.isnan(rhos)).sum(axis=0)
+    undefined = np.full(defined.shape, np.nan)
+    return np.divide(np.nansum(rhos, axis=0), defined, out=undefined, where=defined > 0)
 
 
 def correlate(
@@ -208,46 +151,41 @@ def correlate(
         raise NotRun("no run has a RankMe to hold others against: every one diverged.")
     rows = []
     for scope, metric, measure in product(scopes, targets, points.measures):
-        sign = MEASURES[measure].sign
+        sign, tried = MEASURES[measure].sign, len(points.measures)
         row = {"scope": scope, "metric": metric, "measure": measure, "sign": sign}
         row["n"] = sum(map(len, points.groups(scope, measure)))
         own = rho(points, scope, measure, metric)
-        gain = (
-            sign * own - MEASURES[BASE].sign * rho(points, scope, BASE, metric, measure)
-            if measure != BASE
-            else None
-        )
-        row |= _told("rho", "", own, len(points.measures)) | _told(
-            "gain", "gain_", gain, len(points.measures) - 1
-        )
-        told = verdict(row["gain_low_runs"], row["gain_high_runs"])
-        rows.append(row | {"verdict": told if measure != BASE else ""})
+        row |= {"rho": own[0, 0]} | _bounds("", own, tried)
+        if measure == BASE:
+            gain = np.full_like(own, np.nan)
+        else:
+            gain = sign * own - MEASURES[BASE].sign * rho(points, scope, BASE, metric, measure)
+        row |= {"gain": gain[0, 0]} | _bounds("gain_", gain, tried - 1)
+        word = wording.verdict(row["gain_low_runs"], row["gain_high_runs"], *VERDICTS)
+        rows.append(row | {"verdict": "" if measure == BASE else word})
     return pd.DataFrame(rows)
 
 
-def _told(name: str, prefix: str, draws: np.ndarray | None, tried: int) -> dict[str, float]:
-    """The estimate and both intervals, simultaneous over as many measures as were tried; nan for
-    None."""
-    draws = np.full((1, 1 + REPEATS), np.nan) if draws is None else draws
-    row = {name: draws[0, 0]}
-    for suffix, some in (("", draws[:, 0]), ("_runs", np.append(draws[0, 0], draws[1:, 1:]))):
+def _bounds(prefix: str, draws: np.ndarray, tried: int) -> dict[str, float]:
+    """Both intervals of draws (1 + B, 1 + R), simultaneous over as many measures as were tried."""
+    bounds = {}
+    of_runs_like_these = np.append(draws[0, 0], draws[1:, 1:])
+    for suffix, some in (("", draws[:, 0]), ("_runs", of_runs_like_these)):
         low, high = bootstrap.interval(some, 1 - 0.05 / max(tried, 1))
-        row |= {f"{prefix}low{suffix}": float(low), f"{prefix}high{suffix}": float(high)}
-    return row
+        bounds |= {f"{prefix}low{suffix}": float(low), f"{prefix}high{suffix}": float(high)}
+    return bounds
 
 
-def verdict(low: float, high: float) -> str:
-    """What the interval of a gain says, one of `VERDICTS`; "inconclusive" for nan."""
-    return "better" if low > 0 else "worse" if high < 0 else "inconclusive"
+# Verdicts
 
 
-def judged(measured: pd.DataFrame, metric: str) -> pd.DataFrame:
+def judged(correlations: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The rows of `correlate` that the verdicts on one metric rest on, indexed by measure."""
-    rows = measured[(measured["scope"] == JUDGED) & (measured["metric"] == metric)]
+    rows = correlations[(correlations["scope"] == JUDGED) & (correlations["metric"] == metric)]
     return rows.set_index("measure")
 
 
-def better_than_rankme(measured: pd.DataFrame, metric: str = "f1") -> dict:
+def better_than_rankme(correlations: pd.DataFrame, metric: str = "f1") -> dict:
     """The claim "a label-free measure predicts F1 better than RankMe": measure, value, low, high,
     verdict.
 
@@ -255,43 +193,36 @@ def better_than_rankme(measured: pd.DataFrame, metric: str = "f1") -> dict:
     tried; contradicted if all are "worse". The rest is the gain of the measure that decides: where
     supported, the one whose interval begins highest, else the one of the largest gain.
     """
-    rows = judged(measured, metric).drop(index=BASE)
-    found = "supported" if (rows["verdict"] == "better").any() else "inconclusive"
-    found = "contradicted" if len(rows) and (rows["verdict"] == "worse").all() else found
+    rows = judged(correlations, metric).drop(index=BASE)
     if rows["gain"].isna().all():
         return {"measure": "", "value": np.nan, "low": np.nan, "high": np.nan, "verdict": "not run"}
-    best = rows.loc[rows["gain_low_runs" if found == "supported" else "gain"].idxmax()]
-    return {
-        "measure": best.name,
-        "value": best["gain"],
-        "low": best["gain_low_runs"],
-        "high": best["gain_high_runs"],
-        "verdict": found,
-    }
+    supported = (rows["verdict"] == "better").any()
+    otherwise = "contradicted" if (rows["verdict"] == "worse").all() else "inconclusive"
+    best = rows.loc[rows["gain_low_runs" if supported else "gain"].idxmax()]
+    ends = {"low": best["gain_low_runs"], "high": best["gain_high_runs"]}
+    word = "supported" if supported else otherwise
+    return {"measure": best.name, "value": best["gain"], **ends, "verdict": word}
 
 
-def sentences(measured: pd.DataFrame, metric: str) -> list[str]:
+def sentences(correlations: pd.DataFrame, metric: str) -> list[str]:
     """A verdict a measure, RankMe's first, with the intervals of runs like these."""
-    told = []
-    for measure, row in judged(measured, metric).iterrows():
-        name, what = MEASURES[measure].name, names.METRIC_NAMES[metric]
-        if np.isnan(row["rho"]):
-            told.append(
-                f"{name}: undefined, for it does not vary, or on fewer than {FEWEST} points of a group."
-            )
-            continue
-        rho = (
-            f"ρ {row['rho']:+.2f} [{row['low_runs']:+.2f}, {row['high_runs']:+.2f}], n = {row['n']}"
-        )
-        if measure == BASE:
-            told.append(f"{name}: {rho} with {what}.")
-            continue
-        said = {"inconclusive": "inconclusive,"}.get(
-            row["verdict"], f"predicts {what} {row['verdict']} than RankMe,"
-        )
-        here = verdict(row["gain_low"], row["gain_high"])
-        only = f"; among these runs alone, {here}" * (here != row["verdict"])
-        gain = f"{row['gain']:+.2f} [{row['gain_low_runs']:+.2f}, {row['gain_high_runs']:+.2f}]"
-        sign = "positive" if row["sign"] > 0 else "negative"
-        told.append(f"{name}: {said} {gain}{only} ({rho}; expected {sign}).")
-    return told
+    return [
+        f"{MEASURES[row.Index].name}: {_sentence(row, METRIC_NAMES[metric])}."
+        for row in judged(correlations, metric).itertuples()
+    ]
+
+
+def _sentence(row, metric: str) -> str:
+    if np.isnan(row.rho):
+        return f"undefined, for it does not vary, or on fewer than {FEWEST} points of a group"
+    rho = f"ρ {wording.estimate(row.rho, row.low_runs, row.high_runs)}, n = {row.n}"
+    if row.Index == BASE:
+        return f"{rho} with {metric}"
+    better = "inconclusive"
+    if row.verdict != better:
+        better = f"predicts {metric} {row.verdict} than RankMe"
+    gain = wording.estimate(row.gain, row.gain_low_runs, row.gain_high_runs)
+    here = wording.verdict(row.gain_low, row.gain_high, *VERDICTS)
+    only = f"; among these runs alone, {here}" * (here != row.verdict)
+    sign = "positive" if row.sign > 0 else "negative"
+    return f"{better}, {gain}{only} ({rho}; expected {sign})"

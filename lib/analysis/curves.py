@@ -1,20 +1,18 @@
 """What was watched during training, read back from stored runs: curves by epoch, points of a
-scatter. Knows no torch.
+scatter.
 
-curves = monitored.curves(study.runs("fig6", "mini"))
-points = monitored.points(study.runs("fig10", "mini"), "clean", "val")
+    by_epoch = curves.curves(grid.runs("fig6", "mini"))
+    points = curves.points(grid.runs("fig10", "mini"), "clean", "val")
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from lib.analysis import results
-from lib.analysis.results import Run
-from lib.measures import correlation, health, metrics
+from lib.measures import correlation, metrics
 from lib.store.stored import Stored, load
-from lib.study import names, protocols
+from lib.study import protocols
+from lib.study.grid import Run
 
 CURVES = (
     "rankme_batch",
@@ -26,6 +24,10 @@ CURVES = (
 )
 
 
+def _which(stored: Stored) -> dict:
+    return results.identity(stored.run) | {"health": results.health(stored)}
+
+
 def curves(wanted: list[Run | Stored]) -> pd.DataFrame:
     """A row per run, epoch and metric of `CURVES` that the run's history holds.
 
@@ -34,13 +36,11 @@ def curves(wanted: list[Run | Stored]) -> pd.DataFrame:
     validation images, known only at epochs with validation.
     """
     parts = []
-    for run in wanted:
-        stored = load(run)
+    for stored in map(load, wanted):
         history = stored.history.assign(epoch=stored.history["epoch"] + 1)
-        long = history.melt("epoch", [c for c in CURVES if c in history], "metric").dropna(
-            subset="value"
-        )
-        parts.append(pd.DataFrame([_who(stored)] * len(long), index=long.index).join(long))
+        columns = [name for name in CURVES if name in history]
+        long = history.melt("epoch", columns, "metric").dropna(subset="value")
+        parts.append(pd.DataFrame([_which(stored)] * len(long), index=long.index).join(long))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -52,25 +52,24 @@ def points(wanted: list[Run | Stored], protocol: str, split: str) -> pd.DataFram
     `paper` the last epoch's, over augmented batches as the probe learned, under `clean` the
     converged probe's on the plain training images.
     """
-    rule = protocols.PROTOCOLS[names.nearest(protocol, protocols.PROTOCOLS, "protocol")]
+    rule = protocols.find(protocol)
     rows = []
-    for run in wanted:
-        stored = load(run)
+    for stored in map(load, wanted):
         if split == "val":
-            f1 = (
-                results.measure([stored], protocol, reading="table", resamples=0)
-                .set_index("metric")
-                .at["f1", "value"]
-            )
+            f1 = results.natural(stored, protocol, resamples=0)["f1"][0]
         elif rule.probe == "online":
             f1 = stored.history["train_f1"].iloc[-1]
         else:
             f1 = _train_f1(stored, rule.probe)
         rank, most = stored.record["rankme"], bound(stored)
-        rows.append(
-            _who(stored) | {"f1": f1, "rankme": rank, "bound": most, "rescaled": rank / most}
-        )
+        measures = {"f1": f1, "rankme": rank, "bound": most, "rescaled": rank / most}
+        rows.append(_which(stored) | measures)
     return pd.DataFrame(rows)
+
+
+def _train_f1(stored: Stored, probe: str) -> float:
+    scores = stored.scores.query("split == 'train' and evaluation == 'clean' and probe == @probe")
+    return metrics.scores(scores["Defect"], scores["logit"] > 0, None)["f1"]
 
 
 def over_seeds(points: pd.DataFrame) -> pd.DataFrame:
@@ -79,20 +78,15 @@ def over_seeds(points: pd.DataFrame) -> pd.DataFrame:
 
     Runs that differ in the seed alone are no independent points for a correlation.
     """
-    return (
-        points.assign(health=pd.Categorical(points["health"], health.VERDICTS, ordered=True))
-        .groupby(["method", "backbone", "train_share"], sort=False, observed=True)
-        .agg(
-            seeds=("seed", "nunique"),
-            f1=("f1", "mean"),
-            rankme=("rankme", "mean"),
-            bound=("bound", "first"),
-            rescaled=("rescaled", "mean"),
-            health=("health", "min"),
-        )
-        .reset_index()
-        .astype({"health": str})
-    )
+    cells = points.groupby(["method", "backbone", "train_share"], sort=False, observed=True)
+    return cells.agg(
+        seeds=("seed", "nunique"),
+        f1=("f1", "mean"),
+        rankme=("rankme", "mean"),
+        bound=("bound", "first"),
+        rescaled=("rescaled", "mean"),
+        health=("health", results.worst),
+    ).reset_index()
 
 
 def width(run: Run) -> int:
@@ -105,53 +99,25 @@ def bound(stored: Stored) -> int:
     return min(stored.record["rankme_images"], width(stored.run))
 
 
+def _rho(frame: pd.DataFrame, x: str, y: str) -> float:
+    """Spearman's rho of two columns; nan for a single row."""
+    return correlation.spearman(frame[x], frame[y], draws=0)[0] if len(frame) > 1 else np.nan
+
+
 def within(points: pd.DataFrame, by: str) -> pd.Series:
     """Spearman's rho of `rescaled` and `f1` in each group of the column `by`; nan where it is
     undefined."""
-    return points.groupby(by, sort=False).apply(
-        lambda group: (
-            correlation.spearman(group["rescaled"], group["f1"], draws=0)[0]
-            if len(group) > 1
-            else np.nan
-        ),
-        include_groups=False,
-    )
+    groups = points.groupby(by, sort=False)
+    return groups.apply(_rho, "rescaled", "f1", include_groups=False)
 
 
-def trend(found: pd.DataFrame, by: Sequence[str] = ("backbone", "metric")) -> pd.Series:
-    """Mean over runs of Spearman's rho between epoch and value, in each group of the columns `by`.
+def trend(by_epoch: pd.DataFrame) -> pd.Series:
+    """Mean over runs of Spearman's rho between epoch and value, by backbone and metric.
 
     1: every curve rises at every step; -1: it falls. nan where the curves hold one epoch or never
     change.
     """
-    steps = found.groupby([*by, "run"], sort=False).apply(
-        lambda curve: (
-            correlation.spearman(curve["epoch"], curve["value"], draws=0)[0]
-            if len(curve) > 1
-            else np.nan
-        ),
-        include_groups=False,
-    )
-    return steps.groupby(list(by), sort=False).mean()
-
-
-def _train_f1(stored: Stored, probe: str) -> float:
-    scores = stored.scores
-    rows = scores[
-        (scores["split"] == "train")
-        & (scores["evaluation"] == "clean")
-        & (scores["probe"] == probe)
-    ]
-    return metrics.scores(rows["Defect"], rows["logit"] > 0, None)["f1"]
-
-
-def _who(stored: Stored) -> dict:
-    run = stored.run
-    return {
-        "run": run.id,
-        "method": run.method,
-        "backbone": run.backbone,
-        "train_share": run.share,
-        "seed": run.seed,
-        "health": results.health(stored),
-    }
+    by = ["backbone", "metric"]
+    runs = by_epoch.groupby([*by, "run"], sort=False)
+    rhos = runs.apply(_rho, "epoch", "value", include_groups=False)
+    return rhos.groupby(by, sort=False).mean()

@@ -3,21 +3,22 @@
 
 A reading is an (evaluation, probe) of the same trained backbones, so an effect is a paired
 difference over the same images, and over the same resamples of videos. Everything is at the natural
-validation share. Knows no torch.
+validation share.
 
-scores = effects.Scores(study.runs("protocol", "mini"))
-measured = effects.measure(scores)
+    scores = protocol_effects.Scores(grid.runs("protocol", "mini"))
+    effects, order = protocol_effects.measure(scores), protocol_effects.order(scores)
+    print(*protocol_effects.verdicts(effects, order), sep="\\n")
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from lib.analysis import board, results
-from lib.analysis.board import Draws
+from lib.analysis import wording
+from lib.analysis.board import Board, Draws
 from lib.analysis.claims import VARIANTS
 from lib.measures import bootstrap, correlation
 from lib.study import protocols
@@ -25,6 +26,7 @@ from lib.study.grid import Run
 from lib.study.names import APART, BACKBONES, label
 
 METRICS = ("f1", "auroc")
+System = tuple[str, str]  # method, backbone
 Reading = tuple[str, str]  # evaluation, probe
 PROTOCOL: dict[str, Reading] = {
     name: (rule.table, rule.probe) for name, rule in sorted(protocols.PROTOCOLS.items())
@@ -50,46 +52,29 @@ DONE = {
 class Scores:
     """F1 and AUROC of every system under any reading, averaged over train shares and seeds.
 
-    `systems` are the (method, backbone) of `wanted`, in its order. Seeds are resampled as
-    lib.analysis.board.Board does.
+    `systems` are the (method, backbone) of `wanted`, in its order.
     """
 
     def __init__(self, wanted: list[Run], resamples: int | None = None):
-        self.board = board.Board(wanted, "clean", resamples)  # for its runs and its draws of seeds
-        self.systems = list(
-            dict.fromkeys((s.run.method, s.run.backbone) for s in self.board.stored)
-        )
-        self.shares = sorted({s.run.share for s in self.board.stored})
-        self._read: dict[tuple, dict[str, Draws]] = {}
+        self.board = Board(wanted, "clean", resamples)
+        self.systems: list[System] = list(dict.fromkeys(cell[:2] for cell in self.board.cells))
+        self.shares = sorted({share for _, _, share in self.board.cells})
 
-    def draws(self, system: tuple[str, str], reading: Reading) -> dict[str, Draws]:
+    def draws(self, system: System, reading: Reading) -> dict[str, Draws]:
         """metric -> (1 + B,): the estimate, then its bootstrap draws."""
-        if (system, reading) not in self._read:
-            stored = [s for share in self.shares for s in self.board.system(*system, share)]
-            evaluation, probe = reading
-            found = [
-                results.draws(
-                    s,
-                    evaluation=evaluation,
-                    probe=probe,
-                    shares=[None],
-                    sampling="weights",
-                    resamples=self.board.resamples,
-                )
-                for s in stored
-            ]
-            weights = [self.board.seed_weight[s.run.seed] / len(self.shares) for s in stored]
-            self._read[system, reading] = {
-                name: sum(w * f[name][0] for w, f in zip(weights, found, strict=True))
-                for name in METRICS
-            }
-        return self._read[system, reading]
+        cells = [
+            self.board.draws((*system, share), *reading, ranked=True)[0] for share in self.shares
+        ]
+        return {name: sum(cell[name] * (1 / len(cells)) for cell in cells) for name in METRICS}
 
 
-def papers(systems: Iterable[tuple[str, str]], mae: str = "mae") -> list[tuple[str, str]]:
+def papers(systems: Iterable[System], mae: str = "mae") -> list[System]:
     """Those of `systems` that the paper has; MAE is the row `mae`, as described or as released."""
     left_out = {*APART, "mae"} - {mae}
-    return [s for s in systems if s[0] not in left_out]
+    return [system for system in systems if system[0] not in left_out]
+
+
+# Effects
 
 
 def measure(scores: Scores) -> pd.DataFrame:
@@ -97,63 +82,64 @@ def measure(scores: Scores) -> pd.DataFrame:
     high.
 
     Effects: those of `EFFECTS`, with a row `mean` over the paper's systems; `mae`, MAE as described
-    minus as released under each protocol; `level`, the score itself under each protocol; `order`,
-    see `order`. What was not trained has no row.
+    minus as released under each protocol; `level`, the score itself under each protocol. What was
+    not trained has no row.
     """
-    rows = []
+    rows: list[dict] = []
     for effect, readings in EFFECTS.items():
-        for held, (a, b) in readings.items():
-            ours, theirs = ({s: scores.draws(s, r) for s in scores.systems} for r in (a, b))
-            rows += [
-                _row(effect, held, *s, name, ours[s][name], theirs[s][name])
-                for s in scores.systems
-                for name in METRICS
-            ]
+        for held, pair in readings.items():
+            sides = [{s: scores.draws(s, reading) for s in scores.systems} for reading in pair]
+            for system in scores.systems:
+                rows += _differences(effect, held, system, *(side[system] for side in sides))
             if among := papers(scores.systems):
                 means = [
-                    {m: np.mean([d[s][m] for s in among], axis=0) for m in METRICS}
-                    for d in (ours, theirs)
+                    {name: np.mean([side[s][name] for s in among], axis=0) for name in METRICS}
+                    for side in sides
                 ]
-                rows += [
-                    _row(effect, held, "mean", "all", name, means[0][name], means[1][name])
-                    for name in METRICS
-                ]
+                rows += _differences(effect, held, ("mean", "all"), *means)
+    nothing = dict.fromkeys(METRICS, 0)
     for protocol, reading in PROTOCOL.items():
-        pair = [(row, "vit_tiny") for row in VARIANTS.values()]
-        if set(pair) <= set(scores.systems):
-            described, released = (scores.draws(s, reading) for s in pair)
-            rows += [
-                _row("mae", protocol, *pair[0], name, described[name], released[name])
-                for name in METRICS
-            ]
-        for system in scores.systems:
-            found = scores.draws(system, reading)
-            rows += [
-                _row("level", protocol, *system, m, found[m], np.zeros_like(found[m]))
-                for m in METRICS
-            ]
-    return pd.DataFrame([*rows, *order(scores)])
+        levels = {system: scores.draws(system, reading) for system in scores.systems}
+        described, released = ((row, "vit_tiny") for row in VARIANTS.values())
+        if described in levels and released in levels:
+            rows += _differences("mae", protocol, described, levels[described], levels[released])
+        for system, level in levels.items():
+            rows += _differences("level", protocol, system, level, nothing)
+    return pd.DataFrame(rows)
 
 
-def _row(
-    effect: str, held: str, method: str, backbone: str, metric: str, a: Draws, b: Draws
-) -> dict:
-    value, low, high, _ = (float(v) for v in bootstrap.paired_difference(a, b))
-    return dict(zip(KEYS, (effect, held, method, backbone, metric), strict=True)) | {
-        "value": value,
-        "low": low,
-        "high": high,
-    }
+def _differences(effect: str, held: str, system: System, ours: dict, theirs: dict) -> Iterator:
+    """A row per metric of one paired difference."""
+    for name in METRICS:
+        difference = ours[name] - theirs[name]
+        low, high = bootstrap.interval(difference)
+        row = dict(zip(KEYS, (effect, held, *system, name), strict=True))
+        yield row | {"value": float(difference[0]), "low": float(low), "high": float(high)}
 
 
-def order(scores: Scores) -> list[dict]:
-    """How the two protocols rank the paper's systems of a backbone by mean F1, MAE as described and
-    as released.
+def one(
+    effects: pd.DataFrame, effect: str, held: str, method: str, backbone: str, metric: str
+) -> pd.Series:
+    """The row of one effect. Raises KeyError where it was not measured."""
+    place = dict(zip(KEYS, (effect, held, method, backbone, metric), strict=True))
+    rows = effects[np.logical_and.reduce([effects[name] == value for name, value in place.items()])]
+    if len(rows) != 1:
+        raise KeyError(f"{len(rows)} rows of {place}, expected one")
+    return rows.iloc[0]
 
-    Metrics `rank_clean` and `rank_paper` a system (1 is best), and of all systems `rho`, Spearman's
-    correlation of the two rankings, `pairs`, `swapped`, the pairs that change places, and
-    `told_apart`, those of them whose difference has a 95 % interval on opposite sides of zero: the
-    others are near ties. Nothing where fewer than two are ranked.
+
+# The order of systems
+
+
+def order(scores: Scores) -> pd.DataFrame:
+    """How the two protocols rank the paper's systems of a backbone by mean F1, with MAE as
+    described and as released.
+
+    Columns mae, method, backbone, rho, pairs, swapped, told_apart, rank_clean, rank_paper. A row
+    per system has its ranks (1 is best). A row of the method `all` has Spearman's correlation of
+    the two rankings, the number of pairs, of those that change places, and of those whose
+    difference has a 95 % interval on opposite sides of zero: the others are near ties. No row where
+    fewer than two systems are ranked.
     """
     rows = []
     for variant, mae in VARIANTS.items():
@@ -162,116 +148,102 @@ def order(scores: Scores) -> list[dict]:
             if len(systems) < 2 or (variant == "released" and (mae, backbone) not in systems):
                 continue
             f1 = {
-                p: {s: scores.draws(s, reading)["f1"] for s in systems}
-                for p, reading in PROTOCOL.items()
+                name: np.stack([scores.draws(system, reading)["f1"] for system in systems])
+                for name, reading in PROTOCOL.items()
             }
-            point = {p: np.array([found[s][0] for s in systems]) for p, found in f1.items()}
-            found = {"rho": correlation.spearman(point["clean"], point["paper"], draws=0)[0]}
-            found |= dict(zip(("pairs", "swapped", "told_apart"), _swaps(systems, f1), strict=True))
-            rows += [("all", backbone, name, value, variant) for name, value in found.items()]
-            for p, values in point.items():
-                ranks = (values[:, None] < values).sum(axis=1) + 1
-                rows += [
-                    (*s, f"rank_{p}", rank, variant) for s, rank in zip(systems, ranks, strict=True)
-                ]
-    return [
-        dict(zip(KEYS, ("order", variant, method, backbone, name), strict=True))
-        | {"value": float(value)}
-        for method, backbone, name, value, variant in rows
-    ]
+            which = {"mae": variant, "method": "all", "backbone": backbone}
+            rho, _, _ = correlation.spearman(f1["clean"][:, 0], f1["paper"][:, 0], draws=0)
+            rows.append(which | {"rho": rho} | _swaps(f1["clean"], f1["paper"]))
+            for i, (method, _) in enumerate(systems):
+                ranks = {f"rank_{p}": (v[:, 0] > v[i, 0]).sum() + 1.0 for p, v in f1.items()}
+                rows.append(which | {"method": method} | ranks)
+    columns = ("mae", "method", "backbone", "rho", "pairs", "swapped", "told_apart")
+    return pd.DataFrame(rows, columns=[*columns, *(f"rank_{name}" for name in PROTOCOL)])
 
 
-def _swaps(systems: list, f1: dict[str, dict]) -> tuple[int, int, int]:
-    """Pairs, those that change places between the protocols, and those told apart under both."""
-    swapped = apart = 0
-    pairs = list(combinations(systems, 2))
-    for a, b in pairs:
-        value, low, high = np.array(
-            [bootstrap.paired_difference(f1[p][a], f1[p][b])[:3] for p in PROTOCOL]
-        ).T
-        swapped += value.prod() < 0
-        apart += bool((low[0] > 0 and high[1] < 0) or (high[0] < 0 and low[1] > 0))
-    return len(pairs), int(swapped), apart
+def _swaps(clean: np.ndarray, paper: np.ndarray) -> dict[str, int]:
+    """Pairs of the systems' F1 (systems, 1 + B) by protocol: all, those that change places, and
+    those told apart under both."""
+    pairs = list(combinations(range(len(clean)), 2))
+    first, second = np.transpose(pairs)
+    gaps = [f1[first] - f1[second] for f1 in (clean, paper)]
+    signs = [gap[:, 0] for gap in gaps]
+    (low, high), (low_paper, high_paper) = map(bootstrap.interval, gaps)
+    apart = ((low > 0) & (high_paper < 0)) | ((high < 0) & (low_paper > 0))
+    swapped = int((signs[0] * signs[1] < 0).sum())
+    return {"pairs": len(pairs), "swapped": swapped, "told_apart": int(apart.sum())}
 
 
-def one(
-    measured: pd.DataFrame, effect: str, held: str, method: str, backbone: str, metric: str
-) -> pd.Series:
-    """The row of one effect. Raises KeyError where it was not measured."""
-    asked = dict(zip(KEYS, (effect, held, method, backbone, metric), strict=True))
-    found = measured[
-        np.logical_and.reduce([measured[name] == value for name, value in asked.items()])
-    ]
-    if len(found) != 1:
-        raise KeyError(f"{len(found)} rows of {asked}, expected one")
-    return found.iloc[0]
+def joined(effects: pd.DataFrame, order: pd.DataFrame) -> pd.DataFrame:
+    """Both tables as the one that is saved: a value of `order` becomes a row of the effect
+    `order`, with the row that stands for MAE as what is held fixed."""
+    blocks = [effects]
+    for _, block in order.groupby(["mae", "backbone"], sort=False):
+        rows = block.melt(["mae", "method", "backbone"], var_name="metric")
+        of_one_system = rows["metric"].str.startswith("rank_")
+        rows = rows[of_one_system == (rows["method"] != "all")]
+        blocks.append(rows.rename(columns={"mae": "held"}).assign(effect="order"))
+    return pd.concat(blocks, ignore_index=True)
 
 
-def told(row: pd.Series) -> str:
-    """`-0.05 [-0.06, -0.04]`; the estimate alone where there is no interval."""
-    interval = "" if np.isnan(row["low"]) else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
-    return f"{row['value']:+.2f}{interval}"
+def split(saved: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The effects and the order out of a table that `joined` made."""
+    is_order = saved["effect"] == "order"
+    keys = ["held", "method", "backbone"]
+    order = saved[is_order].pivot(index=keys, columns="metric", values="value").reset_index()
+    return saved[~is_order], order.rename(columns={"held": "mae"})
 
 
-def _says(row: pd.Series, name: str) -> str:
-    """What the interval of a difference says, e.g. "raises F1, +0.05 [+0.04, +0.06]"."""
-    said = (
-        f"raises {name}"
-        if row["low"] > 0
-        else f"lowers {name}"
-        if row["high"] < 0
-        else f"leaves {name} open"
-    )
-    return f"{said}, {told(row)}"
+# Sentences
 
 
-def verdicts(measured: pd.DataFrame) -> list[str]:
+def verdicts(effects: pd.DataFrame, order: pd.DataFrame) -> list[str]:
     """A sentence an effect, of the mean over the paper's systems, then of each backbone's order,
     then of MAE."""
     sentences = []
     for effect, readings in EFFECTS.items():
         for held in readings:
             with suppress(KeyError):
-                f1, auroc = (one(measured, effect, held, "mean", "all", name) for name in METRICS)
-                threshold = ": the threshold moves, the ranking of images does not improve"
-                systems = measured[(measured["effect"] == effect) & (measured["held"] == held)]
-                systems = systems[
-                    (systems["metric"] == "f1") & ~systems["method"].isin([*APART, "mean"])
-                ]
-                sentences.append(
-                    f"{DONE[effect]}{f' ({held})' * (held != 'nothing')} {_says(f1, 'F1')}, and {_says(auroc, 'AUROC')}"
-                    + threshold * bool(f1["low"] > 0 and auroc["high"] < 0)
-                    + f" (F1 higher in {(systems['low'] > 0).sum()}, lower in {(systems['high'] < 0).sum()} of "
-                    f"{len(systems)} system{'s' * (len(systems) > 1)})."
-                )
+                sentences.append(_effect_sentence(effects, effect, held))
     sentences = sentences or ["None of the paper’s systems is here: there is no mean."]
-    return sentences + _order_told(measured) + [_mae_told(measured)]
+    return [*sentences, *_order_sentences(order), _mae_sentence(effects)]
 
 
-def _order_told(measured: pd.DataFrame) -> list[str]:
-    sentences = []
-    for backbone in BACKBONES:
-        with suppress(KeyError):
-            rho, pairs, swapped, apart = (
-                one(measured, "order", "described", "all", backbone, name)["value"]
-                for name in ("rho", "pairs", "swapped", "told_apart")
-            )
-            sentences.append(
-                f"On {label(backbone)}, {swapped:.0f} of {pairs:.0f} pairs of systems change places in F1 between the "
-                f"protocols, {apart:.0f} told apart under both (Spearman’s rho of the rankings {rho:.2f})."
-            )
-    return sentences
+def _effect_sentence(effects: pd.DataFrame, effect: str, held: str) -> str:
+    f1, auroc = (one(effects, effect, held, "mean", "all", name) for name in METRICS)
+    changes = []
+    for name, row in (("F1", f1), ("AUROC", auroc)):
+        words = f"raises {name}", f"lowers {name}", f"leaves {name} open"
+        changes.append(f"{wording.verdict(row['low'], row['high'], *words)}, {wording.of_row(row)}")
+    systems = effects[(effects["effect"] == effect) & (effects["held"] == held)]
+    systems = systems[(systems["metric"] == "f1") & ~systems["method"].isin([*APART, "mean"])]
+    fixed = "" if held == "nothing" else f" ({held})"
+    is_threshold = bool(f1["low"] > 0 and auroc["high"] < 0)
+    return (
+        f"{DONE[effect]}{fixed} {', and '.join(changes)}"
+        + ": the threshold moves, the ranking of images does not improve" * is_threshold
+        + f" (F1 higher in {(systems['low'] > 0).sum()}, lower in {(systems['high'] < 0).sum()} of "
+        f"{len(systems)} system{'s' * (len(systems) > 1)})."
+    )
 
 
-def _mae_told(measured: pd.DataFrame) -> str:
+def _order_sentences(order: pd.DataFrame) -> list[str]:
+    rows = order[(order["mae"] == "described") & (order["method"] == "all")]
+    return [
+        f"On {label(row.backbone)}, {row.swapped:.0f} of {row.pairs:.0f} pairs of systems change "
+        f"places in F1 between the protocols, {row.told_apart:.0f} told apart under both "
+        f"(Spearman’s rho of the rankings {row.rho:.2f})."
+        for row in rows.itertuples()
+    ]
+
+
+def _mae_sentence(effects: pd.DataFrame) -> str:
+    parts = []
     try:
-        parts = [
-            f"{told(f1)} in F1 and {told(auroc)} in AUROC under {protocol}"
-            for protocol in PROTOCOL
-            for f1, auroc in [
-                [one(measured, "mae", protocol, "mae", "vit_tiny", name) for name in METRICS]
-            ]
-        ]
+        for protocol in PROTOCOL:
+            rows = [one(effects, "mae", protocol, "mae", "vit_tiny", name) for name in METRICS]
+            f1, auroc = map(wording.of_row, rows)
+            parts.append(f"{f1} in F1 and {auroc} in AUROC under {protocol}")
     except KeyError:
         return "MAE as described is not held against MAE as released: both rows have to be trained."
     return f"MAE as described minus MAE as released: {'; '.join(parts)}."

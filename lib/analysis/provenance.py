@@ -1,5 +1,4 @@
-"""What a footer says of where numbers come from: data, profile, seeds, sizes, runs. Knows no
-torch."""
+"""What a footer says of where numbers come from: data, profile, seeds, sizes, runs."""
 
 from collections import Counter
 
@@ -14,25 +13,25 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
     """What a footer says of these runs: data, profile, seeds, sizes, and how many are fresh or from
     the reference."""
     stored = [load(run) for run in wanted]
-    first = stored[0]
-    table, videos_known = results.validation(first)
-    data, p = first.run.data, profiles.load(first.run.profile)
+    runs = [one.run for one in stored]
+    table, videos_known = results.validation(stored[0])
+    profile = runs[0].profile
     return {
-        "data": _data_name(data),
-        "profile": first.run.profile,
-        "title": p["title"],
-        "px": first.run.px,
-        "width": first.run.settings["width"],
-        "epochs": sorted({s.run.settings["epochs"] for s in stored}),
-        "train_shares": len({s.run.share for s in stored}),
-        "seeds": sorted({s.run.seed for s in stored}),
+        "data": _data_name(runs[0].data),
+        "profile": profile,
+        "title": profiles.load(profile)["title"],
+        "px": runs[0].px,
+        "width": runs[0].settings["width"],
+        "epochs": sorted({run.settings["epochs"] for run in runs}),
+        "train_shares": len({run.share for run in runs}),
+        "seeds": sorted({run.seed for run in runs}),
         "n_validation": len(table),
         "defect_share": float(table["Defect"].mean()),
         "n_groups": int(table["Video"].nunique()),
         "bootstrap_unit": "videos" if videos_known else "images",
-        "fresh": sum(s.origin == "fresh" for s in stored),
-        "reference": sum(s.origin == "reference" for s in stored),
-        "health": dict(Counter(results.health(s) for s in stored)),
+        "fresh": sum(one.origin == "fresh" for one in stored),
+        "reference": sum(one.origin == "reference" for one in stored),
+        "health": dict(Counter(map(results.health, stored))),
     }
 
 
@@ -56,4 +55,4 @@ def _data_name(data: dict) -> str:
     if data["source"] != "own":
         return "simulated Sewer-ML" if data["source"] == "simulated" else "Sewer-ML"
     _, leak = sources.own(sources.labels_csv(), data["seed"])
-    return f"{sources.labels_csv().name}" + f" ({leak.rstrip('.')})" * bool(leak)
+    return sources.labels_csv().name + (f" ({leak.rstrip('.')})" if leak else "")

@@ -1,13 +1,9 @@
-"""Stored runs read back: scores as metrics, from runs made here or from the committed reference.
-Knows no torch."""
+"""Metrics of stored runs: scores become metrics, and metrics become tables."""
 
 import json
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,51 +13,42 @@ from lib.data.labels import class_labels
 from lib.measures import bootstrap, metrics, seeds
 from lib.measures.health import VERDICTS
 from lib.store.stored import MissingRuns, Stored, load
-from lib.study import grid, names, profiles, protocols
+from lib.study import grid, profiles, protocols
 from lib.study.grid import Run
 from lib.system import paths
+
+KEYS = ("method", "backbone", "train_share", "validation_share", "metric")  # of one grid value
 
 # Scores to metrics
 
 
 @lru_cache(maxsize=4)
-def _validation(data: str, path: str) -> tuple[pd.DataFrame, bool]:
-    """Labels of the validation images: from the data, or where there are none here, from the
-    reference's copy."""
-    if (Path(path) / "validation.parquet").exists():
-        table = pd.read_parquet(Path(path) / "validation.parquet")
-        return table, bool((table["Video"] != table["Filename"]).any())
-    return sources.tables(json.loads(data), "val")
+def _validation(data: str, folder: Path) -> tuple[pd.DataFrame, bool]:
+    copy = folder / "validation.parquet"
+    if not copy.exists():
+        return sources.tables(json.loads(data), "val")
+    table = pd.read_parquet(copy)
+    return table, bool((table["Video"] != table["Filename"]).any())
 
 
 def validation(stored: Stored) -> tuple[pd.DataFrame, bool]:
-    """The validation table (classes, Defect, Video, Sampled) behind a stored run, and whether
-    videos are known."""
-    kept = paths.REFERENCE / stored.run.profile if stored.origin == "reference" else Path("")
-    return _validation(json.dumps(stored.run.data, sort_keys=True), str(kept))
+    """The validation table (classes, Defect, Video, Sampled) behind a stored run, and whether its
+    videos are known.
 
-
-def _weights(table: pd.DataFrame, shares, sampling: str, seed: int) -> np.ndarray:
-    """(shares, n) weights of the validation images at each share; None is the natural share."""
-    rows = []
-    for share in shares:
-        if share is None:
-            rows.append(table["Sampled"].to_numpy(float))
-        elif sampling == "weights":
-            rows.append(metrics.share_weights(table["Defect"].to_numpy(), share))
-        else:
-            rows.append(table.index.isin(splits.resample(table, share, seed).index).astype(float))
-    return np.stack(rows)
+    A run of the reference has a copy of the table beside it; other tables come from the data.
+    """
+    folder = paths.REFERENCE / stored.run.profile if stored.origin == "reference" else Path("")
+    return _validation(json.dumps(stored.run.data, sort_keys=True), folder)
 
 
 def aligned(
     stored: Stored, evaluation: str, probe: str
 ) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
-    """(n,) logits of the validation images, their n rows of `validation(stored)`, and (n,) the
-    places of these.
+    """Logits (n,) of the validation images, their n rows of `validation(stored)`, and the numbers
+    (n,) of these rows in it.
 
-    An image comes once a view. Raises MissingRuns without such scores, or where they are of images
-    not in the table.
+    There is one entry an image and view. Raises MissingRuns where the run has no such scores, or
+    scored images that the table lacks.
     """
     table, _ = validation(stored)
     scores = stored.scores
@@ -75,9 +62,19 @@ def aligned(
     order = pd.Index(table["Filename"]).get_indexer(rows["Filename"])
     if (order < 0).any():
         raise MissingRuns(
-            f"{stored.run.id} scored {(order < 0).sum()} images that the validation table lacks: FORCE=1."
+            f"{stored.run.id} scored {(order < 0).sum()} images that the validation table lacks: "
+            "FORCE=1."
         )
     return rows["logit"].to_numpy(), table.iloc[order], order
+
+
+def _weights(table: pd.DataFrame, share: float | None, sampling: str, seed: int) -> np.ndarray:
+    """(n,) weights of the validation images at a share; None is the natural share."""
+    if share is None:
+        return table["Sampled"].to_numpy(float)
+    if sampling == "weights":
+        return metrics.share_weights(table["Defect"].to_numpy(), share)
+    return table.index.isin(splits.resample(table, share, seed).index).astype(float)
 
 
 def draws(
@@ -85,28 +82,42 @@ def draws(
     *,
     evaluation: str,
     probe: str,
-    shares,
+    shares: Iterable[float | None],
     sampling: str,
     resamples: int,
     ranked: bool = True,
-) -> dict:
-    """metric -> (shares, 1 + resamples): the estimate, then its bootstrap draws over videos (images
-    where unknown).
+) -> dict[str, np.ndarray]:
+    """Metric -> (shares, 1 + resamples): the estimate, then its bootstrap draws over videos
+    (images where videos are unknown).
 
     Without `ranked`, AUROC and AP are left nan, which is ten times faster.
     Two runs scored on the same images get the same draws, so their difference is paired.
     """
     logit, labels, order = aligned(stored, evaluation, probe)
-    weights = _weights(validation(stored)[0], shares, sampling, stored.run.data["seed"])[:, order]
+    table, seed = validation(stored)[0], stored.run.data["seed"]
+    weights = np.stack([_weights(table, share, sampling, seed) for share in shares])
     return bootstrap.resampled(
         logit,
         labels["Defect"].to_numpy(),
         class_labels(labels),
         labels["Video"].to_numpy(),
-        weights,
+        weights[:, order],
         draws=resamples,
         ranked=ranked,
     )
+
+
+def natural(stored: Stored, protocol: str, resamples: int | None = None) -> dict[str, np.ndarray]:
+    """Metric -> (1 + resamples,), as `protocol` reads Table 1: at the natural validation share.
+
+    `resamples` None is the number that the run's profile asks for.
+    """
+    rule = protocols.find(protocol)
+    if resamples is None:
+        resamples = profiles.load(stored.run.profile)["draws"]
+    reading = {"evaluation": rule.table, "probe": rule.probe, "sampling": rule.sampling}
+    by_share = draws(stored, **reading, shares=[None], resamples=resamples)
+    return {metric: values[0] for metric, values in by_share.items()}
 
 
 def difference(
@@ -114,33 +125,30 @@ def difference(
     theirs: list[Run | Stored],
     metric: str = "f1",
     protocol: str = "clean",
-) -> dict:
+) -> dict[str, float]:
     """Paired difference of two systems at the natural share, each the mean over its runs (seeds).
 
     Keys estimate, low, high, p: 95 % bootstrap interval over the same resamples of seeds and videos
     for both.
     """
-    rule = protocols.PROTOCOLS[names.nearest(protocol, protocols.PROTOCOLS, "protocol")]
-    resamples = profiles.load(load(ours[0]).run.profile)["draws"]
-    means = [
-        seeds.mean(
-            [stored.run.seed for stored in side],
-            [
-                draws(
-                    stored,
-                    evaluation=rule.table,
-                    probe=rule.probe,
-                    shares=[None],
-                    sampling=rule.sampling,
-                    resamples=resamples,
-                )[metric][0]
-                for stored in side
-            ],
-        )
-        for side in (list(map(load, ours)), list(map(load, theirs)))
-    ]
-    values = (float(v) for v in bootstrap.paired_difference(*means))
-    return dict(zip(("estimate", "low", "high", "p"), values, strict=True))
+    first = load(ours[0])
+    resamples = profiles.load(first.run.profile)["draws"]
+    means = []
+    for side in (ours, theirs):
+        runs = [load(run) for run in side]
+        values = [natural(stored, protocol, resamples)[metric] for stored in runs]
+        means.append(seeds.mean([stored.run.seed for stored in runs], values))
+    paired = map(float, bootstrap.paired_difference(*means))
+    return dict(zip(("estimate", "low", "high", "p"), paired, strict=True))
+
+
+def f2ciw_maximum(run: Run) -> float:
+    """F2CIW of "always defect" on the run's validation images, the most that it can reach there."""
+    table, _ = validation(load(run))
+    return metrics.f2ciw_bounds(class_labels(table), table["Sampled"])[1]
+
+
+# Health
 
 
 def health(stored: Stored) -> str:
@@ -148,38 +156,47 @@ def health(stored: Stored) -> str:
     "healthy".
 
     No better than random: AUROC of the converged probe on plain images is not above that of the
-    backbone as initialised, with the same share and seed, at 95 % (paired over videos). Ablations
-    have no such backbone here, and where it was not trained, or its own verdict is asked for, that
-    of the training stands.
+    backbone as initialised, with the same share and seed, at 95 % (paired over videos). The verdict
+    of the training stands for ablations, which have no such backbone, and where that backbone was
+    not trained. A detector's verdict is that of the run whose features it reads.
     """
-    stored = Stored(
-        stored.run, stored.path, stored.origin
-    )  # other scores of a run (lib.store.measured) share its verdict
-    run, verdict = stored.run, stored.record["health"]
-    if verdict != "healthy" or run.study != "grid" or run.method == "random":
-        return verdict
-    floor = grid.run(run.profile, "random", run.backbone, run.share, run.seed)
+    trained = stored.trained
+    run, of_training = trained.run, trained.record["health"]
+    if of_training != "healthy" or run.study != "grid" or run.method == "random":
+        return of_training
     try:
-        low = bootstrap.paired_difference(*(_auroc(s, _written(s)) for s in (stored, load(floor))))[
-            1
-        ]
+        floor = load(grid.run(run.profile, "random", run.backbone, run.share, run.seed))
+        pair = (_auroc(one, (one.path / "run.json").stat().st_mtime_ns) for one in (trained, floor))
+        _, low, _, _ = bootstrap.paired_difference(*pair)
     except MissingRuns:
-        return verdict
-    return verdict if low > 0 else "no better than random"
-
-
-def _written(stored: Stored) -> int:
-    return (stored.path / "run.json").stat().st_mtime_ns
+        return of_training
+    return "healthy" if low > 0 else "no better than random"
 
 
 @lru_cache(maxsize=512)
 def _auroc(stored: Stored, written: int) -> np.ndarray:
-    """(1 + B,) AUROC of the converged probe on plain images: the estimate, then its draws. A run
-    trained again is read again."""
-    reading = {"evaluation": "clean", "probe": "converged", "shares": [None], "sampling": "weights"}
-    return draws(stored, **reading, resamples=profiles.load(stored.run.profile)["draws"])["auroc"][
-        0
-    ]
+    """(1 + B,) AUROC of the converged probe on plain images. `written`, the time of the record, is
+    part of the cache's key: a run that was trained again is read again."""
+    return natural(stored, "clean")["auroc"]
+
+
+def worst(verdicts: pd.Series) -> str:
+    """The worst of several verdicts of health."""
+    return min(verdicts, key=VERDICTS.index)
+
+
+# Tables
+
+
+def identity(run: Run) -> dict:
+    """The columns that say which run a row of a table belongs to."""
+    return {
+        "run": run.id,
+        "method": run.method,
+        "backbone": run.backbone,
+        "train_share": run.share,
+        "seed": run.seed,
+    }
 
 
 def measure(
@@ -187,114 +204,42 @@ def measure(
     protocol: str = "clean",
     reading: str = "table",
     resamples: int | None = None,
-):
+) -> pd.DataFrame:
     """A row per run x validation share x metric, with a 95 % bootstrap interval.
 
     `reading` "table": the natural share, as Table 1; "imbalance": the five shares. Columns run,
-    method, backbone, train_share, seed, validation_share (NaN: natural), metric, value, low, high,
-    health; px, crop, jitter of ablations; draws, the (1 + B,) that the interval was read from,
-    which lib.analysis.results.over_seeds takes means of.
+    method, backbone, train_share, seed, validation_share (NaN: natural), health, origin; px, crop,
+    jitter of ablations; metric, value, low, high; draws, the (1 + B,) that the interval was read
+    from, which `over_seeds` takes means of.
     """
-    rule = protocols.PROTOCOLS[names.nearest(protocol, protocols.PROTOCOLS, "protocol")]
+    rule = protocols.find(protocol)
     rows = []
-    for run in wanted:
-        stored = load(run)
-        p = profiles.load(stored.run.profile)
-        shares = [None] if reading == "table" else p["validation_shares"]
-        found = draws(
+    for stored in map(load, wanted):
+        run, profile = stored.run, profiles.load(stored.run.profile)
+        shares = [None] if reading == "table" else profile["validation_shares"]
+        by_metric = draws(
             stored,
             evaluation=rule.table if reading == "table" else rule.imbalance,
             probe=rule.probe,
             shares=shares,
             sampling=rule.sampling,
-            resamples=p["draws"] if resamples is None else resamples,
+            resamples=profile["draws"] if resamples is None else resamples,
         )
-        facts = _facts(stored)
-        for metric, values in found.items():
-            low, high = bootstrap.interval(values)
-            rows += [
-                facts
-                | _share(share)
-                | {
-                    "metric": metric,
-                    "value": values[i, 0],
-                    "low": low[i],
-                    "high": high[i],
-                    "draws": values[i],
-                }
-                for i, share in enumerate(shares)
-            ]
+        which = identity(run) | {"validation_share": np.nan}
+        which |= {"health": health(stored), "origin": stored.origin}
+        if run.study != "grid":
+            which |= {"px": run.px, "crop": run.crop, "jitter": run.jitter}
+        for metric, values in by_metric.items():
+            for share, drawn in zip(shares, values, strict=True):
+                place = {} if share is None else {"validation_share": share}
+                rows.append(which | place | {"metric": metric} | interval(drawn))
     return pd.DataFrame(rows)
 
 
-def _facts(stored: Stored) -> dict:
-    """Columns that all rows of a run share."""
-    run = stored.run
-    varied = {} if run.study == "grid" else {"px": run.px, "crop": run.crop, "jitter": run.jitter}
-    return {
-        "run": run.id,
-        "method": run.method,
-        "backbone": run.backbone,
-        "train_share": run.share,
-        "seed": run.seed,
-        "validation_share": np.nan,
-        "health": health(stored),
-        "origin": stored.origin,
-        **varied,
-    }
-
-
-def _share(share: float | None) -> dict:
-    return {"validation_share": np.nan if share is None else share}
-
-
-def collect(profile: str) -> pd.DataFrame:
-    """A row per run x validation share (NaN: natural) x evaluation x probe, every metric a column.
-
-    Shares are read as the evaluation's protocol does: by subsampling for the online probe, by
-    weights for the converged one. Runs that cannot be read, and shares that a small table cannot
-    reach, are left out.
-    """
-    rows = []
-    shares = [None, *profiles.load(profile)["validation_shares"]]
-    for run in grid.cells(profile):
-        try:
-            stored = load(run)
-        except MissingRuns:
-            continue
-        facts = _facts(stored)
-        for evaluation in stored.scores["evaluation"].unique():
-            for rule, share in product(protocols.PROTOCOLS.values(), shares):
-                with suppress(sources.DataError):  # too few images of one's own for that share
-                    found = draws(
-                        stored,
-                        evaluation=evaluation,
-                        probe=rule.probe,
-                        shares=[share],
-                        sampling=rule.sampling,
-                        resamples=0,
-                    )
-                    row = facts | _share(share) | {"evaluation": evaluation, "probe": rule.probe}
-                    rows.append(row | {metric: values[0, 0] for metric, values in found.items()})
-    return pd.DataFrame(rows)
-
-
-def f2ciw_maximum(run: Run, share: float | None = None) -> float:
-    """F2CIW of "always defect" on the run's validation images, the most that it can reach there."""
-    table, _ = validation(load(run))
-    weights = _weights(table, [share], "weights", 0)[0]
-    return metrics.f2ciw_bounds(class_labels(table), weights)[1]
-
-
-if TYPE_CHECKING:
-    pass
-KEYS = (
-    "method",
-    "backbone",
-    "train_share",
-    "validation_share",
-    "metric",
-)  # what one value of the grid belongs to
+def interval(drawn: np.ndarray) -> dict:
+    """Draws (1 + B,) as columns of a row: value, the 95 % interval low and high, and draws."""
+    low, high = bootstrap.interval(drawn)
+    return {"value": drawn[0], "low": float(low), "high": float(high), "draws": drawn}
 
 
 def over_seeds(measured: pd.DataFrame, keys: Sequence[str] = KEYS) -> pd.DataFrame:
@@ -302,24 +247,17 @@ def over_seeds(measured: pd.DataFrame, keys: Sequence[str] = KEYS) -> pd.DataFra
     seeds, then of videos.
 
     With one seed the interval is its own, and knows nothing of the spread over seeds. `health`: the
-    worst of the runs. Raises KeyError for several seeds without the column `draws` of
-    lib.analysis.results.measure.
+    worst of the runs. Raises KeyError for several seeds without the column `draws` of `measure`.
     """
-    reduced = (
-        measured.assign(health=pd.Categorical(measured["health"], VERDICTS, ordered=True))
-        .groupby(list(keys), sort=False, dropna=False, observed=True)
-        .agg(
-            value=("value", "mean"),
-            low=("low", "mean"),
-            high=("high", "mean"),
-            seeds=("seed", "nunique"),
-            health=("health", "min"),
-        )
-        .reset_index()
-        .astype({"health": str})
-    )
+    groups = measured.groupby(list(keys), sort=False, dropna=False, observed=True)
+    reduced = groups.agg(
+        value=("value", "mean"),
+        low=("low", "mean"),
+        high=("high", "mean"),
+        seeds=("seed", "nunique"),
+        health=("health", worst),
+    ).reset_index()
     if measured["seed"].nunique() > 1:
-        groups = measured.groupby(list(keys), sort=False, dropna=False, observed=True)
         ends = [bootstrap.interval(seeds.mean(rows["seed"], rows["draws"])) for _, rows in groups]
         reduced["low"], reduced["high"] = np.array(ends).T
     return reduced
@@ -327,9 +265,8 @@ def over_seeds(measured: pd.DataFrame, keys: Sequence[str] = KEYS) -> pd.DataFra
 
 def measured_metrics(reduced: pd.DataFrame, metrics: list[str]) -> list[str]:
     """Those of `metrics` that have a value anywhere: without class columns F2CIW has none."""
-    return [
-        name for name in metrics if reduced.loc[reduced["metric"] == name, "value"].notna().any()
-    ]
+    known = set(reduced.loc[reduced["value"].notna(), "metric"])
+    return [name for name in metrics if name in known]
 
 
 def rectangle(

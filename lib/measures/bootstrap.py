@@ -1,6 +1,7 @@
 """Clustered, weighted, paired bootstrap of detection metrics."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,72 +33,56 @@ def resampled(
     tenths of the time, are left nan. Raises ValueError for shapes that differ, logits that are nan,
     weights that are negative or not finite.
     """
+    logit, defect, classes, weights = _checked(logit, defect, classes, weights)
+    group, size = _numbered(groups, logit.size)
+    shares = _shares(logit, defect, classes, group, size, weights)
+    places = {(s.defects, s.normals): _places(s.defects, s.normals) for s in shares}
+    sides = dict.fromkeys(side for pair in places for side in pair)
+
+    out = {name: np.full((len(weights), 1 + draws), np.nan) for name in metrics.METRICS}
+    for columns, counts in _resamples(size, draws, seed, max(1, CHUNK // logit.size)):
+        cells = {side: counts.astype(np.float32) @ side.table for side in sides}
+        above = {side: side.cumulative(counts) for side in sides} if ranked else {}
+        curves = {
+            pair: _Curve(above[pair[0]], above[pair[1]], *places[pair]) for pair in places if ranked
+        }
+        for i, share in enumerate(shares):
+            values = metrics.from_counts(
+                share.of_defects * cells[share.defects] + share.of_normals * cells[share.normals]
+            )
+            if ranked:
+                ratio = share.of_normals / share.of_defects if share.of_defects else 0
+                values |= curves[share.defects, share.normals].metrics(ratio)
+            for name, value in values.items():
+                out[name][i, columns] = value
+    return out
+
+
+def _checked(logit, defect, classes, weights):
     logit, weights = np.asarray(logit, float), np.asarray(weights, float)
     if logit.ndim != 1 or not logit.size or np.isnan(logit).any():
         raise ValueError(
             f"logit has shape {logit.shape} and {np.isnan(logit).sum()} nan, expected (n,) and none"
         )
     n = logit.size
-    defect, classes = (
-        metrics.checked_binary("defect", defect, (n,)),
-        metrics.checked_classes(classes, n),
-    )
-    if (
-        weights.ndim != 2
-        or weights.shape[1] != n
-        or not np.isfinite(weights).all()
-        or (weights < 0).any()
-    ):
+    defect = metrics.checked_binary("defect", defect, (n,))
+    classes = metrics.checked_classes(classes, n)
+    shaped = weights.ndim == 2 and weights.shape[1] == n
+    if not shaped or not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(
             f"weights has shape {weights.shape}, expected (shares, {n}), finite and not negative"
         )
-    if groups is not None and np.shape(groups) != (n,):
+    return logit, defect, classes, weights
+
+
+def _numbered(groups, n: int) -> tuple[np.ndarray, int]:
+    """The number (n,) of each row's group, and how many groups there are."""
+    if groups is None:
+        return np.arange(n), n
+    if np.shape(groups) != (n,):
         raise ValueError(f"groups has shape {np.shape(groups)}, expected ({n},)")
-    group = (
-        np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    )
-    size = int(group.max()) + 1
-
-    # A share weighs the defects and the normals. A factor on all of either only rescales their
-    # counts, so weights are compared up to that factor, and each distinct side is ranked and
-    # resampled once for all shares.
-    sides: dict[bytes, _Side] = {}
-
-    def weighed(chosen, weight) -> tuple[float, bytes]:
-        rows = np.flatnonzero(chosen & (weight > 0))
-        factor = weight[rows].max(initial=0)
-        weight = weight[rows] / factor
-        key = rows.tobytes() + weight.tobytes()
-        if key not in sides:
-            columns = metrics.counted(
-                defect[rows], logit[rows] > 0, None if classes is None else classes[rows]
-            )
-            sides[key] = _Side(logit[rows], weight, columns, group[rows], size)
-        return factor, key
-
-    shares = [(*weighed(defect, row), *weighed(~defect, row)) for row in weights]
-    pairs = {(d, q): _places(sides[d], sides[q]) for _, d, _, q in shares}
-
-    out = {name: np.full((len(weights), 1 + draws), np.nan) for name in metrics.METRICS}
-    for columns, counts in _resamples(size, draws, seed, max(1, CHUNK // n)):
-        cells = {key: counts.astype(np.float32) @ side.table for key, side in sides.items()}
-        if ranked:
-            above = {key: side.cumulative(counts) for key, side in sides.items()}
-            curves = {
-                (d, q): _Curve(above[d], above[q], *places) for (d, q), places in pairs.items()
-            }
-        for share, (of_defects, d, of_normals, q) in enumerate(shares):
-            for name, values in metrics.from_counts(
-                of_defects * cells[d] + of_normals * cells[q]
-            ).items():
-                out[name][share, columns] = values
-            if ranked:
-                out["auroc"][share, columns] = curves[d, q].auroc()
-                out["recall_at_5"][share, columns] = curves[d, q].recall(false_alarms=0.05)
-                out["ap"][share, columns] = curves[d, q].average_precision(
-                    of_normals / of_defects if of_defects else 0
-                )
-    return out
+    distinct, number = np.unique(np.asarray(groups), return_inverse=True)
+    return number, len(distinct)
 
 
 def interval(draws, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -143,12 +128,9 @@ class _Side:
     """The defects or the normals of a share, best ranked first."""
 
     def __init__(self, logit, weight, columns, group, size):
-        self.table = np.stack(
-            [np.bincount(group, weight * column, size) for column in columns], axis=1
-        )
-        self.table = self.table.astype(
-            np.float32
-        )  # counts below 2^24 are exact, others off by less than 1e-6
+        sums = [np.bincount(group, weight * column, size) for column in columns]
+        # float32: counts below 2^24 are exact, others off by less than 1e-6
+        self.table = np.stack(sums, axis=1).astype(np.float32)
         order = np.argsort(-logit, kind="stable")
         self.descending, self.group = -logit[order], group[order]
         # unweighted counts stay integers: exact, and summed 7 times faster than floats
@@ -165,14 +147,42 @@ class _Side:
         return total
 
 
+class _Share(NamedTuple):
+    """A row of weights: those of each side are the factor times the side's own."""
+
+    defects: _Side
+    of_defects: float
+    normals: _Side
+    of_normals: float
+
+
+def _shares(logit, defect, classes, group, size, weights) -> list[_Share]:
+    """A validation share weighs the defects and the normals. A factor on all of either only
+    rescales their counts, so weights are compared up to that factor, and shares have each distinct
+    side in common: it is ranked and resampled once."""
+    columns = metrics.counted(defect, logit > 0, classes)
+    sides: dict[bytes, _Side] = {}
+
+    def side(chosen, weight) -> tuple[_Side, float]:
+        rows = np.flatnonzero(chosen & (weight > 0))
+        factor = weight[rows].max(initial=0)
+        weight = weight[rows] / factor
+        key = rows.tobytes() + weight.tobytes()
+        if key not in sides:
+            own = [column[rows] for column in columns]
+            sides[key] = _Side(logit[rows], weight, own, group[rows], size)
+        return sides[key], factor
+
+    return [_Share(*side(defect, row), *side(~defect, row)) for row in weights]
+
+
 def _places(defects: _Side, normals: _Side) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per distinct logit of a defect: how many defects reach it, and how many normals reach and
     exceed it."""
     levels, first = np.unique(defects.descending, return_index=True)
-    reach, exceed = (
-        np.searchsorted(normals.descending, levels, side) for side in ("right", "left")
-    )
-    return np.append(first[1:], defects.group.size)[: levels.size], reach, exceed
+    hits = np.append(first[1:], defects.group.size)[: levels.size]
+    reach = np.searchsorted(normals.descending, levels, "right")
+    return hits, reach, np.searchsorted(normals.descending, levels, "left")
 
 
 class _Curve:
@@ -187,6 +197,15 @@ class _Curve:
         self.gain = np.diff(self.tp, axis=1, prepend=np.float32(0))
         self.tp_gain = self.tp * self.gain
 
+    def metrics(self, normal_weight: float) -> dict[str, np.ndarray]:
+        """The metrics without a threshold, each (draws,), where a normal weighs `normal_weight`
+        defects."""
+        return {
+            "auroc": self.auroc(),
+            "ap": self.average_precision(normal_weight),
+            "recall_at_5": self.recall(false_alarms=0.05),
+        }
+
     def auroc(self) -> np.ndarray:
         """Chance that a defect outranks a normal (Mann and Whitney 1947), a tie counting half;
         (draws,)."""
@@ -198,9 +217,8 @@ class _Curve:
         """Largest recall at a level that this share of the normals reach, or fewer; (draws,)."""
         most = false_alarms * (1 + 1e-6) * self.negatives[:, None]  # float32 sums
         hits = np.where(self.fp <= most, self.tp, 0).max(axis=1, initial=0)
-        return np.where(
-            self.negatives > 0, hits / np.where(self.positives > 0, self.positives, np.nan), np.nan
-        )
+        defined = (self.negatives > 0) & (self.positives > 0)
+        return np.divide(hits, self.positives, out=np.full(hits.shape, np.nan), where=defined)
 
     def average_precision(self, normal_weight: float) -> np.ndarray:
         """Sum of precision times gain in recall, a normal weighing `normal_weight` defects;
@@ -212,6 +230,13 @@ class _Curve:
         return metrics.ratio(called.sum(axis=1), self.positives)
 
 
+def multiplicities(drawn: np.ndarray, n: int) -> np.ndarray:
+    """How often each of n things was drawn, (rows, n), from their numbers (rows, k)."""
+    rows = len(drawn)
+    cells = drawn + n * np.arange(rows)[:, None]
+    return np.bincount(cells.ravel(), minlength=rows * n).reshape(rows, n)
+
+
 def _resamples(
     groups: int, draws: int, seed: int, chunk: int
 ) -> Iterator[tuple[slice, np.ndarray]]:
@@ -221,6 +246,5 @@ def _resamples(
     yield slice(0, 1), np.ones((1, groups), int)
     for start in range(0, draws, chunk):
         rows = min(chunk, draws - start)
-        drawn = rng.integers(groups, size=(rows, groups)) + groups * np.arange(rows)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=rows * groups).reshape(rows, groups)
-        yield slice(1 + start, 1 + start + rows), counts
+        drawn = rng.integers(groups, size=(rows, groups))
+        yield slice(1 + start, 1 + start + rows), multiplicities(drawn, groups)

@@ -1,4 +1,8 @@
-"""Rank correlations and their intervals."""
+"""Spearman's rank correlation of resampled points.
+
+A resample is how often each point was drawn, so that midranks of all resamples are one product of
+matrices.
+"""
 
 import numpy as np
 
@@ -13,8 +17,6 @@ def spearman(x, y, draws: int = 1000, seed: int = 0) -> tuple[float, float, floa
     such resamples; the interval leaves them out. Raises ValueError for shapes that differ, fewer
     than two pairs, or nan.
     """
-    from scipy.stats import rankdata  # slow to import
-
     pairs = np.array([x, y], float) if np.shape(x) == np.shape(y) else np.empty(0)
     if pairs.ndim != 2 or pairs.shape[1] < 2 or np.isnan(pairs).any():
         shapes = f"{np.shape(x)} and {np.shape(y)}"
@@ -23,11 +25,37 @@ def spearman(x, y, draws: int = 1000, seed: int = 0) -> tuple[float, float, floa
         )
     n = pairs.shape[1]
     drawn = np.vstack([np.arange(n), np.random.default_rng(seed).integers(n, size=(draws, n))])
-    ranks = rankdata(pairs[:, drawn], axis=-1)
-    ranks -= ranks.mean(axis=-1, keepdims=True)
-    spread = np.sqrt((ranks**2).sum(axis=-1).prod(axis=0))
-    rho = np.divide(
-        ranks.prod(axis=0).sum(axis=-1), spread, out=np.full(len(drawn), np.nan), where=spread > 0
+    counts = bootstrap.multiplicities(drawn, n).T[None]
+    values = rank_correlation(*(midranks(v[:, None], counts) for v in pairs), counts)[0]
+    low, high = bootstrap.interval(values)
+    return float(values[0]), float(low), float(high)
+
+
+def midranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Midranks (m, n, r) of values (n, m) or (n, 1), less their mean, where resample r holds point
+    n counts (m, n, r) times.
+
+    A resample with a nan has no ranks: nan. In float32, in which multiples of a half are exact
+    below 2^23.
+    """
+    constant = (values == values[:, :1]).all()  # one product serves all m
+    columns = (values[:, :1] if constant else values).T
+    below = (columns[:, None, :] < columns[:, :, None]).astype(np.float32)
+    below += np.float32(0.5) * (columns[:, None, :] == columns[:, :, None])
+    counts = counts.astype(np.float32, copy=False)
+    # This is a rank less a half; the mean of those is half the size of the resample.
+    ranks = below @ counts - counts.sum(axis=1, keepdims=True) / 2
+    if (missing := np.isnan(columns)[:, :, None]).any():
+        ranks[np.broadcast_to(((counts > 0) & missing).any(1, keepdims=True), ranks.shape)] = np.nan
+    return ranks
+
+
+def rank_correlation(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Spearman's rho (m, r) of the `midranks` x and y (m, n, r) under counts (m, n, r); nan where
+    one does not vary."""
+    xx, yy, xy = (
+        np.einsum("mnr,mnr,mnr->mr", counts, a, b, dtype=np.float64)
+        for a, b in ((x, x), (y, y), (x, y))
     )
-    low, high = bootstrap.interval(rho)
-    return float(rho[0]), float(low), float(high)
+    out = np.full(xx.shape, np.nan)
+    return np.divide(xy, np.sqrt(xx * yy), out=out, where=np.minimum(xx, yy) > 0)

@@ -1,315 +1,272 @@
-"""The README's generated parts: claims, results, times, artefacts, deviations, from the committed
-reference; speed, from what `make benchmark` measured.
+"""The documentation's numbers, from the committed reference and from `make benchmark`.
 
-A number in the README is generated here, never typed; tests hold the README against the committed
-runs.
+Pages named in `PAGES` are wholly generated: a template of the same name holds their words, this
+module their numbers. The READMEs have marked parts, `PARTS`, with a template each. Tests hold every
+committed page against `pages()`, so that no number is ever typed.
+
+    docs.renew()        (make docs)
 """
 
 import json
 import re
 import tomllib
-from collections import Counter
+from collections.abc import Iterable
 from itertools import groupby
+from pathlib import Path
+from typing import Any
 
+import jinja2
 import pandas as pd
 
-from lib.analysis import claims, protocol_effects, provenance
-from lib.analysis.results import difference, health, measure, validation
+from lib.analysis import claims, protocol_effects, provenance, wording
+from lib.analysis.results import difference
 from lib.measures import metrics
 from lib.publish.reference import PROFILE, committed
-from lib.report import captions, scorecard, style
-from lib.store.stored import Stored
-from lib.study import grid as grid_module
-from lib.study import names
+from lib.report import style
+from lib.study import grid, names
 from lib.study.artefacts import ARTEFACTS, drawn
-from lib.study.grid import runs
 from lib.system import paths
 
-README = paths.ROOT / "README.md"
-DEVIATIONS = paths.ROOT / "docs" / "deviations.toml"
+PAGES = ("results", "deviations", "artefacts", "add-a-method", "speed")
+PARTS = {
+    "README.md": ("findings", "times", "scores"),
+    "README.ja.md": ("findings.ja", "times.ja", "scores.ja"),
+}
+DOCS = paths.ROOT / "docs"
+DEVIATIONS = DOCS / "deviations.toml"
 BENCHMARKS = paths.ROOT / "benchmarks" / "results"
-FIELDS = ("item", "paper", "code", "here", "why", "effect")  # of a row of it, besides its group
-SHOWN = (0.01, 0.05, 0.45)  # train shares in the README's table
+FIELDS = ("item", "paper", "code", "here", "why", "effect")  # of a deviation, besides its group
+SHARES = (0.01, 0.05, 0.45)  # of defects in training, in the READMEs' tables
+EXAMPLE = "vicreg"  # the method that "Add a method" shows
 
 
 def renew() -> None:
-    """Write the generated parts anew."""
-    README.write_text(filled(README.read_text()))
+    """Write every generated page, and the generated parts of the READMEs, anew."""
+    for path, text in pages().items():
+        path.write_text(text)
 
 
-def filled(readme: str) -> str:
-    """The README's text with its generated parts renewed from the committed reference."""
-    parts = {
-        "claims": verdicts,
-        "results": results,
-        "times": times,
-        "artefacts": artefacts,
-        "speed": speed,
-        "deviations": deviations,
+def pages() -> dict[Path, str]:
+    """Path -> the text that it should hold, for every page with a generated number."""
+    words = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown, not HTML
+    )
+    words.globals |= _results() | _effects() | _artefacts() | _method() | _speed()
+    texts = {DOCS / f"{name}.md": words.get_template(f"{name}.md.j2").render() for name in PAGES}
+    for readme, parts in PARTS.items():
+        text = (paths.ROOT / readme).read_text()
+        for part in parts:
+            text = filled(text, part, words.get_template(f"{part}.md.j2").render(), readme)
+        texts[paths.ROOT / readme] = text
+    return texts
+
+
+def filled(text: str, part: str, content: str, readme: str) -> str:
+    """`text` with `content` between the marks of `part`. Raises ValueError unless they are there
+    once."""
+    start, end = f"<!-- {part}: generated -->", f"<!-- /{part} -->"
+    around = re.split(f"{re.escape(start)}.*?{re.escape(end)}", text, flags=re.S)
+    if len(around) != 2:
+        raise ValueError(f"{readme} has {len(around) - 1} places for '{part}', expected one.")
+    return f"{around[0]}{start}\n{content}{end}{around[1]}"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]], texts: int = 1) -> str:
+    """A table in Markdown; the columns after the first `texts` hold numbers, set flush right."""
+    head = list(head)
+    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
+
+
+def _read(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
+def _figure(name: str) -> Path:
+    """A committed rendering."""
+    return paths.REFERENCE_FIGURES / name
+
+
+# Results: what the committed renderings of `claims` and `table1` hold
+
+
+def _results() -> dict[str, Any]:
+    scored = _read(_figure("claims.csv"))
+    by_claim = scored.set_index(["claim", "protocol", "mae"])
+    measured = _read(_figure("table1.csv"))
+    f1 = measured[measured["metric"] == "f1"]
+    cells = f1.set_index(["method", "backbone", "train_share"])
+    reference = provenance.of_runs([committed(grid.cells(PROFILE)[0])])
+    facts = json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text())
+
+    def cell(method: str, backbone: str, share: float) -> str:
+        """F1 with the mark of its run's health; a dash where the study has no such system."""
+        if not names.exists(method, backbone):
+            return "–"
+        row = cells.loc[method, backbone, share]
+        return f"{row['value']:.2f}{style.MARKS[row['health']]}"
+
+    def systems(methods: Iterable[str]) -> list[list[str]]:
+        cuts = [(b, s) for b in names.BACKBONES for s in SHARES]
+        return [[names.label(m), *(cell(m, b, s) for b, s in cuts)] for m in methods]
+
+    return {
+        "profile": PROFILE,
+        "machine": facts,
+        "minutes": sum(facts["core_minutes"].values()),
+        "claims_table": _figure("claims.md").read_text().strip(),
+        "scores_table": _figure("table1.md").read_text().strip(),
+        "claim": lambda number, mae="described": by_claim.loc[number, "clean", mae],
+        "hangs_on": lambda by: [int(n) for n in claims.disagreements(scored, by)],
+        "change": _change,
+        "reference": reference,
+        "always": metrics.always_defect_f1(reference["defect_share"]),
+        "vit": f1[(f1["backbone"] == "vit_tiny") & f1["method"].isin(names.TRAINED)]["health"],
+        "differences": [_difference(backbone) for backbone in names.BACKBONES],
+        "cuts": [f"{names.label(b)}, {names.share(s)}" for b in names.BACKBONES for s in SHARES],
+        "largest_share": names.share(SHARES[-1]),
+        "systems": systems(names.TRAINED),
+        "floor": systems(["random"])[0],
+        "table": table,
     }
-    for name, make in parts.items():
-        start, end = f"<!-- {name}: generated -->", f"<!-- /{name} -->"
-        around = re.split(f"{start}.*?{end}", readme, flags=re.S)
-        if len(around) != 2:
-            raise ValueError(f"README.md has {len(around) - 1} places for '{name}', expected one.")
-        readme = f"{around[0]}{start}\n{make()}\n{end}{around[1]}"
-    return readme
 
 
-def verdicts() -> str:
-    """The claims scorecard in Markdown, as the notebook `claims` renders it, and what its verdicts
-    hang on."""
-    scored = pd.read_csv(
-        paths.REFERENCE_FIGURES / "claims.csv", keep_default_na=False, na_values=[""]
-    )
-    card = scorecard.Scorecard(scored)
-    lines = [
-        "| # | the paper claims | " + " | ".join(f"protocol `{p}`" for p in card.protocols) + " |"
+def _change(value: float, lower: str, higher: str) -> str:
+    """`0.27 lower`."""
+    return f"{abs(value):.2f} {lower if value < 0 else higher}"
+
+
+def _difference(backbone: str) -> str:
+    """SimCLR minus the random backbone at the largest share, paired over videos."""
+    pair = [
+        [committed(run) for run in runs if run.share == SHARES[-1]]
+        for method in ("simclr", "random")
+        for runs in [grid.cells(PROFILE, methods=[method], backbones=(backbone,))]
     ]
-    lines.append("| ---: | --- |" + " --- |" * len(card.protocols))
-    for number, text, _, *cells in card.lines():
-        lines.append(f"| {number} | {text} | " + " | ".join(cells) + " |")
-    f1 = pd.read_csv(paths.REFERENCE_FIGURES / "table1.csv").query(
-        "metric == 'f1' and method != 'random'"
-    )["value"]
-    facts = provenance.of_runs([committed(run) for run in grid_module.cells(PROFILE)])
-    always = metrics.always_defect_f1(facts["defect_share"])
-    hangs = {
-        by: ", ".join(map(str, claims.disagreements(scored, by))) or "none"
-        for by in ("protocol", "mae")
+    gaps = {name: difference(*pair, metric=name) for name in ("f1", "auroc")}
+    values = (
+        f"{wording.difference(gap)} in {names.METRIC_NAMES[name]}" for name, gap in gaps.items()
+    )
+    return f"{names.label(backbone)}: {' and '.join(values)}."
+
+
+# Deviations, with what the committed rendering of `protocol` measured
+
+
+def _effects() -> dict[str, Any]:
+    measured = _read(_figure("protocol.csv"))
+    rows = tomllib.loads(DEVIATIONS.read_text())["row"]
+    groups = {
+        group: table(
+            ("what", "paper", "released code", "here", "why", "effect here"),
+            [[*(row[f] for f in FIELDS[:-1]), effects(measured, row["effect"])] for row in members],
+            texts=len(FIELDS),
+        )
+        for group, members in groupby(rows, key=lambda row: row["group"])
     }
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"Verdicts that depend on the protocol: {hangs['protocol']}; on how MAE was trained: {hangs['mae']}. "
-            "A value is the statistic that decides the claim, with its paired 95 % interval over validation videos "
-            f"(one seed); `make claims` prints each formula. Under `clean`, {(f1 < always).sum()} of {len(f1)} systems and "
-            f"train shares score below always answering “defect” ({always:.2f}): among those, F1 tells as much about the "
-            "threshold as about the representation.",
-        ]
-    )
+    sentences = protocol_effects.verdicts(*protocol_effects.split(measured))
+    return {"deviations": groups, "protocol_effects": sentences}
 
 
-def artefacts() -> str:
-    """A row per artefact: what it shows, its notebook, its command, and what that costs, in
-    Markdown."""
-    facts = _facts()
-    lines = [
-        "| artefact | notebook | command | minutes | needs |",
-        "| --- | --- | --- | ---: | --- |",
-    ]
-    for name in drawn():
-        wanted = runs(name, PROFILE)
-        seconds = sum(committed(run).record["total_seconds"] for run in wanted)
-        found, trained = ARTEFACTS[name], wanted and wanted[0].profile == PROFILE
-        cost = f"{seconds / 60 / facts['cores']:.0f}" if trained else "<1"
-        needs = (
-            f"{len(wanted)} trainings"
-            if trained
-            else "images and committed weights"
-            if wanted
-            else "images"
-        )
-        lines.append(f"| {found.title} | `{found.notebook}` | `make {name}` | {cost} | {needs} |")
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"Minutes: its trainings in `{PROFILE}` on {facts['cores']} cores. Most are shared; once they are "
-            "there, each artefact takes seconds.",
-        ]
-    )
-
-
-def deviations() -> str:
-    """A table a group of `DEVIATIONS` in Markdown, with what the notebook `protocol` measured."""
-    measured = pd.read_csv(
-        paths.REFERENCE_FIGURES / "protocol.csv", keep_default_na=False, na_values=[""]
-    )
-    head = "| what | paper | released code | here | why | effect here |\n| --- | --- | --- | --- | --- | --- |"
-    parts = []
-    for group, rows in groupby(
-        tomllib.loads(DEVIATIONS.read_text())["row"], key=lambda row: row["group"]
-    ):
-        lines = [
-            [*(row[name] for name in FIELDS[:-1]), _effects(measured, row["effect"])]
-            for row in rows
-        ]
-        parts.append(
-            "\n".join([f"**{group}**", "", head, *(f"| {' | '.join(line)} |" for line in lines)])
-        )
-    return "\n\n".join(
-        [
-            *parts,
-            f"Effects: paired differences on the simulated frames of `{PROFILE}`, mean over the paper's systems (of MAE: "
-            "ViT-Tiny alone) and train shares, with 95 % intervals over validation videos; a dash where none was measured.",
-            "\n".join(f"- {one}" for one in protocol_effects.verdicts(measured)),
-            "![What the protocol of the released code does to the results](figures/protocol.png)",
-        ]
-    )
-
-
-def _effects(measured: pd.DataFrame, wanted: str) -> str:
+def effects(measured: pd.DataFrame, wanted: str) -> str:
     """The cell of the effects in `wanted`, "effect, what is held fixed; ...": the mean over
     systems, or MAE's."""
     cells = []
     for effect, held in (one.split(", ") for one in wanted.split("; ") if one):
         system = ("mae", "vit_tiny") if effect == "mae" else ("mean", "all")
-        told = (
-            f"{names.METRIC_NAMES[name]} {protocol_effects.told(protocol_effects.one(measured, effect, held, *system, name))}"
+        rows = {
+            name: protocol_effects.one(measured, effect, held, *system, name)
             for name in protocol_effects.METRICS
-        )
-        prefix = {"mae": f"described − released, `{held}`: ", "protocol": ""}.get(
-            effect, f"{held}: "
-        )
-        cells.append(prefix + ", ".join(told))
+        }
+        values = [f"{names.METRIC_NAMES[n]} {wording.of_row(row)}" for n, row in rows.items()]
+        what = f"described − released, `{held}`" if effect == "mae" else held
+        cells.append(f"{what}: {', '.join(values)}")
     return "; ".join(cells) or "–"
 
 
-def _facts() -> dict:
-    return json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text())
+# Artefacts and what they cost
 
 
-def results() -> str:
-    """F1 and AUROC by system and train share, the paired differences that matter, and a figure, in
-    Markdown."""
-    stored = [committed(run) for run in grid_module.cells(PROFILE) if run.share in SHOWN]
-    measured = measure(stored, "clean")
-    table, _ = validation(stored[0])
-    always = metrics.always_defect_f1(table["Defect"].mean())
-    marks = captions.marked({"health": Counter(map(health, stored))})
-    head = "| system | " + " | ".join(f"F1, {s:.0%}" for s in SHOWN) + " | "
-    head += " | ".join(f"AUROC, {s:.0%}" for s in SHOWN) + " |"
-    lines = [head, "| --- |" + " ---: |" * 2 * len(SHOWN)]
-    for (method, backbone), rows in measured.groupby(["method", "backbone"], sort=False):
-        cells = [_cell(rows, name, share) for name in ("f1", "auroc") for share in SHOWN]
-        lines.append(
-            f"| {names.label(method)}, {names.label(backbone)} | " + " | ".join(cells) + " |"
-        )
-    lines.append(
-        f"| always “defect” | {' | '.join([f'{always:.2f}'] * len(SHOWN))} |"
-        + " 0.50 |" * len(SHOWN)
-    )
-    return "\n".join(
-        [
-            f"**Simulated frames**, profile `{PROFILE}`, protocol `clean` (converged probe, plain images), one seed. "
-            f"Columns: share of defects in training; validation at its natural share ({table['Defect'].mean():.0%} of "
-            f"{len(table)} images, {table['Video'].nunique()} videos). Brackets: 95 % bootstrap intervals over videos; "
-            f"they do not hold the spread over seeds.{marks}",
-            "",
-            *lines,
-            "",
-            *_differences(stored),
-            "",
-            "![F1 by share of defects in training and validation, ResNet-18](figures/fig2.png)",
-        ]
-    )
+def _artefacts() -> dict[str, Any]:
+    cores = json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text())["cores"]
+    head = ("artefact", "command", "notebook", "needs", "minutes")
+    return {"artefacts": table(head, [_artefact(name, cores) for name in drawn()], texts=4)}
 
 
-def _cell(rows: pd.DataFrame, metric: str, share: float) -> str:
-    (row,) = rows[(rows["metric"] == metric) & (rows["train_share"] == share)].itertuples()
-    return f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]{style.MARKS[row.health]}"
+def _artefact(name: str, cores: int) -> list[str]:
+    artefact, runs = ARTEFACTS[name], grid.runs(name, PROFILE)
+    needs, minutes = "images", "<1"
+    if runs and runs[0].profile == PROFILE:
+        seconds = sum(committed(run).record["total_seconds"] for run in runs)
+        needs, minutes = f"{len(runs)} trainings", f"{seconds / 60 / cores:.0f}"
+    elif runs:
+        needs = "images and committed weights"
+    return [artefact.title, f"`make {name}`", f"`{artefact.notebook}`", needs, minutes]
 
 
-def _differences(stored: list[Stored]) -> list[str]:
-    """A line per backbone: SimCLR minus random at the largest share, paired over videos."""
-    found = []
-    for backbone in names.BACKBONES:
-        pair = [
-            [
-                s
-                for s in stored
-                if (s.run.method, s.run.backbone, s.run.share) == (m, backbone, SHOWN[-1])
-            ]
-            for m in ("simclr", "random")
-        ]
-        gaps = [(name, difference(*pair, metric=name)) for name in ("f1", "auroc")]
-        text = ", ".join(
-            f"{g['estimate']:+.3f} [{g['low']:+.3f}, {g['high']:+.3f}] in {names.METRIC_NAMES[n]}"
-            for n, g in gaps
-        )
-        found.append(
-            f"- SimCLR minus random backbone, {names.label(backbone)}, {SHOWN[-1]:.0%} of defects: {text}."
-        )
-    return found
+# A method, as its file and its line have it
 
 
-def times() -> str:
-    """How long the reference took, and on what."""
-    facts = _facts()
-    minutes = sum(facts["core_minutes"].values())
-    native = facts["precision"].startswith("bf16")
-    other = (
-        "without native bf16 it takes several times as long"
-        if native
-        else "with native bf16 it is faster"
-    )
-    return (
-        f"The {facts['runs']} trainings of `{PROFILE}` took {minutes:.0f} core-minutes, so about "
-        f"{minutes / facts['cores']:.0f} minutes on the {facts['cores']} cores at hand ({facts['processor']}, "
-        f"precision {facts['precision']}); {other}. "
-        "The first command also installs about 6 GB of packages (CUDA's among them on Linux)."
-    )
-
-
-def speed() -> str:
-    """What `make benchmark` measured, on what, in Markdown."""
-    found = {
-        name: pd.read_csv(BENCHMARKS / f"{name}.csv")
-        for name in ("input", "steps", "grid", "evaluation", "redraw")
+def _method() -> dict[str, str]:
+    lines = (paths.PROFILES / "paper.toml").read_text().splitlines()
+    return {
+        "method": EXAMPLE,
+        "method_file": (paths.ROOT / "lib" / "methods" / f"{EXAMPLE}.py").read_text().strip(),
+        "method_line": next(line for line in lines if line.startswith(f"{EXAMPLE} = ")),
     }
-    where, grid = found["steps"].iloc[0], found["grid"]
-    ratios = "; ".join(f"{row.measured}: {row.ratio:.2f}" for row in grid.itertuples())
-    stored, passed = (
-        found["evaluation"].set_index("measured")["median"][name]
+
+
+# Speed
+
+
+def _speed() -> dict[str, Any]:
+    parts = ("input", "steps", "grid", "evaluation", "redraw")
+    measured = {name: _read(BENCHMARKS / f"{name}.csv") for name in parts}
+    where, grid_rows = measured["steps"].iloc[0], measured["grid"]
+    scores, passes = (
+        measured["evaluation"].set_index("measured")["median"][name]
         for name in ("ours, from stored scores", "passes on every pair")
     )
-    figures = ", ".join(
-        f"`{row.measured}` {row.median:.1f} s" for row in found["redraw"].itertuples()
-    )
-    return "\n".join(
-        [
-            f"`make benchmark` on {where['machine']}, {where['cores']} cores, one thread a process, precision "
-            f"{where['precision']}, torch {where['torch']}: medians, competitors taking turns.",
-            "",
-            *_inputs(found["input"]),
-            "",
-            *_steps(found["steps"]),
-            "",
-            f"- (c) Wall time of the grid over its model-only work divided by cores: {ratios}. No worker took more than "
-            f"{grid['peak_gb'].max():.1f} GB of memory.",
-            f"- (d) All 25 pairs of a system's train and validation shares: {stored:.2f} s from stored scores, "
-            f"{passed:.0f} s where the images of each pair pass through its network.",
-            f"- (e) From the command to the figure, runs present: {figures}.",
-            "",
-            "![What make benchmark measured](benchmarks/results/speed.png)",
-        ]
-    )
+    return {
+        "where": where,
+        "inputs": _inputs(measured["input"]),
+        "steps": _steps(measured["steps"]),
+        "grid": "; ".join(f"{row.measured}: {row.ratio:.2f}" for row in grid_rows.itertuples()),
+        "peak": grid_rows["peak_gb"].max(),
+        "from_scores": scores,
+        "from_passes": passes,
+        "redraw": ", ".join(
+            f"`{row.measured}` {row.median:.1f} s" for row in measured["redraw"].itertuples()
+        ),
+    }
 
 
-def _inputs(found: pd.DataFrame) -> list[str]:
+def _inputs(measured: pd.DataFrame) -> str:
     """A row per size of view and of file."""
-    head = "| (a) two views an image, samples/s a core | ours, cached | Pillow | times as fast |"
-    lines = [head, "| --- | ---: | ---: | ---: |"]
-    for (px, files), rows in found.groupby(["px", "files"], sort=False):
-        by = rows.set_index("measured")
+    rows = []
+    for (px, files), group in measured.groupby(["px", "files"], sort=False):
+        by = group.set_index("measured")
         ours, other = by.loc["ours"], by.loc["Pillow, 1 process"]
-        cells = f"{ours['median']:,.0f} | {other['median']:,.0f} | {other['speed']:.1f}"
-        lines.append(f"| {px} px, from PNGs of {files} | {cells} |")
-    return lines
+        values = f"{ours['median']:,.0f}", f"{other['median']:,.0f}", f"{other['speed']:.1f}"
+        rows.append([f"{px} px, from PNGs of {files}", *values])
+    return table(("views", "ours, cached", "Pillow", "times as fast"), rows)
 
 
-def _steps(found: pd.DataFrame) -> list[str]:
+def _steps(measured: pd.DataFrame) -> str:
     """A row per system."""
-    head = f"| (b) training step of `{PROFILE}` | ms | share of the model-only bound | times as fast as lightly |"
-    lines = [head, "| --- | ---: | ---: | ---: |"]
-    for (method, backbone), rows in found.groupby(["method", "backbone"], sort=False):
-        by = rows.set_index("measured")
+    rows = []
+    for system, group in measured.groupby(["method", "backbone"], sort=False):
+        by = group.set_index("measured")
         lightly = f"{by['speed']['lightly']:.2f}" if "lightly" in by.index else "–"
-        cells = f"{by['median']['ours']:.0f} | {by['speed']['model alone']:.2f} | {lightly}"
-        lines.append(f"| {names.label(method)}, {names.label(backbone)} | {cells} |")
-    return lines
+        values = f"{by['median']['ours']:.0f}", f"{by['speed']['model alone']:.2f}", lightly
+        rows.append([", ".join(map(names.label, system)), *values])
+    head = ("system", "ms a step", "share of the model-only bound", "times as fast as lightly")
+    return table(head, rows)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from nbconvert import HTMLExporter
 from PIL import Image
 from traitlets.config import Config
 
+from lib.analysis import wording
 from lib.publish import formulas
 from lib.report import scorecard
 from lib.study import artefacts, profiles
@@ -148,7 +149,7 @@ def _cell(readings: list[pd.Series]) -> list[dict]:
     for row in readings:
         reading = {
             "variant": READINGS[row["mae"]] if len(readings) > 1 else "",
-            "estimate": scorecard.estimate(row).replace("-", "−"),
+            "estimate": wording.of_row(row).strip("–").replace("-", "−"),
             "note": row["note"],
         }
         verdicts.setdefault(row["verdict"], []).append(reading)

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from lib.analysis import wording
 from lib.report import markup, style
 from lib.study import names
 
@@ -47,14 +48,6 @@ def read(file: Path) -> pd.DataFrame:
     return scored
 
 
-def estimate(row: pd.Series) -> str:
-    """`+0.11 [+0.06, +0.16]`, or "" where nothing was measured."""
-    if np.isnan(row["value"]):
-        return ""
-    interval = "" if np.isnan(row["low"]) else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
-    return f"{row['value']:+.2f}{interval}"
-
-
 @dataclass
 class Scorecard:
     """`scored` is what `lib.analysis.claims.score` returns: a row per claim, protocol and reading
@@ -76,7 +69,7 @@ class Scorecard:
         and verdict; else both, as described first; none where `protocol` was not judged."""
         own = (self.scored["claim"] == claim) & (self.scored["protocol"] == protocol)
         rows = [row.copy() for _, row in self.scored[own].iterrows()]
-        if len({(estimate(row), row["verdict"]) for row in rows}) != 1:
+        if len({(wording.of_row(row), row["verdict"]) for row in rows}) != 1:
             return rows
         rows[0]["note"] = "; ".join(dict.fromkeys(row["note"] for row in rows))
         return rows[:1]
@@ -89,7 +82,7 @@ class Scorecard:
         lines = []
         for claim, *texts in self.claims():
             cells = [
-                [f"{row['verdict']}, {estimate(row) or '–'}" for row in self.readings(claim, p)]
+                [f"{row['verdict']}, {wording.of_row(row)}" for row in self.readings(claim, p)]
                 for p in self.protocols
             ]
             lines.append([str(claim), *texts, *map("; as released: ".join, cells)])

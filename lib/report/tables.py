@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lib.analysis import wording
 from lib.analysis.results import rectangle
 from lib.report import markup, style
 from lib.study.names import APART, METRIC_NAMES, label
@@ -230,25 +231,21 @@ def table(
         best = value.eq(value.groupby(level=among).transform("max") if among else value.max())
         cells = np.empty(value.shape, dtype=object)
         for i, j in np.ndindex(value.shape):
-            point, *ends = (float(part.iat[i, j]) for part in (value, low, high))
-            theirs = _number(paper[0].iat[i, j], "") if paper else ""
-            mark = style.MARKS[health.iat[i, j]]
+            numbers = [float(part.iat[i, j]) for part in (value, low, high)]
             cells[i, j] = Cell(
-                _interval(point, *ends), _number(point), best.iat[i, j], mark, theirs
+                wording.estimate(*numbers, wording.PLAIN),
+                wording.estimate(numbers[0], np.nan, np.nan, wording.PLAIN),
+                best.iat[i, j],
+                style.MARKS[health.iat[i, j]],
+                _known(paper[0].iat[i, j]) if paper else "",
             )
         title = METRIC_NAMES[metric]
         frame = pd.DataFrame(cells, index=value.index, columns=value.columns)
         references = (bounds or {}).get(title, {}).items()
-        texts = {name: [f"{number:.2f}" for number in numbers] for name, numbers in references}
+        texts = {name: list(map(wording.PLAIN, numbers)) for name, numbers in references}
         blocks.append(Block(title, frame, texts))
     return Table(blocks, (HEADS[rows[0]], HEADS[rows[1]]), beside)
 
 
-def _number(value: float, absent: str = "–") -> str:
-    return absent if np.isnan(value) else f"{value:.2f}"
-
-
-def _interval(value: float, low: float, high: float) -> str:
-    """`0.84 [0.81, 0.87]`, or the point estimate alone where there is no interval."""
-    known = not (np.isnan(value) or np.isnan(low))
-    return _number(value) + (f" [{low:.2f}, {high:.2f}]" if known else "")
+def _known(value: float) -> str:
+    return "" if np.isnan(value) else wording.PLAIN(value)

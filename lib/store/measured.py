@@ -43,6 +43,10 @@ class Detected(Stored):
     detector: str  # "knn", "mahalanobis", "pca", "forest", "reconstruction"
     setting: str  # "normals" or "unlabelled"
 
+    @property
+    def trained(self) -> Stored:
+        return Stored(self.run, self.path, self.origin)
+
     @cached_property
     def scores(self) -> pd.DataFrame:
         """A row per validation image, for each reading that a protocol asks for: a detector sees

@@ -25,6 +25,11 @@ class Stored:
     path: Path
     origin: str
 
+    @property
+    def trained(self) -> "Stored":
+        """The run itself, with its probes' scores; a view of a run gives the run that it shows."""
+        return self
+
     @cached_property
     def record(self) -> dict:
         return run_directory.record(self.path)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from lib.study import names
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -17,3 +19,8 @@ PROTOCOLS = {
     "paper": Protocol(probe="online", table="augmented", imbalance="flip", sampling="subsample"),
     "clean": Protocol(probe="converged", table="clean", imbalance="clean", sampling="weights"),
 }
+
+
+def find(name: str) -> Protocol:
+    """The protocol of that name; raises ValueError naming the nearest one for an unknown name."""
+    return PROTOCOLS[names.nearest(name, PROTOCOLS, "protocol")]

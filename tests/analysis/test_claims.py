@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.analysis import claims
+from lib.analysis import claims, results
 from lib.analysis.board import Board, NotRun
 from lib.analysis.claims import SHARES
 from lib.measures import bootstrap
@@ -246,11 +246,11 @@ def test_a_validation_table_too_small_for_a_share_leaves_a_claim_unjudged(monkey
         [SimpleNamespace(run=run)],
         {1: np.ones(1)},
     )
-    board.validation_shares, board.resamples, board._cells = [0.01, 0.45], 0, {}
+    board.validation_shares, board.resamples, board._draws = [0.01, 0.45], 0, {}
 
     def refused(*_, **__):
         raise DataError("a share of 1% cannot be reached")
 
-    monkeypatch.setattr(board.results, "draws", refused)
+    monkeypatch.setattr(results, "draws", refused)
     with pytest.raises(NotRun, match="in validation, a share of 1% cannot be reached"):
         board.ends("simclr", "resnet18", 0.45)

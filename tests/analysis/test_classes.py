@@ -187,16 +187,16 @@ def test_the_false_alarm_rate_is_no_finding():
 
 def test_the_reading_names_the_first_and_the_last():
     training = {name: 100 - i for i, name in enumerate(CLASSES)}
-    told = classes.told(Made(), training)
-    assert "first for RB 15 [15, 15], OB 14" in told["recall"]
-    assert "OK" in told["recall"].split("last for")[1]
-    assert "the first and the last are told apart" in told["recall"]
-    assert "+1.00" in told["auroc"]  # here the commonest class is lost first
-    assert "false alarms from 0.10 to 0.10" in told["alarms"]
+    sentences = classes.sentences(Made(), training)
+    assert "first for RB 15 [15, 15], OB 14" in sentences["recall"]
+    assert "OK" in sentences["recall"].split("last for")[1]
+    assert "the first and the last are told apart" in sentences["recall"]
+    assert "+1.00" in sentences["auroc"]  # here the commonest class is lost first
+    assert "false alarms from 0.10 to 0.10" in sentences["alarms"]
 
 
 def test_nothing_is_read_where_no_method_of_the_paper_is():
-    assert list(classes.told(Made(averaged=()), {})) == ["none"]
+    assert list(classes.sentences(Made(averaged=()), {})) == ["none"]
     assert classes.halvings(Made(averaged=()), "auroc") == {}
 
 

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata, spearmanr
 
-from lib.analysis import board, correlation
+from lib.analysis import board, correlation, results, wording
 from lib.analysis.correlation import BASE, JUDGED, METRICS, REPEATS, SCOPES, Points
 from lib.measures import bootstrap
+from lib.measures.correlation import midranks, rank_correlation
 from lib.measures.representation import MEASURES
 from lib.report import forest_plot
 
@@ -49,12 +50,12 @@ def made(monkeypatch):
                     SimpleNamespace(run=run, history={"loss": [9.0, run.loss]}) for run in wanted
                 ]
                 self.rule = SimpleNamespace(table="clean", probe="converged", sampling="weights")
-                self.resamples = resamples
+                self.resamples, self._draws = resamples, {}
                 counts = rng(0).multinomial(len(seeds), [1 / len(seeds)] * len(seeds), resamples)
                 weights = np.vstack([np.ones(len(seeds)), counts]) / len(seeds)
                 self.seed_weight = dict(zip(seeds, weights.T, strict=True))
 
-        monkeypatch.setattr(correlation.results, "draws", draws)
+        monkeypatch.setattr(results, "draws", draws)
         monkeypatch.setattr(correlation, "Board", Board)
         wanted, measured = [], {}
         for i, (cell, seed) in enumerate((cell, seed) for cell in cells for seed in seeds):
@@ -104,12 +105,12 @@ def test_rho_of_resamples_is_scipys_of_the_repeated_points():
         rng(2).normal(size=(n, draws)),
     )  # x has ties
     counts = rng(3).multinomial(n, [1 / n] * n, size=(draws, r)).swapaxes(1, 2).astype(np.float32)
-    found = correlation.spearman(correlation.ranks(x, counts), correlation.ranks(y, counts), counts)
+    found = rank_correlation(midranks(x, counts), midranks(y, counts), counts)
     for b in range(draws):
         for j in range(r):
             chosen = np.repeat(np.arange(n), counts[b, :, j].astype(int))
             assert found[b, j] == pytest.approx(spearmanr(x[chosen, b], y[chosen, b])[0], abs=1e-9)
-            ranks = correlation.ranks(x, counts)[b, :, j][chosen]
+            ranks = midranks(x, counts)[b, :, j][chosen]
             expected = rankdata(x[chosen, b])
             assert ranks == pytest.approx(expected - expected.mean())
 
@@ -117,9 +118,9 @@ def test_rho_of_resamples_is_scipys_of_the_repeated_points():
 def test_infinite_values_rank_last_and_constant_ones_have_no_rho():
     counts = np.ones((1, 4, 1), np.float32)
     x = np.array([[3.0], [math.inf], [1.0], [math.inf]])
-    assert correlation.ranks(x, counts).ravel() == pytest.approx(np.array([2, 3.5, 1, 3.5]) - 2.5)
-    ranked = correlation.ranks(np.ones((4, 1)), counts), correlation.ranks(x, counts)
-    assert np.isnan(correlation.spearman(*ranked, counts)).all()
+    assert midranks(x, counts).ravel() == pytest.approx(np.array([2, 3.5, 1, 3.5]) - 2.5)
+    ranked = midranks(np.ones((4, 1)), counts), midranks(x, counts)
+    assert np.isnan(rank_correlation(*ranked, counts)).all()
 
 
 # Points and scopes
@@ -351,7 +352,7 @@ def test_the_claim_is_supported_by_one_measure_and_contradicted_by_all_alone(mad
 
 def test_verdict_of_an_interval():
     found = [
-        correlation.verdict(*ends)
+        wording.verdict(*ends, *correlation.VERDICTS)
         for ends in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1), (math.nan, math.nan))
     ]
     assert found == ["better", "worse", "inconclusive", "inconclusive"]

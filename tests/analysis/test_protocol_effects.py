@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.analysis import claims, protocol_effects, results
-from lib.store import stored as stored_module
+from lib.analysis import board, claims, protocol_effects, results
 from lib.study import names
 
 B = 200
@@ -108,22 +107,16 @@ def ranked(by_paper, noise=0.0):
     def value(system, reading, name):
         return (clean if reading == protocol_effects.PROTOCOL["clean"] else paper)[system]
 
-    found = protocol_effects.measure(Made(value, systems, noise, shared=False))
-    return found[(found["effect"] == "order") & (found["method"] == "all")].set_index("metric")[
-        "value"
-    ], found
+    found = protocol_effects.order(Made(value, systems, noise, shared=False))
+    counts = found[found["method"] == "all"].iloc[0]
+    return counts[["rho", "pairs", "swapped", "told_apart"]], found.set_index("method")
 
 
 def test_a_reversed_order_swaps_every_pair():
     order, found = ranked((0.5, 0.4, 0.3, 0.2, 0.1), noise=1e-3)
     assert order.to_dict() == {"rho": -1, "pairs": 10, "swapped": 10, "told_apart": 10}
-    ranks = [
-        protocol_effects.one(found, "order", "described", "supervised", "resnet18", f"rank_{p}")[
-            "value"
-        ]
-        for p in ("clean", "paper")
-    ]
-    assert ranks == [5, 1]
+    assert set(found["mae"]) == {"described"} and set(found["backbone"]) == {"resnet18"}
+    assert list(found.loc["supervised", ["rank_clean", "rank_paper"]]) == [5, 1]
 
 
 def test_the_same_order_swaps_none_whatever_the_level():
@@ -137,51 +130,63 @@ def test_a_near_tie_that_swaps_is_not_told_apart():
 
 
 def test_the_order_is_given_with_either_row_as_mae():
-    found = protocol_effects.measure(Made(shifted))
-    ranks = found[
-        (found["effect"] == "order")
-        & (found["metric"] == "rank_clean")
-        & (found["backbone"] == "vit_tiny")
-    ]
-    assert {
-        held: set(rows["method"]) - set(claims.JOINT) for held, rows in ranks.groupby("held")
-    } == {
+    found = protocol_effects.order(Made(shifted))
+    ranks = found[found["rank_clean"].notna() & (found["backbone"] == "vit_tiny")]
+    assert {mae: set(rows["method"]) - set(claims.JOINT) for mae, rows in ranks.groupby("mae")} == {
         "described": {"supervised", "mae"},
         "released": {"supervised", "mae-released"},
     }
-    assert found[found["held"] == "released"]["backbone"].unique() == ["vit_tiny"]
+    assert found[found["mae"] == "released"]["backbone"].unique() == ["vit_tiny"]
+
+
+def test_effects_and_order_come_back_from_the_table_that_is_saved():
+    scores = Made(shifted, noise=1e-3)
+    effects, order = protocol_effects.measure(scores), protocol_effects.order(scores)
+    saved = protocol_effects.joined(effects, order)
+    assert list(saved.columns) == list(effects.columns)
+    kept, found = protocol_effects.split(saved)
+    pd.testing.assert_frame_equal(kept, effects)
+    keys = ["mae", "method", "backbone"]
+    columns = [*keys, *sorted(set(order) - set(keys))]
+    tables = [t[columns].sort_values(keys, ignore_index=True) for t in (found, order)]
+    pd.testing.assert_frame_equal(*tables, check_dtype=False, check_names=False)
 
 
 # Sentences
+
+
+def sentences(scores):
+    return protocol_effects.verdicts(
+        protocol_effects.measure(scores), protocol_effects.order(scores)
+    )
 
 
 def test_f1_that_rises_while_auroc_falls_is_a_threshold():
     def value(system, reading, name):
         return 0.5 + 0.1 * (reading[0] == "augmented") * (1 if name == "f1" else -1)
 
-    told = protocol_effects.verdicts(protocol_effects.measure(Made(value)))
+    told = sentences(Made(value))
     assert told[0].startswith(
-        "Scoring augmented instead of plain images (converged probe) raises F1, +0.10 [+0.10, +0.10]"
+        "Scoring augmented instead of plain images (converged probe) raises F1, "
+        "+0.10 [+0.10, +0.10]"
     )
     assert (
         "the threshold moves" in told[0]
         and "(F1 higher in 11, lower in 0 of 11 systems)" in told[0]
     )
-    assert not any(
-        "threshold" in one
-        for one in protocol_effects.verdicts(protocol_effects.measure(Made(shifted)))
-    )
+    assert not any("threshold" in one for one in sentences(Made(shifted)))
 
 
 def test_an_interval_across_zero_leaves_it_open():
-    told = protocol_effects.verdicts(protocol_effects.measure(Made(flat, shared=False)))
+    told = sentences(Made(flat, shared=False))
     assert all("leaves F1 open" in one for one in told[:4])
 
 
 def test_what_was_not_trained_is_said_not_to_be_there():
-    found = protocol_effects.measure(Made(flat, [("random", "resnet18")]))
+    scores = Made(flat, [("random", "resnet18")])
+    found = protocol_effects.measure(scores)
     assert set(found["method"]) == {"random"}
-    assert protocol_effects.verdicts(found) == [
+    assert sentences(scores) == [
         "None of the paper’s systems is here: there is no mean.",
         "MAE as described is not held against MAE as released: both rows have to be trained.",
     ]
@@ -217,7 +222,8 @@ def stored(share, seed, augmented):
     run = SimpleNamespace(
         id="made", method="simclr", backbone="resnet18", share=share, seed=seed, data={"seed": 0}
     )
-    return SimpleNamespace(run=run, profile="mini", scores=pd.concat(frames))
+    run.profile = "mini"
+    return SimpleNamespace(run=run, scores=pd.concat(frames))
 
 
 @pytest.fixture
@@ -225,7 +231,7 @@ def scores(monkeypatch):
     """A function that makes Scores of runs (share, seed, logits)."""
     table = pd.DataFrame({"Filename": NAMES, "Defect": DEFECT, "Video": NAMES, "Sampled": True})
     monkeypatch.setattr(results, "validation", lambda run: (table, True))
-    monkeypatch.setattr(stored_module, "load", lambda run: run)
+    monkeypatch.setattr(board, "load", lambda run: run)
 
     def make(*cells):
         return protocol_effects.Scores([stored(*cell) for cell in cells], resamples=50)

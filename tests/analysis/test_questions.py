@@ -1,4 +1,4 @@
-"""The two questions of ours: judged by what association and the paired difference say, or not
+"""The two questions of ours: judged by what the correlation and the paired difference say, or not
 run."""
 
 from types import SimpleNamespace
@@ -7,19 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.analysis import correlation, questions, results
+from lib.analysis import claims, correlation, questions, results
 from lib.analysis.board import NotRun
 from lib.store import measured as measured_module
 
 
-def board(*methods, resamples=10):
+def board(*methods, protocol="clean", resamples=10):
     stored = [SimpleNamespace(run=SimpleNamespace(id=m, method=m)) for m in methods]
-    return SimpleNamespace(stored=stored, resamples=resamples)
+    return SimpleNamespace(stored=stored, protocol=protocol, resamples=resamples)
 
 
 @pytest.fixture
 def gains(monkeypatch):
-    """Reconstruction minus probe, as `runs.difference` would say it; which runs it was asked of."""
+    """Reconstruction minus probe, as `results.difference` gives it, and what it was given."""
     asked = []
     told = {"estimate": 0.1, "low": 0.02, "high": 0.2, "p": 0.01}
     view = SimpleNamespace(detector="reconstruction", setting="normals")
@@ -49,7 +49,7 @@ def test_reconstruction_is_held_against_the_probe_of_the_same_runs(gains, low, h
     told, asked, view = gains
     told |= {"low": low, "high": high}
     found = questions.reconstruction_over_probe(
-        board("mae", "simclr", "mae-released", "mae"), "clean", "mae"
+        board("mae", "simclr", "mae-released", "mae"), "mae"
     )
     assert (found["value"], found["low"], found["high"], found["verdict"]) == (
         0.1,
@@ -76,7 +76,7 @@ def test_the_other_row_of_mae_is_no_point_of_the_correlation(monkeypatch):
     monkeypatch.setattr(correlation, "better_than_rankme", lambda measured: dict(best))
     monkeypatch.setattr(measured_module, "measures", lambda run: {})
     found = questions.measure_over_rankme(
-        board("mae", "byol", "mae-released"), "paper", "mae-released"
+        board("mae", "byol", "mae-released", protocol="paper"), "mae-released"
     )
     assert seen == {
         "wanted": ["byol", "mae-released"],
@@ -92,7 +92,7 @@ def test_what_was_not_trained_is_not_run(monkeypatch):
 
     monkeypatch.setattr(correlation, "Points", none)
     monkeypatch.setattr(measured_module, "measures", lambda run: {})
-    scored = questions.score({"clean": board("simclr")})
+    scored = claims.score({"clean": board("simclr")}, questions.QUESTIONS)
     assert len(scored) == 4 and set(scored["verdict"]) == {"not run"}
     assert np.isnan(scored["value"]).all()
     assert set(scored["note"]) == {

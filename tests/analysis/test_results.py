@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import lib.analysis
 from lib.analysis import provenance, results
 from lib.data import sources, splits
 from lib.measures import metrics
@@ -35,7 +36,7 @@ def validation_scores(run, evaluation, probe):
 
 
 def test_collect_has_a_row_per_run_share_evaluation_and_probe(trained):
-    table = results.collect("smoke")
+    table = lib.analysis.collect("smoke")
     assert (
         len(table) == 6 * 3 * 2
     )  # one run; natural and five shares; three evaluations; two probes

@@ -8,11 +8,8 @@ import pandas as pd
 import pytest
 
 from lib.analysis import board, curves, results
-from lib.analysis.board import Board
 from lib.measures import seeds
 from lib.report import captions
-from lib.store import stored as stored_module
-from lib.store.stored import load
 from lib.study import grid
 
 B = 40_000
@@ -126,7 +123,8 @@ def made(monkeypatch):
     method."""
 
     def make(f1, profile="smoke"):
-        monkeypatch.setattr(stored_module, "load", lambda run: SimpleNamespace(run=run))
+        for module in (results, board):
+            monkeypatch.setattr(module, "load", lambda run: SimpleNamespace(run=run))
 
         def draws(stored, *, shares, resamples, **_):
             value = f1[stored.run.method, stored.run.seed] + noise(0.001, resamples)
@@ -152,14 +150,13 @@ def test_a_difference_is_paired_by_seed_and_holds_their_spread(made):
     )  # ahead with one seed, behind with the other
 
 
-def test_claims_draw_seeds_as_tables_do(made, monkeypatch):
+def test_claims_draw_seeds_as_tables_do(made):
     of = made({("simclr", 0): 0.3, ("simclr", 1): 0.7})
-    monkeypatch.setattr(board.metrics, "METRICS", ("f1",))
-    board = Board(of("simclr"), "clean", 100)
-    f1 = board.cell("simclr", "resnet18", 0.45)["f1"]
+    f1 = board.Board(of("simclr"), "clean", 100).cell("simclr", "resnet18", 0.45)["f1"]
     assert f1[0] == pytest.approx(0.5)
     drawn = [
-        results.draws(load(run), shares=[None], resamples=100)["f1"][0] for run in of("simclr")
+        results.draws(results.load(run), shares=[None], resamples=100)["f1"][0]
+        for run in of("simclr")
     ]
     np.testing.assert_allclose(f1, seeds.mean([0, 1], drawn))
 

@@ -1,12 +1,11 @@
-"""The committed reference is whole, small, readable without any data, and the source of every
-number in the README."""
+"""The committed reference is whole, small, and readable without any data."""
 
 import json
 
 import pandas as pd
 import pytest
 
-from lib.publish import docs, reference
+from lib.publish import reference
 from lib.store import fingerprints, run_directory
 from lib.store.stored import MissingRuns, load
 from lib.study import artefacts, grid
@@ -43,16 +42,6 @@ def test_the_reference_is_small():
     assert size < 10.5e6, (
         f"{size / 1e6:.1f} MB, expected under 10.5 MB, of which frozen results are 2.3"
     )
-
-
-def test_the_readmes_numbers_are_those_of_the_reference(nothing_here):
-    text = docs.README.read_text()
-    assert docs.filled(text) == text, "`make reference` renews the README's generated parts"
-
-
-def test_a_readme_without_its_places_is_refused():
-    with pytest.raises(ValueError, match="0 places for 'claims'"):
-        docs.filled("no places")
 
 
 def test_an_incomplete_study_is_no_reference(nothing_here):

@@ -1,0 +1,181 @@
+"""The documentation holds what it says: links, commands, names, sections, numbers, length."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from lib.analysis.claims import CLAIMS
+from lib.measures.metrics import CIW
+from lib.publish import docs
+from lib.study import artefacts, profiles
+from lib.study.names import CLASS_NAMES
+from lib.system import paths
+
+FOLDERS = ("docs", "lib", "tests", "notebooks", "benchmarks", "results", "figures")
+PAGES = sorted(paths.ROOT.glob("*.md")) + sorted(
+    page for folder in FOLDERS for page in (paths.ROOT / folder).rglob("*.md")
+)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|<img[^>]* src=\"([^\"]+)\"")
+FENCED = re.compile(r"```.*?```", re.DOTALL)
+CODE = re.compile(r"```.*?```|^ {4}\S[^\n]*$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
+STUDY = docs.DOCS / "study.md"
+MAKEFILE = (paths.ROOT / "Makefile").read_text()
+README_LINES, README_WORDS = 150, 1800
+FIRST_SCREEN = 12  # lines, within which the first command stands
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(paths.ROOT))
+
+
+each = pytest.mark.parametrize("page", PAGES, ids=name)
+
+
+def code(page: Path) -> str:
+    """The page's code alone, a piece a line."""
+    return "\n".join(CODE.findall(page.read_text()))
+
+
+def headings(page: Path) -> list[str]:
+    return re.findall(r"^#+ (.*)$", FENCED.sub("", page.read_text()), re.MULTILINE)
+
+
+def anchor(heading: str) -> str:
+    """The anchor that GitHub gives to a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@each
+def test_no_link_is_broken(page):
+    for match in LINK.finditer(CODE.sub("", page.read_text())):
+        target = match[1] or match[2]
+        if re.match(r"https?://", target):
+            continue
+        file, _, section = target.partition("#")
+        linked = (page.parent / file).resolve() if file else page
+        assert linked.exists(), f"{name(page)} links to {target}"
+        if section:
+            assert section in map(anchor, headings(linked)), f"{name(page)} links to {target}"
+
+
+def test_links_are_found_in_every_form():
+    text = '[a](b.md#c), ![d](e.png) and <img src="f.png" alt="">, not `[g](h)`'
+    found = [match[1] or match[2] for match in LINK.finditer(CODE.sub("", text))]
+    assert found == ["b.md#c", "e.png", "f.png"]
+    assert anchor("Quirk 1: the encoder of MAE does not train") == (
+        "quirk-1-the-encoder-of-mae-does-not-train"
+    )
+
+
+@each
+def test_every_command_exists(page):
+    targets = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE)) | set(
+        artefacts.ARTEFACTS
+    )
+    for target in re.findall(r"\bmake ([a-z][a-z0-9-]*)", code(page)):
+        assert target in targets, f"{name(page)} names `make {target}`"
+
+
+@each
+def test_every_choice_of_a_command_exists(page):
+    for line in code(page).splitlines():
+        if not re.search(r"\bmake [a-z]", line):
+            continue
+        for variable, value in re.findall(r"\b([A-Z_]+)=([\w-]*)", line):
+            where = f"{name(page)}: {line.strip()}"
+            assert variable.startswith("SBATCH_") or re.search(rf"\b{variable}\b", MAKEFILE), where
+            valid = {"PROFILE": profiles.available(), "ARTEFACT": artefacts.ARTEFACTS}
+            assert value in valid.get(variable, [value]), where
+
+
+@each
+def test_every_name_of_the_library_can_be_imported(page):
+    for dotted in set(re.findall(r"\blib(?:\.[A-Za-z_]\w*)+", code(page))):
+        resolve(dotted)
+
+
+def resolve(dotted: str) -> object:
+    """The module, function or class of that name. Raises ImportError or AttributeError."""
+    module, _, attribute = dotted.rpartition(".")
+    try:
+        return importlib.import_module(dotted)
+    except ModuleNotFoundError:
+        return getattr(importlib.import_module(module), attribute)
+
+
+def test_a_name_that_the_library_lacks_is_noticed():
+    with pytest.raises(AttributeError, match="no attribute 'score'"):
+        resolve("lib.measures.metrics.score")
+
+
+@each
+def test_every_file_that_is_named_exists(page):
+    for file in re.findall(rf"(?<![\w/.-])(?:{'|'.join(FOLDERS)})/[\w./-]*(?!<)", code(page)):
+        if not file.startswith("figures/"):  # of which make renders more, a folder a profile
+            assert (paths.ROOT / file).exists(), f"{name(page)} names {file}"
+
+
+def test_comments_cite_sections_that_exist():
+    known = [heading.lower() for heading in headings(STUDY)]
+    for path in sorted((paths.ROOT / "lib").rglob("*.py")):
+        text = re.sub(r"\s*\n\s*(?:# )?", " ", path.read_text())
+        for section in re.findall(r"docs/study\.md, ([A-Za-z][a-z]+(?: [a-z]+| \d)*)", text):
+            section = re.sub(r"^quirks \d.*", "quirk", section.lower())
+            assert any(h.startswith(section) for h in known), f"{name(path)} cites {section!r}"
+
+
+def test_the_study_names_the_claims_and_the_classes_as_the_library_does():
+    text = STUDY.read_text()
+    assert re.findall(r"^(\d+)\. ", text, re.MULTILINE) == [str(c.number) for c in CLAIMS]
+    rows = re.findall(r"^\| ([A-Z]{2}) \| (.*?) \| ([\d.]+) \|$", text, re.MULTILINE)
+    assert {key: meaning for key, meaning, _ in rows} == CLASS_NAMES
+    assert {key: float(weight) for key, _, weight in rows} == CIW
+
+
+def test_the_readme_is_short_and_begins_with_a_command():
+    text = (paths.ROOT / "README.md").read_text()
+    lines = text.splitlines()
+    assert len(lines) <= README_LINES and len(text.split()) <= README_WORDS
+    assert any(line.startswith("    make replicate") for line in lines[:FIRST_SCREEN])
+
+
+def test_the_readmes_say_the_same():
+    """The translation has the same sections, commands and parts, in the same order."""
+    english, japanese = (paths.ROOT / f"README{ending}" for ending in (".md", ".ja.md"))
+    assert len(headings(english)) == len(headings(japanese))
+    commands = [
+        re.findall(r"make [a-z][^#`\n]*?(?= *(?:#|`|$))", code(p), re.M)
+        for p in (english, japanese)
+    ]
+    assert commands[0] == commands[1]
+
+
+def test_the_example_in_python_runs(workspace):
+    (block,) = re.findall(r"```python\n(.*?)```", (paths.ROOT / "README.md").read_text(), re.DOTALL)
+    *lines, last = block.strip().splitlines()
+    scope = {}
+    exec("\n".join(lines), scope)
+    assert eval(last, scope)["f1"] > 0
+    assert len(scope["run"].history) > 1
+
+
+@pytest.fixture(scope="module")
+def pages():
+    return docs.pages()
+
+
+def test_every_page_with_numbers_is_current(pages):
+    stale = [name(path) for path, text in pages.items() if path.read_text() != text]
+    assert not stale, f"{', '.join(stale)}: `make docs` renews them"
+
+
+def test_a_readme_without_its_places_is_refused():
+    with pytest.raises(ValueError, match=r"README.md has 0 places for 'claims', expected one"):
+        docs.filled("no places", "claims", "", "README.md")
+
+
+def test_a_part_is_replaced_between_its_marks():
+    text = "a\n<!-- b: generated -->\nold\n<!-- /b -->\nc"
+    assert docs.filled(text, "b", "new\n", "README.md") == text.replace("old", "new")
