@@ -279,4 +279,3 @@ def _steps(measured: pd.DataFrame) -> str:
         rows.append([", ".join(map(names.label, system)), *values])
     head = ("system", "ms a step", "share of the model-only bound", "times as fast as lightly")
     return table(head, rows)
-

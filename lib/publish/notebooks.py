@@ -22,8 +22,6 @@ from lib.study import grid, names, profiles, protocols
 from lib.study.artefacts import ARTEFACTS, drawn
 from lib.system import environment, paths
 
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-
 
 class NotebookError(RuntimeError):
     """A notebook that cannot be run as asked, or that failed; one sentence."""
@@ -33,8 +31,8 @@ def find(name: str) -> Path:
     """The notebook called `name`, or at that path; raises ValueError naming the nearest one."""
     if name.endswith(".ipynb") and Path(name).exists():
         return Path(name).resolve()
-    known = sorted(p.stem for p in paths.NOTEBOOKS.glob("*.ipynb"))
-    return paths.NOTEBOOKS / f"{names.nearest(Path(name).stem, known, 'notebook')}.ipynb"
+    stems = sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb"))
+    return paths.NOTEBOOKS / f"{names.nearest(Path(name).stem, stems, 'notebook')}.ipynb"
 
 
 def parameters(notebook: Path) -> dict[str, Any]:
@@ -43,25 +41,20 @@ def parameters(notebook: Path) -> dict[str, Any]:
     Raises NotebookError where there is not exactly one, or where it holds anything but literals.
     """
     cells = json.loads(notebook.read_text())["cells"]
-    tagged = [
-        c
-        for c in cells
-        if c["cell_type"] == "code" and "parameters" in c["metadata"].get("tags", ())
-    ]
-    if len(tagged) != 1:
+    sources = [c["source"] for c in cells if "parameters" in c["metadata"].get("tags", ())]
+    if len(sources) != 1:
         raise NotebookError(
-            f"{notebook.name} has {len(tagged)} cells tagged 'parameters', expected one."
+            f"{notebook.name} has {len(sources)} cells tagged 'parameters', expected one."
         )
-    found = {}
-    for line in ast.parse("".join(tagged[0]["source"])).body:
+    defaults = {}
+    for line in ast.parse("".join(sources[0])).body:
         try:
             (target,) = line.targets
-            found[target.id] = ast.literal_eval(line.value)
+            defaults[target.id] = ast.literal_eval(line.value)
         except (AttributeError, ValueError):
-            raise NotebookError(
-                f"{notebook.name}: '{ast.unparse(line)}' in its parameters is not a literal."
-            ) from None
-    return found
+            text = f"'{ast.unparse(line)}' in its parameters is not a literal"
+            raise NotebookError(f"{notebook.name}: {text}.") from None
+    return defaults
 
 
 def check(notebook: Path, given: dict[str, Any]) -> None:
@@ -71,12 +64,10 @@ def check(notebook: Path, given: dict[str, Any]) -> None:
     for name, value in given.items():
         names.nearest(name, defaults, f"parameter of {notebook.name}")
         default = defaults[name]
-        number = isinstance(value, int) and isinstance(default, float)
-        if default is not None and type(value) is not type(default) and not number:
-            wanted = type(default).__name__
-            raise ValueError(
-                f"{notebook.name}: '{name}' should be of type {wanted} like {default!r}, found {value!r}."
-            )
+        whole = isinstance(value, int) and isinstance(default, float)
+        if default is not None and type(value) is not type(default) and not whole:
+            expected = f"of type {type(default).__name__} like {default!r}"
+            raise ValueError(f"{notebook.name}: '{name}' should be {expected}, found {value!r}.")
 
 
 def literal(text: str) -> Any:
@@ -104,52 +95,23 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
     }
     environment.hand_down(kernels, keep=True)
     copy.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(
-            prefix="kernel-"
-        ) as folder:  # sockets in files: no ports, no collisions
-            sockets = Config(ConnectionFileMixin={"transport": "ipc", "ip": f"{folder}/ipc"})
+    # Sockets that are files use no ports, so kernels that start together cannot collide.
+    with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
+        sockets = Config(ConnectionFileMixin={"transport": "ipc", "ip": f"{folder}/ipc"})
+        try:
             papermill.execute_notebook(
                 notebook,
                 copy,
                 given,
-                kernel_name=KERNEL["name"],
+                kernel_name="python3",
                 cwd=paths.ROOT,
                 progress_bar=False,
                 start_timeout=180,
                 config=sockets,
             )
-    except papermill.PapermillExecutionError as error:
-        raise NotebookError(
-            f"{notebook.name}: {error.ename}: {error.evalue} (executed copy: {copy})"
-        ) from None
-
-
-def _render(artefact: str, given: dict[str, Any], now: dict[str, Any], stamp: Path) -> str:
-    """Render one artefact in a process of its own, stamp it, and return a line that says so."""
-    began, output = time.monotonic(), Path(given["output"])
-    copy = stamp.parent.parent / "notebooks" / f"{artefact}.ipynb"
-    options = [part for name, value in given.items() for part in ("-p", name, repr(value))]
-    command = [
-        sys.executable,
-        "-m",
-        "lib",
-        "notebook",
-        ARTEFACTS[artefact].notebook,
-        "--to",
-        str(copy),
-    ]
-    done = subprocess.run([*command, *options], cwd=paths.ROOT, capture_output=True, text=True)
-    if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.strip()] or [
-            f"exit status {done.returncode}"
-        ]
-        raise NotebookError(f"{artefact}: {errors[-1].removeprefix('error: ')}")
-    files = sorted(p.relative_to(paths.WORKSPACE).as_posix() for p in output.glob(f"{artefact}.*"))
-    if not files:
-        raise NotebookError(f"{artefact}: the notebook ended without saving anything to {output}.")
-    renderings.write(stamp, now, files)
-    return f"{artefact}: {', '.join(files)} ({time.monotonic() - began:.0f} s)"
+        except papermill.PapermillExecutionError as error:
+            text = f"{error.ename}: {error.evalue} (executed copy: {copy})"
+            raise NotebookError(f"{notebook.name}: {text}") from None
 
 
 def render(
@@ -159,49 +121,67 @@ def render(
     methods: list[str] | None = None,
     seeds: list[int] | None = None,
     jobs: int = 1,
-) -> int:
-    """Render the artefacts (all, if none is named) that are out of date; return how many failed,
-    after saying why.
+) -> list[str]:
+    """Render the artefacts (all, if none is named) that are out of date, `jobs` at once; return why
+    some failed, a sentence each, after printing it.
 
     Raises ValueError, before anything runs, for an unknown artefact, profile, protocol or method.
     """
+    chosen = [names.nearest(name, ARTEFACTS, "artefact") for name in artefacts] or drawn()
     given = {
         "profile": names.nearest(profile, profiles.available(), "profile"),
-        "protocol": protocol,
+        "protocol": protocol and names.nearest(protocol, protocols.PROTOCOLS, "protocol"),
         "methods": methods or [],
         "seeds": seeds or [],
         "output": str(paths.FIGURES / profile),
     }
-    if protocol:
-        names.nearest(protocol, protocols.PROTOCOLS, "protocol")
-    waiting, failed = [], 0
-    for artefact in [names.nearest(a, ARTEFACTS, "artefact") for a in artefacts] or drawn():
-        own = given | ARTEFACTS[artefact].parameters
-        stamp = paths.BUILD / profile / "stamps" / f"{artefact}.json"
-        if ARTEFACTS[artefact].study and not grid.runs(
-            artefact, profile, methods=methods, seeds=seeds
-        ):
-            print(f"{artefact}: left out, METHODS names nothing that it shows", flush=True)
+    renderings_due, failures = [], []
+
+    def failed(error: object) -> None:
+        failures.append(str(error))
+        print(f"error: {error}", file=sys.stderr, flush=True)
+
+    for name in chosen:
+        shown = grid.runs(name, profile, methods=methods, seeds=seeds)
+        if ARTEFACTS[name].study and not shown:
+            print(f"{name}: left out, METHODS names nothing that it shows", flush=True)
             continue
+        own = given | ARTEFACTS[name].parameters
+        stamp = paths.BUILD / profile / "stamps" / f"{name}.json"
         try:
-            now = renderings.inputs(artefact, own)
+            now = renderings.inputs(name, own)
         except RuntimeError as error:
-            failed += _failure(f"{artefact}: {error}")
+            failed(f"{name}: {error}")
             continue
         if reason := renderings.outdated(stamp, now):
-            print(f"{artefact}: {reason}", flush=True)
-            waiting.append((artefact, own, now, stamp))
-    with ThreadPoolExecutor(jobs) as pool:
-        for future in [pool.submit(_render, *job) for job in waiting]:
+            print(f"{name}: {reason}", flush=True)
+            renderings_due.append((name, own, now, stamp))
+    with ThreadPoolExecutor(jobs) as pool:  # a thread waits for the process that it started
+        for rendering in [pool.submit(_render, *due) for due in renderings_due]:
             try:
-                print(future.result(), flush=True)
+                print(rendering.result(), flush=True)
             except NotebookError as error:
-                failed += _failure(error)
-    if not waiting and not failed:
+                failed(error)
+    if not renderings_due and not failures:
         print("Every table and figure is up to date.")
-    return failed
+    return failures
 
 
-def _failure(error: object) -> int:
-    print(f"error: {error}", file=sys.stderr, flush=True)
-    return 1
+def _render(artefact: str, given: dict[str, Any], now: dict[str, Any], stamp: Path) -> str:
+    """Render one artefact in a process of its own, stamp it, and return a line that says so."""
+    start, output = time.monotonic(), Path(given["output"])
+    copy = stamp.parent.parent / "notebooks" / f"{artefact}.ipynb"
+    command = [sys.executable, "-m", "lib", "notebook", ARTEFACTS[artefact].notebook]
+    options = [part for name, value in given.items() for part in ("-p", name, repr(value))]
+    process = subprocess.run(
+        [*command, "--to", str(copy), *options], cwd=paths.ROOT, capture_output=True, text=True
+    )
+    if process.returncode:
+        lines = [line for line in process.stderr.splitlines() if line.strip()]
+        reason = lines[-1] if lines else f"exit status {process.returncode}"
+        raise NotebookError(f"{artefact}: {reason.removeprefix('error: ')}")
+    files = sorted(p.relative_to(paths.WORKSPACE).as_posix() for p in output.glob(f"{artefact}.*"))
+    if not files:
+        raise NotebookError(f"{artefact}: the notebook ended without saving anything to {output}.")
+    renderings.write(stamp, now, files)
+    return f"{artefact}: {', '.join(files)} ({time.monotonic() - start:.0f} s)"

@@ -7,7 +7,6 @@ Reads figures/<profile>/ and the executed notebooks, writes
 build/<profile>/report/.
 """
 
-import csv
 import json
 import re
 import shutil
@@ -16,10 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+import pandas as pd
 from PIL import Image
 
+from lib.analysis import wording
+from lib.report import scorecard
 from lib.store import fingerprints
-from lib.study import artefacts, names, profiles
+from lib.study import artefacts, profiles
 from lib.study.protocols import PROTOCOLS
 from lib.system import paths
 
@@ -30,26 +32,14 @@ KINDS = {"table": "Tables", "fig": "Figures", "": "Beyond the paper"}
 THUMBNAIL = (720, 540)  # pixels, twice the size of a card; what is taller shows its top
 
 HONEST = {
-    "simulated": "The images are simulated: drawings in Sewer-ML’s format. These results show that the code works and "
-    "say nothing about real sewers.",
-    "sewer-ml": "Measured on Sewer-ML (licence CC BY-NC-SA 4.0, inherited by every figure that shows its frames).",
-    "own": "Measured on the user’s own images, not on Sewer-ML: agreement with the paper is not to be expected. "
-    "The walkthrough alone shows simulated frames.",
+    "simulated": "The images are simulated: drawings in Sewer-ML’s format. These results show that "
+    "the code works and say nothing about real sewers.",
+    "sewer-ml": "Measured on Sewer-ML (licence CC BY-NC-SA 4.0, inherited by every figure that "
+    "shows its frames).",
+    "own": "Measured on the user’s own images, not on Sewer-ML: agreement with the paper is not to "
+    "be expected. The walkthrough alone shows simulated frames.",
 }
-COLUMNS = (
-    "claim",
-    "text",
-    "protocol",
-    "mae",
-    "statistic",
-    "value",
-    "low",
-    "high",
-    "verdict",
-    "note",
-)
-VARIANTS = {"described": "MAE as described", "released": "MAE as released"}
-VERDICTS = ("supported", "contradicted", "inconclusive", "not run")
+READINGS = {"described": "MAE as described", "released": "MAE as released"}
 # The richest form of an output that needs no script.
 RICHEST = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 LOCAL = re.compile(
@@ -99,8 +89,7 @@ def executed(name: str, profile: str) -> Path:
 
 
 def command(name: str, profile: str) -> str:
-    """The make command that renders an artefact as it was rendered, with what its stamp knows of
-    the choices made."""
+    """The make command that renders an artefact again with the choices that its stamp records."""
     stamp, given = paths.BUILD / profile / "stamps" / f"{name}.json", {}
     if stamp.exists():
         given = json.loads(stamp.read_text())["inputs"]["parameters"]
@@ -118,37 +107,24 @@ def thumbnail(png: Path) -> Image.Image:
     return image
 
 
-def scorecard(file: Path) -> dict | None:
-    """The claims as rows with a cell per protocol, or None where they have not been rendered.
+def claims(file: Path) -> dict | None:
+    """The scorecard in `file` as rows with a cell per protocol, or None where there is none.
 
-    Raises ValueError for a file without the columns of the scorecard, or with an unknown verdict.
+    Raises ValueError as lib.report.scorecard.read does.
     """
     if not file.exists():
         return None
-    with file.open(newline="") as text:
-        reader = csv.DictReader(text)
-        if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-            raise ValueError(
-                f"{file} lacks the columns {', '.join(sorted(missing))}: make claims renews it."
-            )
-        judged = [line | {"claim": int(line["claim"])} for line in reader]
-    for line in judged:
-        names.nearest(line["verdict"], VERDICTS, f"verdict in {file.name}")
-    protocols = [
-        name for name in ("clean", "paper") if any(line["protocol"] == name for line in judged)
+    card = scorecard.Scorecard(scorecard.read(file))
+    protocols = [name for name in ("clean", "paper") if name in card.protocols]
+    rows = [
+        {
+            "number": number,
+            "text": text,
+            "statistic": statistic,
+            "cells": [_cell(card.readings(number, name)) for name in protocols],
+        }
+        for number, text, statistic in card.claims()
     ]
-    rows = []
-    for number in sorted({line["claim"] for line in judged}):
-        lines = [line for line in judged if line["claim"] == number]
-        cells = [_cell([line for line in lines if line["protocol"] == name]) for name in protocols]
-        rows.append(
-            {
-                "number": number,
-                "text": lines[0]["text"],
-                "statistic": lines[0]["statistic"],
-                "cells": cells,
-            }
-        )
     columns = [
         {
             "name": name,
@@ -160,41 +136,31 @@ def scorecard(file: Path) -> dict | None:
     return {"columns": columns, "rows": rows}
 
 
-def _cell(lines: list[dict]) -> list[dict]:
-    """Verdicts, each with what was measured: once where both readings of MAE say the same, else
-    once a reading."""
-    found: dict[str, list[dict]] = {}
-    for line in lines:
-        said = {"variant": VARIANTS[line["mae"]], "estimate": _estimate(line), "note": line["note"]}
-        found.setdefault(line["verdict"], []).append(said)
-    for verdict, said in found.items():
-        if len(said) == len(lines) and all(
-            one | {"variant": ""} == said[0] | {"variant": ""} for one in said
-        ):
-            found[verdict] = [said[0] | {"variant": ""}]
-    return [{"verdict": verdict, "said": said} for verdict, said in found.items()]
-
-
-def _estimate(line: dict) -> str:
-    """`+0.10 [+0.08, +0.13]`, with true minus signs; nothing where nothing was measured."""
-    value, low, high = (float(line[name] or "nan") for name in ("value", "low", "high"))
-    if value != value:
-        return ""
-    interval = "" if low != low else f" [{low:+.2f}, {high:+.2f}]"
-    return f"{value:+.2f}{interval}".replace("-", "−")
+def _cell(readings: list[pd.Series]) -> list[dict]:
+    """Verdicts, each with what was measured, with true minus signs; readings of MAE are named where
+    they differ."""
+    verdicts: dict[str, list[dict]] = {}
+    for row in readings:
+        reading = {
+            "variant": READINGS[row["mae"]] if len(readings) > 1 else "",
+            "estimate": wording.of_row(row).strip("–").replace("-", "−"),
+            "note": row["note"],
+        }
+        verdicts.setdefault(row["verdict"], []).append(reading)
+    return [{"verdict": verdict, "readings": own} for verdict, own in verdicts.items()]
 
 
 def _counts(cells: list[list[dict]]) -> str:
     """How many claims got which verdict, in words."""
-    verdicts = [{one["verdict"] for one in cell} for cell in cells]
     split = "with a verdict that depends on how MAE is read"
-    counts = Counter(next(iter(found)) if len(found) == 1 else split for found in verdicts if found)
-    return ", ".join(f"{counts[name]} {name}" for name in (*VERDICTS, split) if counts[name])
+    counts = Counter(cell[0]["verdict"] if len(cell) == 1 else split for cell in cells if cell)
+    words = (*scorecard.SIGNS, split)
+    return ", ".join(f"{counts[word]} {word}" for word in words if counts[word])
 
 
 def cells(notebook: Path) -> str:
-    """The cells of an executed notebook in HTML; where this checkout and its workspace lie on disk
-    is left out."""
+    """The cells of an executed notebook in HTML, without the folders in which this checkout and its
+    workspace lie."""
     import nbformat  # slow: not needed where the pages are up to date
     from nbconvert import HTMLExporter
     from traitlets.config import Config
@@ -213,67 +179,68 @@ def cells(notebook: Path) -> str:
 
 
 def write(profile: str) -> Path:
-    """Write the pages of `profile` and return the opening one; equal renderings give equal bytes.
+    """Write the report of `profile`, which appears when complete, and return its opening page;
+    equal renderings give equal bytes.
 
-    Raises ValueError for an unknown profile and FileNotFoundError where nothing has been rendered.
+    Raises ValueError for an unknown profile and FileNotFoundError where nothing is rendered.
     """
-    names.nearest(profile, profiles.available(), "profile")
-    figures, target = paths.FIGURES / profile, paths.BUILD / profile / "report"
+    figures, report = paths.FIGURES / profile, paths.BUILD / profile / "report"
+    facts, remake = profiles.load(profile), command("replicate", profile)
     entries = [entry(name, profile) for name in artefacts.ARTEFACTS]
-    rendered = [e for e in entries if e.thumbnail]
-    if not rendered:
-        raise FileNotFoundError(
-            f"nothing is rendered in {figures}: make replicate PROFILE={profile} first."
-        )
-    beside = target.with_name("report.partial")
+    if not any(one.thumbnail for one in entries):
+        raise FileNotFoundError(f"nothing is rendered in {figures}: {remake} first.")
+    beside = report.with_name("report.partial")
     shutil.rmtree(beside, ignore_errors=True)
-    for folder in ("artefacts", "thumbnails"):
-        (beside / folder).mkdir(parents=True)
-    shutil.copyfile(TEMPLATES / "style.css", beside / "style.css")
-    for one in rendered:
-        thumbnail(figures / f"{one.name}.png").save(
-            beside / "thumbnails" / f"{one.name}.png", optimize=True
-        )
-        for file in one.files:
-            shutil.copyfile(figures / file, beside / "artefacts" / file)
-
-    pages = jinja2.Environment(
+    _copy(entries, figures, beside)
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    facts = profiles.load(profile)
-    pages.globals.update(
+    environment.globals.update(
         study=TITLE,
         profile=profile,
         facts=facts,
-        remake=command("replicate", profile),
+        remake=remake,
         honest=HONEST[facts["data"]["source"]],
     )
+
+    def put(page: str, template: str, **content) -> None:
+        text = environment.get_template(template).render(**content)
+        (beside / page).write_text(text, encoding="utf-8")
+
     kinds = [
         {
             "id": name.lower().replace(" ", "-"),
             "name": name,
-            "entries": [e for e in entries if e.kind == kind],
+            "entries": [one for one in entries if one.kind == kind],
         }
         for kind, name in KINDS.items()
     ]
-    opening = pages.get_template("index.html.j2")
-    card = scorecard(figures / "claims.csv")
-    (beside / "index.html").write_text(
-        opening.render(entries=entries, kinds=kinds, scorecard=card), encoding="utf-8"
-    )
-    booked = [e for e in entries if e.page]
-    for before, one, after in zip([None, *booked[:-1]], booked, [*booked[1:], None], strict=True):
-        page = pages.get_template("notebook.html.j2").render(
-            entry=one, before=before, after=after, cells=cells(executed(one.name, profile))
-        )
-        (beside / one.page).write_text(page, encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    beside.rename(target)
-    return target / "index.html"
+    card = claims(figures / "claims.csv")
+    put("index.html", "index.html.j2", entries=entries, kinds=kinds, scorecard=card)
+    paged = [one for one in entries if one.page]
+    for before, one, after in zip([None, *paged], paged, [*paged[1:], None], strict=False):
+        html = cells(executed(one.name, profile))
+        put(one.page, "notebook.html.j2", entry=one, before=before, after=after, cells=html)
+    shutil.rmtree(report, ignore_errors=True)
+    beside.rename(report)
+    return report / "index.html"
+
+
+def _copy(entries: list[Entry], figures: Path, report: Path) -> None:
+    """Put the rendered files, their thumbnails and the style sheet into `report`."""
+    for folder in ("artefacts", "thumbnails"):
+        (report / folder).mkdir(parents=True)
+    shutil.copyfile(TEMPLATES / "style.css", report / "style.css")
+    for one in entries:
+        if one.thumbnail:
+            picture = thumbnail(figures / f"{one.name}.png")
+            picture.save(report / "thumbnails" / f"{one.name}.png", optimize=True)
+            for file in one.files:
+                shutil.copyfile(figures / file, report / "artefacts" / file)
 
 
 def inputs(profile: str) -> str:

@@ -65,11 +65,14 @@ class Scorecard:
         return list(claims[["claim", "text", "statistic"]].itertuples(index=False, name=None))
 
     def readings(self, claim: int, protocol: str) -> list[pd.Series]:
-        """The rows to show: one where both readings of MAE give the same numbers and verdict, else
-        both, as described first; none where the claim was not judged under `protocol`."""
+        """The rows to show: one, with both notes, where both readings of MAE give the same numbers
+        and verdict; else both, as described first; none where `protocol` was not judged."""
         own = (self.scored["claim"] == claim) & (self.scored["protocol"] == protocol)
-        rows = [row for _, row in self.scored[own].iterrows()]
-        return rows[:1] if len({(wording.of_row(r), r["verdict"]) for r in rows}) == 1 else rows
+        rows = [row.copy() for _, row in self.scored[own].iterrows()]
+        if len({(wording.of_row(row), row["verdict"]) for row in rows}) != 1:
+            return rows
+        rows[0]["note"] = "; ".join(dict.fromkeys(row["note"] for row in rows))
+        return rows[:1]
 
     def header(self) -> list[str]:
         return ["#", "Claim of the paper", "Statistic", *(f"Protocol {p}" for p in self.protocols)]

@@ -231,15 +231,21 @@ def table(
         best = value.eq(value.groupby(level=among).transform("max") if among else value.max())
         cells = np.empty(value.shape, dtype=object)
         for i, j in np.ndindex(value.shape):
-            point, *ends = (float(part.iat[i, j]) for part in (value, low, high))
-            text = wording.estimate(point, *ends, wording.PLAIN)
-            alone = wording.estimate(point, np.nan, np.nan, wording.PLAIN)
-            theirs = float(paper[0].iat[i, j]) if paper else np.nan
-            printed = "" if np.isnan(theirs) else wording.PLAIN(theirs)
-            cells[i, j] = Cell(text, alone, best.iat[i, j], style.MARKS[health.iat[i, j]], printed)
+            numbers = [float(part.iat[i, j]) for part in (value, low, high)]
+            cells[i, j] = Cell(
+                wording.estimate(*numbers, wording.PLAIN),
+                wording.estimate(numbers[0], np.nan, np.nan, wording.PLAIN),
+                best.iat[i, j],
+                style.MARKS[health.iat[i, j]],
+                _known(paper[0].iat[i, j]) if paper else "",
+            )
         title = METRIC_NAMES[metric]
         frame = pd.DataFrame(cells, index=value.index, columns=value.columns)
         references = (bounds or {}).get(title, {}).items()
-        texts = {name: [f"{number:.2f}" for number in numbers] for name, numbers in references}
+        texts = {name: list(map(wording.PLAIN, numbers)) for name, numbers in references}
         blocks.append(Block(title, frame, texts))
     return Table(blocks, (HEADS[rows[0]], HEADS[rows[1]]), beside)
+
+
+def _known(value: float) -> str:
+    return "" if np.isnan(value) else wording.PLAIN(value)

@@ -14,8 +14,8 @@ from nbformat import v4
 from PIL import Image
 
 from lib.__main__ import main
-from lib.publish import pages as pages_module
-from lib.publish.pages import HONEST, command, scorecard, thumbnail, write
+from lib.publish.pages import HONEST, claims, command, thumbnail, write
+from lib.report import scorecard
 from lib.study import artefacts, profiles
 from lib.system import paths
 
@@ -60,12 +60,12 @@ class Page(HTMLParser):
         self.texts[self.card] += data
 
 
-def claims(folder, *changes):
+def write_claims(folder, *changes):
     """Write a scorecard of these rows; each starts as ROW under the protocol clean, with MAE as
     described."""
     base = {"claim": 1, **ROW, "protocol": "clean", "mae": "described", "verdict": "supported"}
     with (folder / "claims.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, pages_module.COLUMNS)
+        writer = csv.DictWriter(file, scorecard.COLUMNS)
         writer.writeheader()
         writer.writerows(base | change for change in changes)
 
@@ -139,7 +139,7 @@ def rendered(workspace):
         "high": "",
         "note": "dino was not trained",
     }
-    claims(
+    write_claims(
         figures,
         *both(),
         *both(protocol="paper", value="-0.2", low="-0.3", high="-0.1", verdict="contradicted"),
@@ -269,27 +269,27 @@ def test_thumbnails_are_small_and_show_the_top_of_what_is_tall(tmp_path, size, e
 
 
 def test_one_reading_where_both_agree_and_each_where_they_do_not(rendered):
-    card = scorecard(rendered / "figures" / "smoke" / "claims.csv")
+    card = claims(rendered / "figures" / "smoke" / "claims.csv")
     assert [column["name"] for column in card["columns"]] == ["clean", "paper"]
     first, second, last = card["rows"]
     agreed = {"variant": "", "note": ""}
     assert first["cells"] == [
-        [{"verdict": "supported", "said": [agreed | {"estimate": "+0.10 [+0.05, +0.15]"}]}],
-        [{"verdict": "contradicted", "said": [agreed | {"estimate": "−0.20 [−0.30, −0.10]"}]}],
+        [{"verdict": "supported", "readings": [agreed | {"estimate": "+0.10 [+0.05, +0.15]"}]}],
+        [{"verdict": "contradicted", "readings": [agreed | {"estimate": "−0.20 [−0.30, −0.10]"}]}],
     ]
     clean, paper = second["cells"]
-    assert [(c["verdict"], [s["variant"] for s in c["said"]]) for c in clean] == [
+    assert [(c["verdict"], [s["variant"] for s in c["readings"]]) for c in clean] == [
         ("contradicted", ["MAE as described"]),
         ("inconclusive", ["MAE as released"]),
     ]
     assert paper == []
-    assert last["cells"][0][0]["said"] == [
+    assert last["cells"][0][0]["readings"] == [
         agreed | {"estimate": "", "note": "dino was not trained"}
     ]
 
 
 def test_counts_name_claims_whose_verdict_hangs_on_mae(rendered):
-    clean, paper = scorecard(rendered / "figures" / "smoke" / "claims.csv")["columns"]
+    clean, paper = claims(rendered / "figures" / "smoke" / "claims.csv")["columns"]
     assert (
         clean["counts"]
         == "1 supported, 1 not run, 1 with a verdict that depends on how MAE is read"
@@ -298,9 +298,9 @@ def test_counts_name_claims_whose_verdict_hangs_on_mae(rendered):
 
 
 def test_one_verdict_with_two_estimates_is_one_pill(workspace):
-    claims(workspace, {}, {"mae": "released", "value": "0.2"})
-    ((cell,),) = (row["cells"][0] for row in scorecard(workspace / "claims.csv")["rows"])
-    assert [said["estimate"] for said in cell["said"]] == [
+    write_claims(workspace, {}, {"mae": "released", "value": "0.2"})
+    ((cell,),) = (row["cells"][0] for row in claims(workspace / "claims.csv")["rows"])
+    assert [said["estimate"] for said in cell["readings"]] == [
         "+0.10 [+0.05, +0.15]",
         "+0.20 [+0.05, +0.15]",
     ]
@@ -327,10 +327,10 @@ def test_a_scorecard_that_was_not_rendered_is_named(rendered):
 def test_a_foreign_scorecard_is_refused(workspace):
     (workspace / "claims.csv").write_text("claim,text\n1,A\n")
     with pytest.raises(ValueError, match=r"lacks the columns high, low.*make claims"):
-        scorecard(workspace / "claims.csv")
-    claims(workspace, {"verdict": "suported"})
+        claims(workspace / "claims.csv")
+    write_claims(workspace, {"verdict": "suported"})
     with pytest.raises(ValueError, match="did you mean 'supported'"):
-        scorecard(workspace / "claims.csv")
+        claims(workspace / "claims.csv")
 
 
 # The notebooks
@@ -382,8 +382,10 @@ needs_chromium = pytest.mark.skipif(
 IMAGES = "[...document.images].filter(i => !i.naturalWidth).map(i => i.src.slice(0, 80))"
 OVERFLOW = "document.documentElement.scrollWidth - innerWidth"
 COLUMNS = "getComputedStyle(document.querySelector('.grid')).gridTemplateColumns.split(' ').length"
-COLOURS = """[...document.querySelectorAll('.pill, .hint, .absent, .honest, a:not(.thumbnail), small')].map(e => {
-  let back = e; while (getComputedStyle(back).backgroundColor == 'rgba(0, 0, 0, 0)') back = back.parentElement;
+COLOURS = """[...document.querySelectorAll(
+  '.pill, .hint, .absent, .honest, a:not(.thumbnail), small')].map(e => {
+  let back = e;
+  while (getComputedStyle(back).backgroundColor == 'rgba(0, 0, 0, 0)') back = back.parentElement;
   return [getComputedStyle(e).color, getComputedStyle(back).backgroundColor]})"""
 
 
