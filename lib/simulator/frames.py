@@ -91,7 +91,6 @@ def draw(
     split: str,
     index: int,
     size: tuple[int, int] = (96, 96),
-    defect_share: float = DEFECT_SHARE,
     classes: Sequence[str] | None = None,
 ) -> tuple[np.ndarray, list[Box]]:
     """One frame, uint8 RGB (h, w, 3), and where its defects are.
@@ -102,7 +101,7 @@ def draw(
     video = _video(seed, split, index // FRAMES)
     rng = stream(seed, split, "frame", index)
     if classes is None:
-        classes = classes_of(seed, split, index, defect_share)
+        classes = classes_of(seed, split, index)
     x, y = video["eye"]
     eye = x + 0.06 * rng.standard_normal(), y + 0.04 * rng.standard_normal()
     turn = [video[axis] + 0.05 * rng.standard_normal() for axis in ("pan", "tilt", "roll")]
@@ -189,11 +188,11 @@ def labels(seed: int, split: str, n: int, defect_share: float = DEFECT_SHARE) ->
 
 def _write_some(job) -> list[tuple]:
     """Write some frames of a split; returns the rows of Boxes.csv."""
-    folder, seed, split, indices, px, share = job
+    folder, seed, split, indices, px = job
     cv2.setNumThreads(1)
     rows = []
     for i in indices:
-        image, boxes = draw(seed, split, i, (px, px), share)
+        image, boxes = draw(seed, split, i, (px, px))
         path = folder / filename(split, i)
         if not cv2.imwrite(str(path), image[..., ::-1], PNG):
             raise OSError(f"{path}: cv2.imwrite wrote nothing; is the disk full?")
@@ -201,15 +200,7 @@ def _write_some(job) -> list[tuple]:
     return rows
 
 
-def write(
-    root: Path,
-    seed: int,
-    train: int,
-    val: int,
-    px: int,
-    workers: int = 1,
-    defect_share: float = DEFECT_SHARE,
-) -> None:
+def write(root: Path, seed: int, train: int, val: int, px: int, workers: int = 1) -> None:
     """Write both splits in Sewer-ML's layout, with Videos.csv and Boxes.csv beside; `root` appears
     when they are complete.
 
@@ -223,11 +214,11 @@ def write(
         for split, n in (("train", train), ("val", val)):
             folder, table, _ = SPLITS[split]
             (work / folder).mkdir()
-            tables.append(labels(seed, split, n, defect_share))
+            tables.append(labels(seed, split, n))
             tables[-1][list(COLUMNS)].to_csv(work / table, index=False)
             for start in range(0, n, 10 * FRAMES):
                 indices = range(start, min(start + 10 * FRAMES, n))
-                jobs.append((work / folder, seed, split, indices, px, defect_share))
+                jobs.append((work / folder, seed, split, indices, px))
         if workers == 1:
             boxes = [_write_some(job) for job in jobs]
         else:

@@ -124,15 +124,15 @@ def test_bad_images_are_summed_up_by_kind_and_only_they_are_read_again(tmp_path)
 
     with pytest.raises(DataError) as error:
         cache.fill(path, NAMES, 16, find, partial(logged, log, refuse=NAMES[10:22]))
-    told = str(error.value).splitlines()
+    lines = str(error.value).splitlines()
     listing = cache.beside(path, "bad.txt")
-    assert told[0].startswith(
+    assert lines[0].startswith(
         f"14 of 50 images cannot be used (12 damaged, 2 absent); all are listed in {listing}; "
         "once they are mended, run"
     )
-    assert len(told) == 1 + cache.NAMED
-    assert f"  {NAMES[3]} is nowhere: complete the images." in told
-    assert f"  {NAMES[10]} is cut short: download it again." in told
+    assert len(lines) == 1 + cache.NAMED
+    assert f"  {NAMES[3]} is nowhere: complete the images." in lines
+    assert f"  {NAMES[10]} is cut short: download it again." in lines
     assert len(listing.read_text().splitlines()) == 14
     assert not path.exists()
     log.unlink()
@@ -185,14 +185,13 @@ def test_a_full_disk_while_writing_is_told(tmp_path, monkeypatch):
         cache.fill(tmp_path / "x.npy", NAMES, 16, str, pixels)
 
 
-def grow(path, told):
+def grow(path, pipe):
     """Fill a cache of 315 MB, and send how much resident memory that took, in MB."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cache.fill(path, [f"{i}.png" for i in range(1600)], 256, str, partial(pixels, side=256))
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    told.send(
-        grown / (1e6 if sys.platform == "darwin" else 1e3)
-    )  # bytes on macOS, kilobytes on Linux
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes on macOS, kilobytes on Linux
+    pipe.send(grown / unit)
 
 
 def test_memory_does_not_grow_with_the_cache(tmp_path):

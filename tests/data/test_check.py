@@ -55,8 +55,8 @@ def checked(capsys, scan=False):
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("SCAN", "1" if scan else "")
         status = main(["data-check"])
-    told = capsys.readouterr()
-    return status, told.out, told.err
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
 
 
 def image(root, i, split="Train"):
@@ -339,9 +339,11 @@ def test_images_in_no_table_are_counted_and_equal_copies_told(real, capsys):
 def test_the_caches_are_those_that_runs_read(real):
     tables, _ = check._read(profiles.load("paper")["data"])
     parts = ("grid", "augmentation", "resolution")
-    asked = {str(run.data): run.data for part in parts for run in cells("paper", part)}
+    needed = {str(run.data): run.data for part in parts for run in cells("paper", part)}
     read = {
-        pixels.cached(d, s, sources.tables(d, s)[0]) for d in asked.values() for s in sources.TABLES
+        pixels.cached(d, s, sources.tables(d, s)[0])
+        for d in needed.values()
+        for s in sources.TABLES
     }
     caches = check._caches("paper", tables)
     assert set(caches) == read

@@ -78,9 +78,9 @@ def test_what_the_macs_finder_adds_to_a_zip_is_no_image(tmp_path):
             "x/a.png": png(),
         },
     )
-    found = archive(tmp_path)
-    np.testing.assert_array_equal(found.read("a.png"), NOISE)
-    assert list(found.zips.members) == ["a.png"] and not found.copies
+    images = archive(tmp_path)
+    np.testing.assert_array_equal(images.read("a.png"), NOISE)
+    assert list(images.zips.members) == ["a.png"] and not images.copies
 
 
 def test_a_place_is_decoded_without_an_open_zip(tmp_path):
@@ -97,7 +97,7 @@ def test_a_place_is_decoded_without_an_open_zip(tmp_path):
 # What is absent
 
 
-def told(root, name="a.png"):
+def message(root, name="a.png"):
     with pytest.raises(DataError) as error:
         archive(root).read(name)
     return str(error.value)
@@ -106,7 +106,7 @@ def told(root, name="a.png"):
 def test_absent_zips_are_named_by_their_numbers(tmp_path):
     for i in (*range(5), *range(7, 14)):
         zipped(tmp_path / f"train{i:02}.zip", {f"{i}.png": png()})
-    assert told(tmp_path) == (
+    assert message(tmp_path) == (
         f"a.png is in the table, but neither under {tmp_path} nor in its zips (train*.zip): of "
         "train00.zip to "
         f"train13.zip, train05.zip, train06.zip not there; put what is missing into {tmp_path}."
@@ -114,23 +114,23 @@ def test_absent_zips_are_named_by_their_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "numbers, told",
+    "numbers, ranges",
     [
         ([3], "train03.zip"),
         ([2, 3, 4], "train02.zip to train04.zip"),
         ([0, 2, 3, 13], "train00.zip, train02.zip, train03.zip, train13.zip"),
     ],
 )
-def test_three_zips_in_a_row_are_told_as_a_range(numbers, told):
+def test_three_zips_in_a_row_are_told_as_a_range(numbers, ranges):
     series = files.SERIES["train*.zip"]
-    assert files.in_ranges([series[i] for i in numbers], series) == told
+    assert files.in_ranges([series[i] for i in numbers], series) == ranges
 
 
 def test_an_image_that_no_zip_holds_is_told_so(tmp_path):
-    assert "nor in its zips (train*.zip), of which there are none: complete" in told(tmp_path)
+    assert "nor in its zips (train*.zip), of which there are none: complete" in message(tmp_path)
     for i in range(14):
         zipped(tmp_path / f"train{i:02}.zip", {f"{i}.png": png()})
-    assert "of which 14 were read: complete the images, or remove the row." in told(tmp_path)
+    assert "of which 14 were read: complete the images, or remove the row." in message(tmp_path)
 
 
 def test_a_zip_cut_short_is_named_and_the_others_are_read(tmp_path):
@@ -139,7 +139,7 @@ def test_a_zip_cut_short_is_named_and_the_others_are_read(tmp_path):
     cut = tmp_path / "train00.zip"
     cut.write_bytes(cut.read_bytes()[:-30])
     np.testing.assert_array_equal(archive(tmp_path).read("1.png"), NOISE)
-    assert f"{cut} is not a complete zip (File is not a zip file); download it again." in told(
+    assert f"{cut} is not a complete zip (File is not a zip file); download it again." in message(
         tmp_path, "0.png"
     )
 
@@ -148,7 +148,7 @@ def test_a_zip_with_a_password_is_named_with_how_to_extract_it(tmp_path):
     path = tmp_path / "train03.zip"
     zipped(path, {"a.png": png(), "b.png": png()})
     lock(path)
-    assert told(tmp_path) == (
+    assert message(tmp_path) == (
         f"{path} is protected by a password (the one mailed by the VAP group): extract it, "
         "unzip -j -P PASSWORD "
         f"train03.zip -d {tmp_path / 'Train'} (or 7z e -pPASSWORD)."
@@ -165,7 +165,7 @@ def test_a_damaged_member_is_named(tmp_path):
     data = bytearray(path.read_bytes())
     data[200:300] = bytes(100)
     path.write_bytes(data)
-    assert told(tmp_path) == f"{path}, a.png is damaged in the zip: download train00.zip again."
+    assert message(tmp_path) == f"{path}, a.png is damaged in the zip: download train00.zip again."
     np.testing.assert_array_equal(archive(tmp_path).read("b.png"), NOISE)
 
 
@@ -174,7 +174,7 @@ def test_a_member_of_an_unknown_method_is_named(tmp_path):
     zipped(path, {"a.png": png()}, zipfile.ZIP_LZMA)
     assert (
         "is compressed by method 14, expected 0 (stored) or 8 (deflate): extract train00.zip"
-        in told(tmp_path)
+        in message(tmp_path)
     )
 
 
@@ -186,10 +186,10 @@ def test_two_places_with_the_same_content_are_told_once_with_their_number(tmp_pa
     zipped(tmp_path / "train01.zip", {"b.png": png()})
     (tmp_path / "Train").mkdir()
     (tmp_path / "Train" / "a.png").write_bytes(png())
-    found = archive(tmp_path)
+    images = archive(tmp_path)
     for name in "abc":
-        np.testing.assert_array_equal(found.read(f"{name}.png"), NOISE)
-    assert found.copies_note() == (
+        np.testing.assert_array_equal(images.read(f"{name}.png"), NOISE)
+    assert images.copies_note() == (
         f"2 images lie in two places with the same size ({tmp_path / 'Train' / 'a.png'} is used, "
         f"{tmp_path / 'train00.zip'}, a.png is not); remove one to save disk."
     )
@@ -200,16 +200,16 @@ def test_names_that_stand_for_two_different_images_are_refused(tmp_path):
     zipped(tmp_path / "train00.zip", [("one/a.png", png()), ("two/a.png", other)])
     assert (
         f"a.png is in {tmp_path / 'train00.zip'}, one/a.png and, with other content, in "
-        in told(tmp_path)
+        in message(tmp_path)
     )
     zipped(tmp_path / "train00.zip", {"a.png": png()}, zipfile.ZIP_STORED)
     zipped(tmp_path / "train01.zip", {"a.png": other})
-    assert told(tmp_path).endswith(f"in {tmp_path / 'train01.zip'}, a.png: remove one.")
+    assert message(tmp_path).endswith(f"in {tmp_path / 'train01.zip'}, a.png: remove one.")
     (tmp_path / "train01.zip").unlink()
     (tmp_path / "a.png").write_bytes(
         png() + b" "
     )  # a file is compared by its size, so that it need not be read
-    assert told(tmp_path).startswith(
+    assert message(tmp_path).startswith(
         f"a.png is in {tmp_path / 'a.png'} and, with other content, in "
     )
 
@@ -232,9 +232,9 @@ def test_names_that_stand_for_two_different_images_are_refused(tmp_path):
 )
 def test_a_file_that_cannot_be_decoded_is_named_in_plain_words(tmp_path, data, expected):
     (tmp_path / "a.png").write_bytes(data)
-    message = told(tmp_path)
-    assert message.startswith(f"{tmp_path / 'a.png'} {expected}")
-    assert "BytesIO" not in message
+    text = message(tmp_path)
+    assert text.startswith(f"{tmp_path / 'a.png'} {expected}")
+    assert "BytesIO" not in text
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
@@ -271,7 +271,7 @@ def test_what_becomes_rgb_without_loss_is_accepted(tmp_path, picture, expected):
 
 
 @pytest.mark.parametrize(
-    "picture, form, options, found",
+    "picture, form, options, mode",
     [
         (Image.fromarray(GREY.astype(np.uint16) * 200), "PNG", {}, "16-bit grey"),
         (Image.fromarray(GREY.astype(np.int32)), "TIFF", {}, "grey of more than 8 bits"),
@@ -286,10 +286,10 @@ def test_what_becomes_rgb_without_loss_is_accepted(tmp_path, picture, expected):
         ),
     ],
 )
-def test_what_cannot_be_made_rgb_sensibly_is_refused(tmp_path, picture, form, options, found):
+def test_what_cannot_be_made_rgb_sensibly_is_refused(tmp_path, picture, form, options, mode):
     (tmp_path / "a.png").write_bytes(png(picture, form, **options))
-    assert told(tmp_path) == (
-        f"{tmp_path / 'a.png'} is {found}, expected 8-bit RGB or grey: save it as 8-bit RGB, "
+    assert message(tmp_path) == (
+        f"{tmp_path / 'a.png'} is {mode}, expected 8-bit RGB or grey: save it as 8-bit RGB, "
         "or remove the row."
     )
 
@@ -299,11 +299,11 @@ def test_an_absurd_size_is_refused_by_name_before_it_is_decoded(tmp_path, monkey
     limits = (
         "expected at least 16 px a side and at most 50 million px: replace it, or remove the row."
     )
-    assert told(tmp_path) == f"{tmp_path / 'a.png'} has 30 x 10 px, {limits}"
+    assert message(tmp_path) == f"{tmp_path / 'a.png'} has 30 x 10 px, {limits}"
     (tmp_path / "a.png").write_bytes(
         png(Image.new("1", (20_000, 10_000)))
     )  # Pillow would warn of a bomb
-    assert told(tmp_path) == f"{tmp_path / 'a.png'} has 20000 x 10000 px, {limits}"
+    assert message(tmp_path) == f"{tmp_path / 'a.png'} has 20000 x 10000 px, {limits}"
 
 
 def test_images_of_ones_own_are_not_looked_for_in_zips(tmp_path):

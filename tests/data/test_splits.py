@@ -30,12 +30,12 @@ def table(normals, defects_per_pattern, seed=0):
             CLASSES[(pattern * 5 + 3) % 17]: 1,
         }
         rows += [labels] * n
-    made = pd.DataFrame(rows).sample(frac=1, random_state=seed, ignore_index=True)
-    defect = made.any(axis=1).astype(int)
-    made.insert(0, "Filename", [f"{i:08d}.png" for i in range(len(made))])
-    made.insert(1, "WaterLevel", 0)
-    made.insert(2, "VA", 0)
-    return made.assign(ND=1 - defect, Defect=defect)
+    frame = pd.DataFrame(rows).sample(frac=1, random_state=seed, ignore_index=True)
+    defect = frame.any(axis=1).astype(int)
+    frame.insert(0, "Filename", [f"{i:08d}.png" for i in range(len(frame))])
+    frame.insert(1, "WaterLevel", 0)
+    frame.insert(2, "VA", 0)
+    return frame.assign(ND=1 - defect, Defect=defect)
 
 
 # Shares
