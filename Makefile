@@ -33,6 +33,7 @@ Maintain
   make test           lint, then every test, the smoke replication included
   make lint           style, imports between rooms, dependencies
   make reference      renew results/reference, figures/ and the numbers in the docs
+  make docs           renew the numbers in README and docs/ from the reference alone
   make compare        hold the mini runs made here against the committed reference
   make simulator      measure the criteria on which the simulated frames were frozen
   make benchmark      speed beside what one would use instead: PART=input, steps, grid, evaluation
@@ -61,7 +62,7 @@ ENV := $(if $(PYTHON),,$(LOCKED))
 FILTER := $(PY) -m nbstripout --keep-id --extra-keys "metadata.widgets metadata.papermill metadata.language_info.version metadata.language_info.codemirror_mode metadata.language_info.file_extension metadata.language_info.mimetype metadata.language_info.nbconvert_exporter metadata.language_info.pygments_lexer cell.metadata.papermill cell.metadata.execution cell.metadata.editable cell.metadata.deletable cell.metadata.slideshow cell.metadata.jupyter cell.metadata.jp-MarkdownHeadingCollapsed cell.metadata.vscode"
 
 .DEFAULT_GOAL := help
-.PHONY: help replicate $(ARTEFACTS) redraw report run explain estimate notebook lab predict data data-check archive test lint reference compare simulator benchmark mutations lock clean
+.PHONY: help replicate $(ARTEFACTS) redraw report run explain estimate notebook lab predict data data-check archive test lint reference docs compare simulator benchmark mutations lock clean
 
 help:
 	@echo "$$HELP"
@@ -113,8 +114,8 @@ reference: $(ENV)
 	$(PY) -m lib reference
 	$(PY) -m lib docs
 
-compare: $(ENV)
-	$(PY) -m lib compare
+docs compare: $(ENV)
+	$(PY) -m lib $@
 
 simulator mutations: $(ENV)
 	$(PY) -m benchmarks.$@
