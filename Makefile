@@ -33,7 +33,7 @@ Maintain
   make test           lint, then every test, the smoke replication included
   make lint           style, imports between rooms, dependencies
   make reference      renew results/reference, figures/ and the numbers in the docs
-  make docs           renew the generated pages and parts of the documentation
+  make docs           renew the numbers in README and docs/ from the reference alone
   make compare        hold the mini runs made here against the committed reference
   make simulator      measure the criteria on which the simulated frames were frozen
   make benchmark      speed beside what one would use instead: PART=input, steps, grid, evaluation
@@ -117,6 +117,8 @@ reference: $(ENV)
 	$(PY) -m lib reference
 	$(PY) -m lib docs
 
+docs compare: $(ENV)
+	$(PY) -m lib $@
 
 simulator mutations: $(ENV)
 	$(PY) -m benchmarks.$@
