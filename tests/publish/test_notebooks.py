@@ -9,7 +9,6 @@ import sys
 
 import pytest
 
-from lib.__main__ import main
 from lib.publish import notebooks, renderings
 from lib.store import fingerprints
 from lib.study import artefacts
@@ -180,18 +179,23 @@ def test_literals(text, value):
     ("command", "message"),
     [
         (
-            ("notebook", "table1", "-p", "protocl", "clean"),
+            ("run", "table1", "-p", "protocl", "clean"),
             "error: unknown parameter of table1.ipynb 'protocl': did you mean",
         ),
-        (("notebook", "tabel1"), "error: unknown notebook 'tabel1': did you mean 'table1'?"),
+        (("run", "tabel1"), "error: unknown notebook 'tabel1': did you mean 'table1'?"),
         (("render", "fig22"), "error: unknown artefact 'fig22': did you mean 'fig2'?"),
     ],
 )
-def test_mistakes_on_the_command_line_are_one_sentence(command, message, capsys):
-    assert main(list(command)) == 2
-    errors = capsys.readouterr().err
-    assert errors.startswith(message)
-    assert len(errors.splitlines()) == 1
+def test_mistakes_on_the_command_line_are_one_sentence(command, message):
+    done = subprocess.run(
+        [sys.executable, "-m", "lib.publish.notebooks", *command],
+        cwd=paths.ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.splitlines()) == 1
 
 
 # Execution
