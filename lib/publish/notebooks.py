@@ -22,7 +22,6 @@ from lib.study import grid, names, profiles, protocols
 from lib.study.artefacts import ARTEFACTS, drawn
 from lib.system import environment, paths
 
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 class NotebookError(RuntimeError):
@@ -113,7 +112,7 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
                 notebook,
                 copy,
                 given,
-                kernel_name=KERNEL["name"],
+                kernel_name="python3",
                 cwd=paths.ROOT,
                 progress_bar=False,
                 start_timeout=180,

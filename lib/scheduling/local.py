@@ -19,7 +19,6 @@ from filelock import FileLock
 from lib.scheduling.job import Job
 from lib.scheduling.progress import Runs, cost
 from lib.store import run_directory
-from lib.study.grid import Run
 from lib.system import environment, parallel
 
 BUSY = 0.5  # seconds until runs that another make trains are looked at again
@@ -169,7 +168,7 @@ class Pool:
             time.sleep(BUSY)
 
     def _ended(self, job: Job, kind: str, why: str, queue: deque, bar: Runs) -> None:
-        run: Run = job.run
+        run = job.run
         if kind == "failed" and run.id not in self.retried:
             self.retried.add(run.id)
             bar.restart(run)
