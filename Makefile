@@ -94,9 +94,6 @@ notebook: $(ENV)
 lab: $(ENV)
 	$(PY) -m jupyter lab notebooks
 
-docs compare: $(ENV)
-	$(PY) -m lib $@
-
 # Real data, drawn data, and images of your own
 
 predict data data-check archive: $(ENV)

@@ -18,8 +18,8 @@ def read(name: str) -> pd.DataFrame | None:
     return pd.read_csv(file) if file.exists() else None
 
 
-def on(found: pd.DataFrame) -> str:
-    return f", {found['device'].iloc[0]}"
+def on(table: pd.DataFrame) -> str:
+    return f", {table['device'].iloc[0]}"
 
 
 def _whiskers(frame: pd.DataFrame, middle: str) -> np.ndarray:
@@ -30,42 +30,42 @@ def _whiskers(frame: pd.DataFrame, middle: str) -> np.ndarray:
     return np.abs(np.stack([frame[middle] - frame[low], frame[high] - frame[middle]]))
 
 
-def inputs(ax, found: pd.DataFrame) -> None:
+def inputs(ax, table: pd.DataFrame) -> None:
     """Samples a second of each pipeline, grouped by size of view and of file."""
-    found = found[found["unit"] == "two-view samples/s"].reset_index(drop=True)
-    groups = found.groupby(["px", "files"], sort=False).ngroup()
-    y = np.arange(len(found)) + 0.8 * groups
-    colours = [OURS if name.startswith("ours") else OTHER for name in found["measured"]]
+    table = table[table["unit"] == "two-view samples/s"].reset_index(drop=True)
+    groups = table.groupby(["px", "files"], sort=False).ngroup()
+    y = np.arange(len(table)) + 0.8 * groups
+    colours = [OURS if name.startswith("ours") else OTHER for name in table["measured"]]
     ax.errorbar(
-        found["median"],
+        table["median"],
         y,
-        xerr=_whiskers(found, "median"),
+        xerr=_whiskers(table, "median"),
         fmt="none",
         ecolor=colours,
         elinewidth=1,
     )
-    ax.scatter(found["median"], y, 12, color=colours)
-    for at, row in zip(y, found.itertuples(), strict=True):
+    ax.scatter(table["median"], y, 12, color=colours)
+    for at, row in zip(y, table.itertuples(), strict=True):
         ax.annotate(f"  {row.median:,.0f}", (row.q3, at), va="center", fontsize=style.NOTE)
-    labels = [f"{row.measured}, {row.px} px from {row.files}" for row in found.itertuples()]
+    labels = [f"{row.measured}, {row.px} px from {row.files}" for row in table.itertuples()]
     ax.set(
         yticks=y,
         yticklabels=labels,
         xscale="log",
         xlabel="two-view samples a second",
-        title=f"(a) input, {found['device'][0]}",
+        title=f"(a) input, {table['device'][0]}",
     )
-    ax.set_xlim(found["median"].min() / 2, 3 * found["median"].max())
+    ax.set_xlim(table["median"].min() / 2, 3 * table["median"].max())
     ax.invert_yaxis()
 
 
-def steps(ax, found: pd.DataFrame) -> None:
+def steps(ax, table: pd.DataFrame) -> None:
     """Our speed by system, over the model alone and over lightly."""
-    systems = found[["method", "backbone"]].drop_duplicates().reset_index(drop=True)
+    systems = table[["method", "backbone"]].drop_duplicates().reset_index(drop=True)
     at = {(row.method, row.backbone): i for i, row in enumerate(systems.itertuples())}
     marks = {"model alone": ("o", MODEL), "lightly": ("s", OTHER), "lightly, 32-true": ("D", OURS)}
     for name, (mark, colour) in marks.items():
-        part = found[found["measured"] == name]
+        part = table[table["measured"] == name]
         y = [at[row.method, row.backbone] for row in part.itertuples()]
         if len(part):
             ax.errorbar(
@@ -88,38 +88,38 @@ def steps(ax, found: pd.DataFrame) -> None:
         yticklabels=labels,
         xlabel="speed of ours end to end (dashed: bars)",
     )
-    ax.set_title(f"(b) training step, {found['px'].iloc[0]} px{on(found)}")
+    ax.set_title(f"(b) training step, {table['px'].iloc[0]} px{on(table)}")
     ax.invert_yaxis()
     ax.legend(frameon=False, loc="lower right")
 
 
 def shares(grid: pd.DataFrame | None, redraw: pd.DataFrame | None) -> dict[str, tuple[float, str]]:
     """Of what is allowed, how much was taken, and in words."""
-    taken = {}
+    shares_taken = {}
     for row in () if grid is None else grid.itertuples():
-        taken[f"grid, {row.measured}, {row.device}"] = (
+        shares_taken[f"grid, {row.measured}, {row.device}"] = (
             row.ratio / row.bar,
             f"{row.ratio:.2f} of {row.bar:g} x ideal",
         )
         if row.peak_gb == row.peak_gb:  # nan: not known of stored runs
-            taken[f"memory of a process, {row.device}"] = (
+            shares_taken[f"memory of a process, {row.device}"] = (
                 row.peak_gb / row.peak_bar,
                 f"{row.peak_gb:.1f} of {row.peak_bar:g} GB",
             )
     for row in () if redraw is None else redraw.itertuples():
-        taken[row.measured] = row.median / row.bar, f"{row.median:.1f} of {row.bar:g} s"
-    return taken
+        shares_taken[row.measured] = row.median / row.bar, f"{row.median:.1f} of {row.bar:g} s"
+    return shares_taken
 
 
-def limits(ax, taken: dict[str, tuple[float, str]]) -> None:
-    y, values = np.arange(len(taken)), [value for value, _ in taken.values()]
+def limits(ax, shares_taken: dict[str, tuple[float, str]]) -> None:
+    y, values = np.arange(len(shares_taken)), [value for value, _ in shares_taken.values()]
     ax.barh(y, values, color=OURS)
-    for at, (value, told) in zip(y, taken.values(), strict=True):
-        ax.annotate(f" {told}", (value, at), va="center", fontsize=style.NOTE)
+    for at, (value, words) in zip(y, shares_taken.values(), strict=True):
+        ax.annotate(f" {words}", (value, at), va="center", fontsize=style.NOTE)
     ax.axvline(1, color=MODEL, linewidth=0.5, linestyle="--")
     ax.set(
         yticks=y,
-        yticklabels=list(taken),
+        yticklabels=list(shares_taken),
         xlabel="share of what is allowed",
         title="(c, e) grid and figure",
     )
@@ -137,12 +137,12 @@ def draw() -> Path:
         "steps-cuda": steps,
         "steps-224-cuda": steps,
     }
-    tables = {name: found for name in plots if (found := read(name)) is not None}
-    panels = [(plots[name], found) for name, found in tables.items()]
+    tables = {name: table for name in plots if (table := read(name)) is not None}
+    panels = [(plots[name], table) for name, table in tables.items()]
     redraw, grids = read("redraw"), [read("grid"), read("grid-cuda")]
-    taken = {told: share for grid in grids for told, share in shares(grid, redraw).items()}
-    if taken:
-        panels.append((limits, taken))
+    shares_taken = {words: share for grid in grids for words, share in shares(grid, redraw).items()}
+    if shares_taken:
+        panels.append((limits, shares_taken))
     where = next(table for table in (*tables.values(), *grids, redraw) if table is not None).iloc[0]
     with plt.rc_context(style.STYLE):
         fig, axes = plt.subplots(
@@ -151,8 +151,8 @@ def draw() -> Path:
             figsize=(style.DOUBLE * 0.7, 2.2 * len(panels)),
             layout="constrained",
         )
-        for ax, (plot, found) in zip(axes[:, 0], panels, strict=True):
-            plot(ax, found)
+        for ax, (plot, table) in zip(axes[:, 0], panels, strict=True):
+            plot(ax, table)
         fig.text(
             0.5,
             -0.02,

@@ -53,8 +53,8 @@ def by_passes(system: list[Run], split: pixels.Split, shares: list[float]) -> fl
     began = time.perf_counter()
     for share in shares:
         rows = splits.resample(split.table, share, run.data["seed"]).index.to_numpy()
-        found = probes.features(method, split.pixels, rows, probes.clean(run.px))
-        metrics.scores(split.defect[rows], probes.online(method)(found) > 0, None)
+        features = probes.features(method, split.pixels, rows, probes.clean(run.px))
+        metrics.scores(split.defect[rows], probes.online(method)(features) > 0, None)
     measure.synchronise()
     return (time.perf_counter() - began) * len(system)
 
@@ -66,7 +66,7 @@ def main(profile: str = PROFILE, rounds: int = ROUNDS) -> pd.DataFrame:
     pixels.prepare(system[0].data, hardware.cores())
     split = pixels.load(system[0].data, "val")
     pairs = f"s for {len(system) * len(shares)} pairs"
-    taken = measure.alternate(
+    seconds = measure.alternate(
         {
             "ours, from stored scores": lambda: from_scores(system),
             "passes on every pair": lambda: by_passes(system, split, shares),
@@ -74,5 +74,5 @@ def main(profile: str = PROFILE, rounds: int = ROUNDS) -> pd.DataFrame:
         rounds,
     )
     return measure.write(
-        "evaluation", measure.compare(taken, "ours, from stored scores", pairs, np.asarray)
+        "evaluation", measure.compare(seconds, "ours, from stored scores", pairs, np.asarray)
     )

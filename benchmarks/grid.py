@@ -25,11 +25,8 @@ from lib.study import grid
 from lib.study.grid import Run
 from lib.system import hardware, paths
 
-PROFILE, SHARE, SEED = (
-    "mini",
-    0.01,
-    42,
-)  # the share with the fewest images, where all else weighs most
+PROFILE, SEED = "mini", 42
+SHARE = 0.01  # of defects: the fewest images, where all else weighs most
 TURN = 1.5  # seconds a rate is measured, before the slice and again after it
 BAR, MEMORY = 1.25, 4.0  # times the ideal; GB a process
 
@@ -59,7 +56,7 @@ def rates(todo: list[Run]) -> list[tuple[float, float]]:
         return list(pool.map(_rate, todo))
 
 
-def ideal(todo: list[Run], found: dict[tuple[str, str], tuple[float, float]]) -> float:
+def ideal(todo: list[Run], rates: dict[tuple[str, str], tuple[float, float]]) -> float:
     """Seconds of the runs' model-only work, divided by cores: optimiser steps and images scored,
     nothing else."""
     training, _ = sources.tables(todo[0].data, "train")
@@ -68,7 +65,7 @@ def ideal(todo: list[Run], found: dict[tuple[str, str], tuple[float, float]]) ->
     for run in todo:
         rows = len(splits.resample(training, run.share, run.data["seed"]))
         work = estimate.work(run, rows, len(validation))
-        step, scored = found[run.method, run.backbone]
+        step, scored = rates[run.method, run.backbone]
         seconds += work.training * step + (work.clean + work.augmented) * scored
     return seconds / processes()
 
@@ -80,18 +77,18 @@ def trained(todo: list[Run]) -> dict[str, float]:
     pixels.prepare(todo[0].data, hardware.cores())
     with TemporaryDirectory() as folder:
         (Path(folder) / "data").symlink_to(paths.DATA)
-        told = Path(folder) / "told.json"
+        file = Path(folder) / "measured.json"
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.grid", str(told), *(run.id for run in todo)],
+            [sys.executable, "-m", "benchmarks.grid", str(file), *(run.id for run in todo)],
             cwd=paths.ROOT,
             env=os.environ | {"WORKSPACE": folder, "PROFILE": todo[0].profile},
             check=False,
         )
         if done.returncode:
             raise ValueError(
-                "the grid's slice was not trained; what failed is said above: mend it, then run it again."
+                "the slice of the grid was not trained: mend what failed above, then run it again."
             )
-        return json.loads(told.read_text())
+        return json.loads(file.read_text())
 
 
 def _train(file: Path, todo: list[Run]) -> int:
@@ -132,14 +129,14 @@ def main(
     print(f"grid: {len(todo)} trainings by {processes()} processes", flush=True)
     pixels.prepare(todo[0].data, hardware.cores())
     before = rates(todo)
-    told = trained(todo)
+    measured = trained(todo)
     means = [
         tuple((a + b) / 2 for a, b in zip(*both, strict=True))
         for both in zip(before, rates(todo), strict=True)
     ]
-    found = {(run.method, run.backbone): rate for run, rate in zip(todo, means, strict=True)}
-    rows = [row(f"slice, {share:.0%} defects", todo, told["wall"], ideal(todo, found))]
-    rows[0] |= {"peak_gb": told["peak"], "peak_bar": MEMORY}
+    rate_of = {(run.method, run.backbone): rate for run, rate in zip(todo, means, strict=True)}
+    rows = [row(f"slice, {share:.0%} defects", todo, measured["wall"], ideal(todo, rate_of))]
+    rows[0] |= {"peak_gb": measured["peak"], "peak_bar": MEMORY}
 
     from benchmarks import measure
 

@@ -104,8 +104,8 @@ def files(profile: str, split: str = "train") -> list[Path]:
         return full_size()
     pixels.prepare(data, hardware.cores())
     table, _ = sources.tables(data, split)
-    found = sources.images(data, split)
-    return [found.find(name).path for name in table["Filename"]]
+    stored = sources.images(data, split)
+    return [stored.find(name).path for name in table["Filename"]]
 
 
 def fill(path: Path, read: list[Path], side: int) -> float:
@@ -145,11 +145,11 @@ def by_loader(read: list[Path], run: Run, processes: int, batch: int, batches: i
     loader = DataLoader(
         Frames(chosen, np.zeros(many, np.float32), conventional(run)), batch, num_workers=processes
     )
-    found = iter(loader)
+    loaded = iter(loader)
     for _ in range(processes):
-        next(found)
+        next(loaded)
     began = time.perf_counter()
-    left = sum(1 for _ in found)
+    left = sum(1 for _ in loaded)
     return (time.perf_counter() - began) / (left * batch)
 
 
@@ -158,15 +158,15 @@ def by_batches(split: pixels.Split, run: Run, batches: int) -> float:
     counted."""
     run = run.with_settings(batch=BATCH)
     rows = np.resize(np.arange(len(split.table)), (batches + 1) * BATCH)
-    made = iter(Batches(run, split, rows, torch.device(torch_device.device())))
-    return measure.paced(lambda: next(made), batches) / BATCH
+    loaded = iter(Batches(run, split, rows, torch.device(torch_device.device())))
+    return measure.paced(lambda: next(loaded), batches) / BATCH
 
 
 def competitors(run: Run, source: str, read: list[Path], split: pixels.Split, turn: float) -> dict:
     """Name -> one turn, seconds a sample: ours, and the loader with one process and with one a
     core."""
     many = measure.often_enough(by_batches(split, run, 1) * BATCH, turn, least=1)
-    found = {"ours": partial(by_batches, split, run, many)}
+    turns = {"ours": partial(by_batches, split, run, many)}
     batch = (
         BATCH if source == SOURCES["mini"] else 16
     )  # images a loader's batch: full-size ones take long
@@ -174,8 +174,8 @@ def competitors(run: Run, source: str, read: list[Path], split: pixels.Split, tu
         pace = by_loader(read, run, processes, batch, 2) * batch
         many = measure.often_enough(pace, turn, least=2 * processes)
         name = f"Pillow, {processes} process" + "es" * (processes > 1)
-        found[name] = partial(by_loader, read, run, processes, batch, many)
-    return found
+        turns[name] = partial(by_loader, read, run, processes, batch, many)
+    return turns
 
 
 def filled(read: list[Path], side: int, folder: Path, times: int) -> pd.DataFrame:
@@ -192,7 +192,7 @@ def filled(read: list[Path], side: int, folder: Path, times: int) -> pd.DataFram
 
 def main(rounds: int = ROUNDS, turn: float = TURN) -> pd.DataFrame:
     """Measure, and write benchmarks/results/input.csv."""
-    found = []
+    tables = []
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for profile, source in [
@@ -205,10 +205,10 @@ def main(rounds: int = ROUNDS, turn: float = TURN) -> pd.DataFrame:
                 grid.run(profile, "simclr", "resnet18", 0.45, SEED),
                 split_of(profile, folder),
             )
-            taken = measure.alternate(competitors(run, source, read, split, turn), rounds)
-            rows = measure.compare(taken, "ours", "two-view samples/s", lambda seconds: 1 / seconds)
+            seconds = measure.alternate(competitors(run, source, read, split, turn), rounds)
+            rows = measure.compare(seconds, "ours", "two-view samples/s", lambda s: 1 / s)
             rows = pd.concat([rows, filled(read, run.data["cache"], folder, rounds)])
             rows.insert(0, "px", run.px)
             rows.insert(1, "files", source)
-            found.append(rows.assign(precision="32-true"))
-    return measure.write("input", pd.concat(found, ignore_index=True))
+            tables.append(rows.assign(precision="32-true"))
+    return measure.write("input", pd.concat(tables, ignore_index=True))

@@ -42,42 +42,32 @@ def alternate(competitors: dict[str, Callable[[], float]], rounds: int) -> dict[
     All take one turn a round, so that a slow minute of the machine meets every one of them; every
     other round runs backwards, so that none always follows the same.
     """
-    names, taken = list(competitors), {name: [] for name in competitors}
+    names, seconds = list(competitors), {name: [] for name in competitors}
     for turn in range(rounds):
         for name in names if turn % 2 == 0 else reversed(names):
-            taken[name].append(competitors[name]())
-    return {name: np.array(values) for name, values in taken.items()}
+            seconds[name].append(competitors[name]())
+    return {name: np.array(values) for name, values in seconds.items()}
 
 
 def compare(
-    taken: dict[str, np.ndarray], ours: str, unit: str, value: Callable[[np.ndarray], np.ndarray]
+    seconds: dict[str, np.ndarray], ours: str, unit: str, value: Callable[[np.ndarray], np.ndarray]
 ):
     """A row per competitor: quartiles of `value(seconds)` in `unit`, and how many times as fast
     `ours` was, by round.
 
     `speed` below 1: the competitor is faster than ours.
     """
-    rows = []
-    for name, seconds in taken.items():
-        rows.append(
-            {"measured": name, "unit": unit}
-            | dict(
-                zip(
-                    ("q1", "median", "q3"),
-                    np.quantile(value(seconds), (0.25, 0.5, 0.75)),
-                    strict=True,
-                )
-            )
-            | dict(
-                zip(
-                    ("speed_q1", "speed", "speed_q3"),
-                    np.quantile(seconds / taken[ours], (0.25, 0.5, 0.75)),
-                    strict=True,
-                )
-            )
-            | {"rounds": len(seconds)}
-        )
-    return pd.DataFrame(rows)
+
+    def quartiles(names: tuple[str, str, str], values: np.ndarray) -> dict[str, float]:
+        return dict(zip(names, np.quantile(values, (0.25, 0.5, 0.75)), strict=True))
+
+    return pd.DataFrame(
+        {"measured": name, "unit": unit}
+        | quartiles(("q1", "median", "q3"), value(rounds))
+        | quartiles(("speed_q1", "speed", "speed_q3"), rounds / seconds[ours])
+        | {"rounds": len(rounds)}
+        for name, rounds in seconds.items()
+    )
 
 
 def machine() -> dict[str, object]:
@@ -91,21 +81,21 @@ def machine() -> dict[str, object]:
     }
 
 
-def write(name: str, found: pd.DataFrame) -> pd.DataFrame:
+def write(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """Write the table, the machine in every row, to benchmarks/results/<name>.csv, print it and
     return it.
 
     What a GPU measured goes to <name>-cuda.csv.
     """
-    found = found.assign(**machine())
+    table = table.assign(**machine())
     file = RESULTS / f"{name}{'-cuda' * (torch_device.device() == 'cuda')}.csv"
     file.parent.mkdir(exist_ok=True)
-    found.to_csv(file, index=False, float_format="%.5g")
-    shown = found.drop(columns=[c for c in ("machine", "torch", "threads", "cores") if c in found])
+    table.to_csv(file, index=False, float_format="%.5g")
+    shown = table.drop(columns=[c for c in ("machine", "torch", "threads", "cores") if c in table])
     print(
         f"\n{file.name}\n{shown.to_string(index=False, float_format='{:.3g}'.format)}", flush=True
     )
-    return found
+    return table
 
 
 class Arithmetic:

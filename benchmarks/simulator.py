@@ -1,7 +1,7 @@
 """Are the simulated frames hard enough, and learnable? The label-only criteria on which the
 simulator was frozen.
 
-    make simulator        (about 10 minutes on two CPU cores; writes benchmarks/results/simulator.csv)
+    make simulator        (about 10 minutes on two cores; writes benchmarks/results/simulator.csv)
 
 At the natural validation share of profile `mini`, ResNet-18, three seeds. No self-supervised run
 enters.
@@ -42,16 +42,16 @@ def colour_alone() -> dict[str, float]:
     rows = splits.resample(train.table, 0.45, data["seed"]).index.to_numpy()
     probe = probes.converged(histogram(train.pixels[rows]), train.defect[rows].astype(int), 0)
     logit = probe(histogram(np.asarray(val.pixels)))
-    found = bootstrap.resampled(logit, val.defect, None, None, np.ones((1, len(logit))), draws=0)
-    return {name: float(found[name][0, 0]) for name in ("f1", "auroc")}
+    draws = bootstrap.resampled(logit, val.defect, None, None, np.ones((1, len(logit))), draws=0)
+    return {name: float(draws[name][0, 0]) for name in ("f1", "auroc")}
 
 
 def of(run: grid.Run, probe: str) -> dict[str, float]:
     """F1 and AUROC of a stored run on clean images."""
-    found = results.draws(
+    draws = results.draws(
         load(run), evaluation="clean", probe=probe, shares=[None], sampling="weights", resamples=0
     )
-    return {name: float(found[name][0, 0]) for name in ("f1", "auroc")}
+    return {name: float(draws[name][0, 0]) for name in ("f1", "auroc")}
 
 
 def main() -> int:
@@ -79,17 +79,17 @@ def main() -> int:
         ("AUROC lost from 5 to 1 %, mean of seeds", auroc[0.05] - auroc[0.01], ">", 0.02),
         ("validation images of the rarest class", table[list(CLASSES)].sum().min(), ">", 29),
     ]
-    found = pd.DataFrame(rows, columns=["criterion", "measured", "relation", "bound"]).round(4)
-    found["met"] = np.where(
-        found["relation"] == "<",
-        found["measured"] < found["bound"],
-        found["measured"] > found["bound"],
+    criteria = pd.DataFrame(rows, columns=["criterion", "measured", "relation", "bound"]).round(4)
+    criteria["met"] = np.where(
+        criteria["relation"] == "<",
+        criteria["measured"] < criteria["bound"],
+        criteria["measured"] > criteria["bound"],
     )
     written = paths.ROOT / "benchmarks" / "results" / "simulator.csv"
     written.parent.mkdir(exist_ok=True)
-    found.to_csv(written, index=False)
-    print(found.to_string(index=False))
-    return 0 if found["met"].all() else 1
+    criteria.to_csv(written, index=False)
+    print(criteria.to_string(index=False))
+    return 0 if criteria["met"].all() else 1
 
 
 if __name__ == "__main__":

@@ -29,13 +29,13 @@ ONCE = ("evaluation", "redraw")  # on the first device alone
 
 def devices() -> list[str]:
     """The processor always, a GPU where one is; only what DEVICE names where it is set."""
-    asked = os.environ.get("DEVICE")
-    return [asked] if asked else ["cpu", *(["cuda"] if hardware.gpus() else [])]
+    forced = os.environ.get("DEVICE")
+    return [forced] if forced else ["cpu", *(["cuda"] if hardware.gpus() else [])]
 
 
-def main(asked: list[str]) -> int:
+def main(parts: list[str]) -> int:
     try:
-        named = [names.nearest(part, PARTS, "part of the benchmark") for part in asked]
+        named = [names.nearest(part, PARTS, "part of the benchmark") for part in parts]
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # before torch
         for i, device in enumerate(devices()):
             os.environ["DEVICE"] = device

@@ -143,14 +143,14 @@ def competitors(system: System, files: list[Path], labels: np.ndarray, turn: flo
     """Name -> one turn, seconds a step. lightly has no reference of the rows that are ours."""
     run = system.run
     many = measure.often_enough(system.alone(2), turn)
-    found = {"ours": partial(system.ours, many), "model alone": partial(system.alone, many)}
+    turns = {"ours": partial(system.ours, many), "model alone": partial(system.alone, many)}
     if run.method in reference.MODULES:
         processes = 0 if system.device == "cpu" else hardware.cores()
         for precision in dict.fromkeys([system.precision, "32-true"]):
             name = "lightly" if precision == system.precision else "lightly, 32-true"
             rival = reference.Training(run, files, labels, precision, processes)
-            found[name] = partial(measure.paced, rival.step, many, WARM[system.device])
-    return found
+            turns[name] = partial(measure.paced, rival.step, many, WARM[system.device])
+    return turns
 
 
 def measured(run: Run, split: Split, files: list[Path], rounds: int, turn: float) -> pd.DataFrame:
@@ -160,8 +160,8 @@ def measured(run: Run, split: Split, files: list[Path], rounds: int, turn: float
         system.rows, max(len(system.rows), 4 * run.settings.batch)
     )  # an epoch of whole batches
     rivals = competitors(system, [files[i] for i in shown], split.defect[shown], turn)
-    taken = measure.alternate(rivals, rounds)
-    rows = measure.compare(taken, "ours", "ms a step", lambda seconds: 1e3 * seconds)
+    seconds = measure.alternate(rivals, rounds)
+    rows = measure.compare(seconds, "ours", "ms a step", lambda s: 1e3 * s)
     place = {
         "method": run.method,
         "backbone": run.backbone,
@@ -179,20 +179,20 @@ def measured(run: Run, split: Split, files: list[Path], rounds: int, turn: float
 def main(profile: str = "mini", rounds: int = ROUNDS, turn: float = TURN) -> pd.DataFrame:
     """Measure every system of the profile, and write benchmarks/results/steps.csv (the paper's
     size: steps-224.csv)."""
-    found = []
+    tables = []
     with TemporaryDirectory() as folder:
         split, files = inputs.split_of(profile, Path(folder)), inputs.files(profile)
         for run in systems(profile):
             if profile == "paper" and torch_device.device() == "cpu":
                 run = run.with_settings(batch=SMALL)
-            found.append(measured(run, split, files, rounds, turn))
-            print(f"{run.method}, {run.backbone}: {told(found[-1])}", flush=True)
+            tables.append(measured(run, split, files, rounds, turn))
+            print(f"{run.method}, {run.backbone}: {summary(tables[-1])}", flush=True)
     return measure.write(
-        "steps" if profile == "mini" else "steps-224", pd.concat(found, ignore_index=True)
+        "steps" if profile == "mini" else "steps-224", pd.concat(tables, ignore_index=True)
     )
 
 
-def told(rows: pd.DataFrame) -> str:
+def summary(rows: pd.DataFrame) -> str:
     return ", ".join(
         f"{name} {ms:.0f} ms" for name, ms in zip(rows["measured"], rows["median"], strict=True)
     )

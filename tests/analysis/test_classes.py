@@ -7,7 +7,6 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from commands import succeed
 from sklearn.metrics import roc_auc_score
 
 from lib.analysis import classes
@@ -270,18 +269,3 @@ def test_many_methods_are_two_lines_of_panels():
     }
     assert len(heights) == 8
     assert len(set(heights.values())) == 2
-
-
-# The artefact
-
-
-def test_the_artefact_of_the_random_backbone_in_smoke(workspace):
-    succeed("replicate", "classes", PROFILE="smoke", METHODS="random")
-    assert (workspace / "figures" / "smoke" / "classes.png").exists()
-    found = pd.read_csv(workspace / "figures" / "smoke" / "classes.csv")
-    recall = found[found["metric"] == "recall"]
-    assert len(recall) == 5 * (len(CLASSES) + 2)
-    assert recall["value"].isna().equals(recall["validation"] == 0)
-    by = recall.set_index(["class", "train_share"])["training"]
-    assert by[classes.NORMAL].nunique() == 1
-    assert by[classes.ANY].is_monotonic_increasing

@@ -11,7 +11,17 @@ import torch
 from small import ROWS
 from torchvision import transforms
 
-from benchmarks import chart, evaluation, grid, inputs, measure, reference, speed, steps
+from benchmarks import (
+    chart,
+    evaluation,
+    grid,
+    inputs,
+    measure,
+    mutations,
+    reference,
+    speed,
+    steps,
+)
 from lib.data import sources, splits
 from lib.data.files import Place, decode
 from lib.data.pixels import load, prepare
@@ -19,7 +29,7 @@ from lib.scheduling import estimate
 from lib.study import grid as grid_module
 from lib.study import names, profiles
 from lib.study.grid import cells
-from lib.system import hardware, torch_device
+from lib.system import hardware, paths, torch_device
 from lib.training import probes
 
 REFERENCES = [(m, b) for m, b in ROWS if m in reference.MODULES]
@@ -265,3 +275,10 @@ def test_a_gpu_is_measured_after_the_processor(monkeypatch):
     assert speed.devices() == ["cpu", "cuda"]
     monkeypatch.setenv("DEVICE", "cpu")
     assert speed.devices() == ["cpu"]
+
+
+@pytest.mark.parametrize("mutation", mutations.mutations(), ids=lambda mutation: mutation.fact)
+def test_a_mutation_fits_its_file_once_and_names_tests(mutation):
+    assert len(mutation.fits((paths.ROOT / mutation.file).read_text())) == 1
+    tests, keyword = mutation.tests
+    assert keyword.split()[0] in (paths.ROOT / tests).read_text()

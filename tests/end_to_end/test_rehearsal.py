@@ -18,7 +18,7 @@ from lib.simulator import frames
 from lib.study import grid, profiles
 from lib.system import paths
 
-TRAIN, VAL = 48, 16
+TRAIN, VAL = 64, 16  # of 64 frames, 11 are left to train on: both classes, several of each
 
 
 @pytest.fixture(scope="module")

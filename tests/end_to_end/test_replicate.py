@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from commands import succeed
 
+from lib.analysis import classes
 from lib.study import artefacts, names, profiles
 from lib.system import paths
 
@@ -94,3 +95,17 @@ def test_a_deleted_figure_is_the_only_one_remade(replica):
     changed = {f.name.split(".")[0] for f in after if after[f] != before.get(f)}
     assert changed == {"fig2"}
     assert deleted.read_bytes() == content  # the same inputs draw the same bytes
+
+
+def test_classes_of_the_random_backbone_alone(replica):
+    """The last test here, as it renders over what the replication made."""
+    succeed("render", "classes", PROFILE="smoke", METHODS="random", WORKSPACE=str(replica))
+    figures = replica / "figures" / "smoke"
+    assert (figures / "classes.png").exists()
+    table = pd.read_csv(figures / "classes.csv")
+    recall = table[table["metric"] == "recall"]
+    assert len(recall) == 5 * (len(names.CLASSES) + 2)
+    assert recall["value"].isna().equals(recall["validation"] == 0)
+    by = recall.set_index(["class", "train_share"])["training"]
+    assert by[classes.NORMAL].nunique() == 1
+    assert by[classes.ANY].is_monotonic_increasing
