@@ -30,7 +30,10 @@ def _worker(connection, gpu: str | None, rank: int, ranks: int) -> None:
     from lib.training import train as train_module  # torch: only here, after the environment is set
 
     with suppress(BrokenPipeError, KeyboardInterrupt):
-        (_lead if rank == 0 else _follow)(connection, train_module.ensure, ranks)
+        if rank == 0:
+            _lead(connection, train_module.ensure, ranks)
+        else:  # called only to train
+            _follow(connection, train_module.train, ranks)
 
 
 def _end_with_pool() -> None:
@@ -60,9 +63,7 @@ def _train(connection, train: Callable, ranks: int, run: Run, again: bool) -> No
     """Train and measure `run` where it lacks that; tells ("call", port) and, of what is done,
     ("resumed" | "progress", part)."""
     trains = again or run_directory.state(run)[0] != "complete"
-    if (
-        trains and ranks > 1
-    ):  # a port of its own for each run: no rank can meet what is left of the last one
+    if trains and ranks > 1:  # a port for each run: no rank can meet what is left of the last one
         os.environ["MASTER_PORT"] = str(free_port())
         connection.send(("call", os.environ["MASTER_PORT"]))
     partial = run_directory.folder(run).with_name(f"{run.id}.partial")
