@@ -44,7 +44,8 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
         },
         "profile": fingerprints.digest(profile),
         "runs": fingerprints.digest(
-            stored.fingerprints(grid) + [measured.fingerprint(run) for run in grid if reads]
+            [f"{run.origin}:{run.record['fingerprint']}" for run in map(stored.load, grid)]
+            + [measured.fingerprint(run) for run in grid if reads]
         ),
         "images": "" if grid else sources.identity(profile["data"]),  # runs name theirs
         "paper": fingerprints.digest(paper.values(artefact).to_csv()),

@@ -17,30 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
     from lib.store.stored import Stored
 
 NAMES = pa.dictionary(pa.int32(), pa.large_string())
-SCORES = pa.schema(
-    {
-        "run": NAMES,
-        "Filename": NAMES,
-        "split": NAMES,
-        "evaluation": NAMES,
-        "view": pa.int8(),
-        "probe": NAMES,
-        "logit": pa.float16(),
-        "Defect": pa.int8(),
-    }
-)
 
 
 def _unchanged(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
     """`read(path)`, remembered until the file at `path` is written again."""
-    remembered = lru_cache(maxsize=16)(lambda path, written: read(path))
-    return lambda path: remembered(path, path.stat().st_mtime_ns)
+    remembered = lru_cache(maxsize=16)(lambda path, written, size: read(path))
+    return lambda path: remembered(path, path.stat().st_mtime_ns, path.stat().st_size)
 
 
 @_unchanged
@@ -73,15 +62,15 @@ def record(folder: Path, run_id: str, name: str = "record") -> dict | None:
 def history(folder: Path, run_id: str) -> pd.DataFrame:
     """A row per epoch of the run, with the columns that it wrote."""
     table = _histories(folder / "histories.parquet")
-    rows = table.filter(pa.compute.equal(table["run"], run_id))
+    rows = table.filter(pc.equal(table["run"], run_id))
     return rows.select(_runs(folder / "runs.parquet")[run_id]["history"]).to_pandas()
 
 
 def scores(path: Path, run_id: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """The run's rows of scores.parquet or measured.parquet, as it stored them."""
     file, groups = _groups(path)
-    table = file.read_row_group(groups[run_id], columns=columns)
-    return table.drop_columns([name for name in ("run",) if name in table.column_names]).to_pandas()
+    columns = columns or [name for name in file.schema_arrow.names if name != "run"]
+    return file.read_row_group(groups[run_id], columns=columns).to_pandas()
 
 
 def write(folder: Path, runs: Sequence["Stored"]) -> None:
@@ -102,13 +91,10 @@ def write(folder: Path, runs: Sequence["Stored"]) -> None:
     ]
     joined = pa.concat_tables(histories, promote_options="default")
     pq.write_table(joined, folder / "histories.parquet", compression="zstd")
-    _write_groups(folder / "scores.parquet", {s.run.id: _scores(s) for s in runs}, SCORES)
+    _write_groups(folder / "scores.parquet", {s.run.id: _scores(s) for s in runs})
     measured = {s.run.id: s.detector_scores() for s in runs if s.measured}
     if measured:
-        columns = dict.fromkeys(name for table in measured.values() for name in table)
-        types = {name: pa.float16() for name in columns if name != "Filename"}
-        schema = pa.schema({"run": NAMES, "Filename": pa.large_string()} | types)
-        _write_groups(folder / "measured.parquet", measured, schema)
+        _write_groups(folder / "measured.parquet", measured)
 
 
 def _scores(stored: "Stored") -> pd.DataFrame:
@@ -120,19 +106,23 @@ def _scores(stored: "Stored") -> pd.DataFrame:
     return rows.assign(Filename=rows["Filename"].cat.remove_unused_categories())
 
 
-def _write_groups(path: Path, tables: dict[str, pd.DataFrame], schema: pa.Schema) -> None:
+def _write_groups(path: Path, tables: dict[str, pd.DataFrame]) -> None:
     """Write a row group for each run, as small as it gets: names as dictionaries, logits byte by
     byte."""
-    halves = [field.name for field in schema if field.type == pa.float16()]
+    types = {"run": NAMES}
+    for table in tables.values():
+        for field in pa.Schema.from_pandas(table, preserve_index=False):
+            types[field.name] = NAMES if pa.types.is_dictionary(field.type) else field.type
+    schema = pa.schema(types)
+    halves = [name for name in types if types[name] == pa.float16()]
     with pq.ParquetWriter(
         path,
         schema,
         compression="zstd",
         compression_level=19,  # a tenth smaller than the default, and read as fast
-        use_dictionary=[field.name for field in schema if field.name not in halves],
+        use_dictionary=[name for name in types if name not in halves],
         use_byte_stream_split=halves,
     ) as writer:
         for run_id, table in tables.items():
-            frame = table.reindex(columns=[n for n in schema.names if n != "run"])
-            frame.insert(0, "run", run_id)
+            frame = table.reindex(columns=types).assign(run=run_id)
             writer.write_table(pa.Table.from_pandas(frame, schema, preserve_index=False))

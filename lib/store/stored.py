@@ -121,16 +121,3 @@ def require(wanted: list[Run], command: str) -> None:
             f"{len(absent)} of {len(wanted)} runs are missing ({absent[0]} ...): `{command}` makes"
             " them."
         )
-
-
-def fingerprints(wanted: list[Run]) -> list[str]:
-    """What would be read for each run: origin and fingerprint; "missing" where nothing would."""
-    prints = []
-    for run in wanted:
-        try:
-            stored = load(run)
-        except MissingRuns:
-            prints.append("missing")
-            continue
-        prints.append(f"{stored.origin}:{stored.record['fingerprint']}")
-    return prints

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lib.data import splits, views
-from lib.data.pixels import Split, load
+from lib.data import pixels, splits, views
+from lib.data.pixels import Split
 from lib.measures import detectors, representation
 from lib.methods.base import Method
 from lib.methods.mae import MAE, MASKS, normalise_patches, patchify, random_mask
@@ -53,7 +53,7 @@ def measure(run: Run, trained: Trained) -> tuple[pd.DataFrame, dict]:
     Validation images reach neither detectors nor thresholds.
     """
     began, method = time.time(), trained.method
-    training, validation = load(run.data, "train"), load(run.data, "val")
+    training, validation = pixels.load(run.data, "train"), pixels.load(run.data, "val")
     subset = splits.resample(training.table, run.share, run.data["seed"]).index.to_numpy()
     rows = fitted_on(subset, run.seed)
     every, clean = np.arange(len(validation.table)), probes.clean(run.px)

@@ -23,8 +23,8 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from lib import methods
-from lib.data import splits
-from lib.data.pixels import Split, load
+from lib.data import pixels, splits
+from lib.data.pixels import Split
 from lib.measures import representation
 from lib.measures.health import verdict
 from lib.store import fingerprints, measured, run_directory
@@ -100,8 +100,8 @@ def ensure(run: Run, progress: Progress | None = None, again: bool = False) -> N
     """Train and measure `run` where it is missing or stale, or `again`; measure it from its weights
     where only its measurement is; else do nothing.
 
-    The caller holds the run's lock. Every rank of a run on several devices calls this. Raises what
-    `train` raises.
+    The caller holds the run's lock. Every rank of a run on several devices calls this, all with the
+    same `again`. Raises what `train` raises.
     """
     grid = run.study == "grid"  # ablations are not measured, and keep no weights
     if again or run_directory.state(run)[0] != "complete":
@@ -146,7 +146,7 @@ def train(
     began, place, device = time.time(), ranks.place(), torch_device.device()
     ranks.join(device)
     precision, resume = ranks.agree(lambda: (_begin(run, partial), checkpoint.exists()))
-    training, validation = load(run.data, "train"), load(run.data, "val")
+    training, validation = pixels.load(run.data, "train"), pixels.load(run.data, "val")
     subset = splits.resample(training.table, run.share, run.data["seed"])
     rows, defects = subset.index.to_numpy(), int(subset["Defect"].sum())
     counts = {"normal": len(subset) - defects, "defect": defects}
