@@ -200,8 +200,8 @@ MUTATIONS = [
     Mutation(
         "the probe does not reach the backbone",
         "lib/methods/base.py",
-        "else features.detach())",
-        "else features)",
+        "else features.detach()",
+        "else features",
         "tests/training/test_train.py",
         "never_reaches",
     ),

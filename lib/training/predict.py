@@ -6,7 +6,6 @@ PROFILE (default mini), OUT (the CSV), DEVICE and, for the profile `own`, LABELS
 environment.
 """
 
-import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from lib.store import run_directory
 from lib.store.stored import MissingRuns, Stored, load
 from lib.study import grid, profiles
 from lib.study.grid import Run
-from lib.study.names import label, nearest
+from lib.study.names import closest, label, nearest
 from lib.system import paths, torch_device
 from lib.system.errors import DataError
 from lib.training import probes
@@ -159,8 +158,7 @@ def find(profile: str, run_id: str) -> Run:
     try:
         return grid.parse(profile, run_id)
     except ValueError:
-        known = [run.id for run in grid.cells(profile)]
-        close = difflib.get_close_matches(run_id, known, n=1, cutoff=0.0)[0]
+        close = closest(run_id, [run.id for run in grid.cells(profile)])
         raise ValueError(
             f"unknown run '{run_id}' in profile {profile}: did you mean RUN={close}?"
         ) from None
