@@ -7,9 +7,7 @@ import numpy as np
 
 from lib.measures import metrics
 
-CHUNK = (
-    2**18
-)  # resampled rows held at once: 2 MB an array stays in cache, ten of them in any laptop
+CHUNK = 2**18  # resampled rows at once: 2 MB an array stays in cache, ten of them in any laptop
 
 
 def resampled(
@@ -43,16 +41,11 @@ def resampled(
     for columns, counts in _resamples(size, draws, seed, max(1, CHUNK // logit.size)):
         cells = {side: counts.astype(np.float32) @ side.table for side in sides}
         above = {side: side.cumulative(counts) for side in sides} if ranked else {}
-        curves = {
-            pair: _Curve(above[pair[0]], above[pair[1]], *places[pair]) for pair in places if ranked
-        }
-        for i, share in enumerate(shares):
-            values = metrics.from_counts(
-                share.of_defects * cells[share.defects] + share.of_normals * cells[share.normals]
-            )
+        curves = {(d, q): _Curve(above[d], above[q], *places[d, q]) for d, q in places if ranked}
+        for i, (d, of_defects, q, of_normals) in enumerate(shares):
+            values = metrics.from_counts(of_defects * cells[d] + of_normals * cells[q])
             if ranked:
-                ratio = share.of_normals / share.of_defects if share.of_defects else 0
-                values |= curves[share.defects, share.normals].metrics(ratio)
+                values |= curves[d, q].metrics(of_normals / of_defects if of_defects else 0)
             for name, value in values.items():
                 out[name][i, columns] = value
     return out

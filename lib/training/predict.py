@@ -3,7 +3,6 @@
 make predict IMAGES=folder RUN=simclr-resnet18-d45-s42 [OUT=scores.csv]
 """
 
-import difflib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from lib.store import run_directory
 from lib.store.stored import MissingRuns, Stored, load
 from lib.study import grid
 from lib.study.grid import Run
-from lib.study.names import label, nearest
+from lib.study.names import closest, label, nearest
 from lib.system import torch_device
 from lib.system.errors import DataError
 from lib.training import probes
@@ -148,8 +147,7 @@ def find(profile: str, run_id: str) -> Run:
     try:
         return grid.parse(profile, run_id)
     except ValueError:
-        ids = [run.id for run in grid.cells(profile)]
-        close = difflib.get_close_matches(run_id, ids, n=1, cutoff=0.0)[0]
+        close = closest(run_id, [run.id for run in grid.cells(profile)])
         raise ValueError(
             f"unknown run '{run_id}' in profile {profile}: did you mean RUN={close}?"
         ) from None
