@@ -87,7 +87,7 @@ def _rows(measured: pd.DataFrame) -> list[Key]:
 
 def _draw_panel(ax, measured: pd.DataFrame, rows: list[Key]) -> None:
     """Draw the estimates at the heights of their rows."""
-    for y, (method, backbone) in enumerate(rows):
+    for y, (method, _) in enumerate(rows):
         if method == "mean":
             ax.axhspan(y - 0.5, y + 0.5, color="0.92", linewidth=0, zorder=0)
         elif method:

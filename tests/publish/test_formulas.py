@@ -50,12 +50,12 @@ def test_glyphs_are_outlines_so_no_font_is_needed():
 
 
 def test_markdown_draws_formulas_in_lines_and_on_lines_of_their_own():
-    made = formulas.markdown(
+    text = formulas.markdown(
         "The loss $-\\cos(a, b)$ is\n\n$$\nL = 2 - 2 a\n$$\n\nand `$x$` is code."
     )
-    assert re.findall(r'alt="([^"]*)"', made) == [r"-\cos(a, b)", "L = 2 - 2 a"]
-    assert made.count('class="display"') == 1
-    assert "<code>$x$</code>" in made
+    assert re.findall(r'alt="([^"]*)"', text) == [r"-\cos(a, b)", "L = 2 - 2 a"]
+    assert text.count('class="display"') == 1
+    assert "<code>$x$</code>" in text
 
 
 def test_what_mathtext_does_not_know_is_shown_as_written():

@@ -39,7 +39,7 @@ def source(cell) -> str:
 
 def write(path, *sources, tags=("parameters",)):
     """A small notebook; the first cell carries `tags`."""
-    made = [
+    cells = [
         {
             "cell_type": "code",
             "id": f"c{i}",
@@ -50,7 +50,7 @@ def write(path, *sources, tags=("parameters",)):
         }
         for i, text in enumerate(sources)
     ]
-    book = {"cells": made, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
+    book = {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
     path.write_text(json.dumps(book, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
     return path
 
@@ -243,8 +243,8 @@ def test_the_filter_drops_outputs_and_keeps_the_rest(tmp_path):
 
 
 def test_imports_are_followed():
-    found = {path.stem for path in fingerprints.modules("from lib.report import saving")}
-    assert {"saving", "names", "paths"} <= found
+    stems = {path.stem for path in fingerprints.modules("from lib.report import saving")}
+    assert {"saving", "names", "paths"} <= stems
     assert "train" not in {
         path.stem
         for path in fingerprints.modules(
@@ -285,13 +285,13 @@ def test_why_an_artefact_is_out_of_date(workspace, monkeypatch):
 def test_what_reads_no_run_depends_on_its_tables(tmp_path, monkeypatch):
     labels = tmp_path / "labels.csv"
     monkeypatch.setenv("LABELS", str(labels))
-    found = []
+    inputs = []
     for every in (2, 3, 3):
         labels.write_text(
             "Filename,Defect\n" + "".join(f"{i}.png,{int(i % every == 0)}\n" for i in range(40))
         )
-        found.append(renderings.inputs("table5", {"profile": "own", "methods": [], "seeds": []}))
-    assert found[0] != found[1] == found[2]
+        inputs.append(renderings.inputs("table5", {"profile": "own", "methods": [], "seeds": []}))
+    assert inputs[0] != inputs[1] == inputs[2]
 
 
 def test_one_failure_does_not_stop_the_others(workspace, monkeypatch, capsys):

@@ -29,7 +29,8 @@ ROW = {
     "note": "",
 }
 TABLE = f"<table><tr>{60 * '<td>cell</td>'}</tr></table>"  # wider than any window
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9"
+PIXEL += "awAAAABJRU5ErkJggg=="
 PAGES = ("index.html", "table1.html", "fig2.html")
 
 
@@ -300,23 +301,30 @@ def test_counts_name_claims_whose_verdict_hangs_on_mae(rendered):
 def test_one_verdict_with_two_estimates_is_one_pill(workspace):
     write_claims(workspace, {}, {"mae": "released", "value": "0.2"})
     ((cell,),) = (row["cells"][0] for row in claims(workspace / "claims.csv")["rows"])
-    assert [said["estimate"] for said in cell["readings"]] == [
+    assert [reading["estimate"] for reading in cell["readings"]] == [
         "+0.10 [+0.05, +0.15]",
         "+0.20 [+0.05, +0.15]",
     ]
 
 
+def test_two_readings_that_were_not_run_keep_both_reasons(workspace):
+    absent = {"verdict": "not run", "value": "", "low": "", "high": ""}
+    write_claims(workspace, absent | {"note": "a"}, absent | {"mae": "released", "note": "b"})
+    ((cell,),) = (row["cells"][0] for row in claims(workspace / "claims.csv")["rows"])
+    assert cell["readings"] == [{"variant": "", "estimate": "", "note": "a; b"}]
+
+
 def test_pills_carry_a_word_and_a_class(report):
-    found = re.findall(r'<span class="pill ([\w-]+)">([\w ]+)</span>', text(report))
-    assert [word for _, word in found] == [
+    pills = re.findall(r'<span class="pill ([\w-]+)">([\w ]+)</span>', text(report))
+    assert [word for _, word in pills] == [
         "supported",
         "contradicted",
         "contradicted",
         "inconclusive",
         "not run",
     ]
-    assert all(word.replace(" ", "-") == name for name, word in found)
-    assert all(f".{name} {{" in text(report, "style.css") for name, _ in found)
+    assert all(word.replace(" ", "-") == name for name, word in pills)
+    assert all(f".{name} {{" in text(report, "style.css") for name, _ in pills)
 
 
 def test_a_scorecard_that_was_not_rendered_is_named(rendered):

@@ -12,7 +12,7 @@ mpl.use("Agg")
 SHARES, BACKBONES, EPOCHS = (0.01, 0.05, 0.45), ("resnet18", "vit_tiny"), (1, 2, 3)
 
 
-def found(seeds=(42,)) -> pd.DataFrame:
+def histories(seeds=(42,)) -> pd.DataFrame:
     """Histories that say where they come from: the epoch, ten times the share, a thousandth a
     seed."""
     return pd.DataFrame(
@@ -89,7 +89,7 @@ def paper(**row) -> pd.DataFrame:
 
 
 def test_curves_draw_every_share_at_every_epoch():
-    fig = curve_plot.draw(found())
+    fig = curve_plot.draw(histories())
     assert [ax.get_title() for ax in fig.axes[:2]] == ["ResNet-18", "ViT-Tiny"]
     first, last = fig.axes[0], fig.axes[-1]
     drawn = [line.get_ydata() for line in last.lines]
@@ -101,16 +101,16 @@ def test_curves_draw_every_share_at_every_epoch():
 
 
 def test_a_band_holds_the_seeds_and_the_line_is_their_mean():
-    fig = curve_plot.draw(found(seeds=(42, 44)))
+    fig = curve_plot.draw(histories(seeds=(42, 44)))
     ax = fig.axes[-1]
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [e + 0.101 for e in EPOCHS])
     band = ax.collections[0].get_paths()[0].get_extents()
     assert (band.y0, band.y1) == pytest.approx((1.1, 3.102))
-    assert not curve_plot.draw(found()).axes[-1].collections
+    assert not curve_plot.draw(histories()).axes[-1].collections
 
 
 def test_shares_differ_in_colour_order_and_marker():
-    lines = curve_plot.draw(found()).axes[-1].lines
+    lines = curve_plot.draw(histories()).axes[-1].lines
     grey = [np.dot(mpl.colors.to_rgb(line.get_color()), [0.299, 0.587, 0.114]) for line in lines]
     assert grey == sorted(grey)
     assert len({line.get_marker() for line in lines}) == len(SHARES)
@@ -118,10 +118,10 @@ def test_shares_differ_in_colour_order_and_marker():
 
 
 def test_the_papers_values_are_diamonds_in_their_panel_alone():
-    fig = curve_plot.draw(found(), paper(metric="embedding_std"))
+    fig = curve_plot.draw(histories(), paper(metric="embedding_std"))
     assert [len(diamonds(ax)) for ax in fig.axes] == [0] * (len(fig.axes) - 1) + [1]
     np.testing.assert_allclose(diamonds(fig.axes[-1]), [[2, 1.25]])
-    fig = curve_plot.draw(found(), paper(metric="rankme"))
+    fig = curve_plot.draw(histories(), paper(metric="rankme"))
     assert [len(diamonds(ax)) for ax in fig.axes[:3]] == [0, 1, 0]
 
 
@@ -273,7 +273,7 @@ def test_no_label_of_a_forest_is_cut():
 @pytest.mark.parametrize(
     "fig",
     [
-        curve_plot.draw(found()),
+        curve_plot.draw(histories()),
         scatter_plot.draw(points(), dict.fromkeys(BACKBONES, (0.0, 0.0, 0.0)), ylabel="F1"),
         forest_plot.draw(differences(), PANELS, BELOW),
     ],
@@ -293,7 +293,7 @@ def test_unhealthy_runs_are_crossed_out_and_stay():
     marked = [len(fig.axes[0].collections) for fig in (plain, crossed)]
     assert marked == [3, 4]
     assert "collapsed" in [t.get_text() for t in crossed.legends[0].get_texts()]
-    curves = found().assign(
+    curves = histories().assign(
         health=lambda f: np.where(f["train_share"] == 0.01, "collapsed", "healthy")
     )
     crosses = curve_plot.draw(curves).axes[-1].collections

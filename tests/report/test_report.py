@@ -69,11 +69,11 @@ def heatmap(**options):
 
 
 def table(**options) -> tables.Table:
-    found = results.over_seeds(measured())
-    return tables.table(found, ["f1"], ["method", "train_share"], "validation_share", **options)
+    reduced = results.over_seeds(measured())
+    return tables.table(reduced, ["f1"], ["method", "train_share"], "validation_share", **options)
 
 
-def test_seeds_are_averaged_and_one_bad_run_is_told():
+def test_seeds_are_averaged_and_one_bad_run_shows():
     frame = measured(seeds=(42, 52))
     frame.loc[len(frame) - 1, "health"] = "diverged"
     reduced = results.over_seeds(frame)
@@ -125,20 +125,21 @@ def test_unhealthy_cells_keep_their_value_and_are_marked():
 
 
 def test_marks_follow_the_values_in_text_and_in_the_drawing():
-    found = table()
+    marked = table()
     ill = int(measured()["health"].eq("collapsed").sum())
-    assert found.markdown().count("†") == found.latex().count("†") == ill
-    assert [t.get_text() for t in found.draw().axes[0].texts].count("†") == ill
+    assert marked.markdown().count("†") == marked.latex().count("†") == ill
+    assert [t.get_text() for t in marked.draw().axes[0].texts].count("†") == ill
     names = [t.get_text() for t in table(beside=True).draw().axes[0].texts if "†" in t.get_text()]
     assert names == ["1 %†", "45 %†"]  # side by side, once a row, which is one run
 
 
 def test_the_caption_counts_each_verdict():
-    told = captions.marked(
+    text = captions.marked(
         {"health": {"healthy": 5, "collapsed": 2, "diverged": 1, "no better than random": 4}}
     )
-    assert told == (
-        " †: collapsed or diverged (3 of 12 runs). °: AUROC not above that of the backbone as initialised (4 of 12)."
+    assert text == (
+        " †: collapsed or diverged (3 of 12 runs)."
+        " °: AUROC not above that of the backbone as initialised (4 of 12)."
     )
     assert captions.marked({"health": {"healthy": 5}}) == ""
 
@@ -147,8 +148,11 @@ def test_one_cell_is_framed_where_it_is_in_the_grid():
     frame = pd.DataFrame(
         np.arange(6).reshape(2, 3) / 6, index=[0.08, 0.395], columns=[0.1, 0.275, 0.45]
     )
-    drawn = {cell: draw({"F1": frame}, xlabel="x", ylabel="y", outlined=cell, name="{:g}".format).axes[0]
-             for cell in ((0.395, 0.275), (0.3, 0.275))}  # fmt: skip
+    look = {"xlabel": "x", "ylabel": "y", "name": "{:g}".format}
+    drawn = {
+        cell: draw({"F1": frame}, outlined=cell, **look).axes[0]
+        for cell in ((0.395, 0.275), (0.3, 0.275))
+    }
     assert not drawn[0.3, 0.275].patches
     assert {p.get_bbox().bounds for p in drawn[0.395, 0.275].patches} == {(0.5, 0.5, 1, 1)}
     assert [t.get_text() for t in drawn[0.3, 0.275].get_yticklabels()] == ["0.08", "0.395"]
@@ -273,23 +277,23 @@ def test_footer_leaves_out_what_does_not_apply():
     ],
 )
 def test_equal_content_gives_equal_bytes(tmp_path, content, suffixes):
-    made = []
+    contents = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         files = saving.save(
             "fig2", content(), measured(), FACTS, protocol="clean", caption="C.", output=folder
         )
         assert {f.suffix for f in files} == suffixes == {f.suffix for f in folder.iterdir()}
-        made.append({f.name: f.read_bytes() for f in files})
-    assert made[0] == made[1]
+        contents.append({f.name: f.read_bytes() for f in files})
+    assert contents[0] == contents[1]
 
 
 def test_saving_twice_adds_one_caption(tmp_path):
     fig = heatmap()
-    found = []
+    sizes = []
     for _ in range(2):
         saving.save("fig2", fig, measured(), FACTS, protocol="clean", caption="C.", output=tmp_path)
-        found.append((tuple(fig.get_size_inches()), len(fig.texts)))
-    assert found[0] == found[1]
+        sizes.append((tuple(fig.get_size_inches()), len(fig.texts)))
+    assert sizes[0] == sizes[1]
 
 
 def test_a_journal_column_wide(tmp_path):
