@@ -160,7 +160,8 @@ class Browser:
                     {
                         "clip": {
                             **self.run(
-                                "({x: 0, y: 0, width: innerWidth, height: document.documentElement.scrollHeight})"
+                                "({x: 0, y: 0, width: innerWidth,"
+                                " height: document.documentElement.scrollHeight})"
                             ),
                             "scale": 1,
                         }

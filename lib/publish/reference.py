@@ -159,7 +159,8 @@ def told(compared: pd.DataFrame) -> tuple[str, bool]:
         within &= bool(good)
         lines.append(
             f"{names.METRIC_NAMES[metric]}: median difference {gap.abs().median():.3f} "
-            f"(tolerance {typical}), mean {gap.mean():+.3f} (tolerance ±{mean}), largest {gap.abs().max():.3f} "
-            f"({compared['run'][gap.abs().idxmax()]}): {'within' if good else 'OUTSIDE'}."
+            f"(tolerance {typical}), mean {gap.mean():+.3f} (tolerance ±{mean}), "
+            f"largest {gap.abs().max():.3f} ({compared['run'][gap.abs().idxmax()]}): "
+            f"{'within' if good else 'OUTSIDE'}."
         )
     return "\n".join(lines), within
