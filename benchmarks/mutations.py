@@ -168,7 +168,7 @@ MUTATIONS = [
     Mutation(
         "clean evaluation does not augment",
         "lib/training/probes.py",
-        "lambda pixels, rows: views.evaluation(pixels, px)",
+        "lambda pixels, rows: views.evaluation(pixels, px, flipped=flipped)",
         f"lambda pixels, rows: {AUGMENTED}",
         "tests/training/test_probes.py",
         "clean",
