@@ -154,7 +154,7 @@ def train(
     epoch = batches.Batches(run, training, rows, torch.device(device), place)
     steps = len(epoch) * run.settings.epochs
     torch.manual_seed(run.seed)
-    pos_weight = counts["normal"] / max(defects, 1)
+    pos_weight = counts["normal"] / max(counts["defect"], 1)
     method = methods.build(run, steps=steps, steps_per_epoch=len(epoch), pos_weight=pos_weight)
     method = method.to(memory_format=torch.channels_last)
     reports = [Report(progress, steps)] if progress else []
