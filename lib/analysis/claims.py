@@ -33,8 +33,6 @@ VARIANTS = {"described": "mae", "released": "mae-released"}  # the rows that may
 LITTLE = 0.3
 ALIKE = 0.5
 
-Parts = Callable[[Board, str], list[Draws]]  # of a board, and of the row that stands for MAE
-
 
 @dataclass(frozen=True)
 class Claim:
@@ -55,7 +53,7 @@ def claim(text: str, statistic: str, shown: Callable[[Board, str], Draws] | None
     The weakest part is printed, or `shown(board, mae)`, where it is given.
     """
 
-    def add(parts: Parts) -> Parts:
+    def add(parts: Callable[[Board, str], list[Draws]]):
         def judge(board: Board, mae: str) -> dict:
             arrays = parts(board, mae)
             printed = shown(board, mae) if shown else min(arrays, key=lambda part: part[0])
