@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import forkserver
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -97,6 +98,7 @@ def _train(file: Path, todo: list[Run]) -> int:
     wall = time.perf_counter() - began
     for process in multiprocessing.active_children():
         process.join()
+    forkserver._forkserver._stop()  # what it started counts as ours once it has ended
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (
         1e9 if sys.platform == "darwin" else 1e6
     )
