@@ -105,7 +105,8 @@ def scored(
 
     `bank` (n, d) with `of_normals` (n,) and `groups` (n,), the videos; reconstruction errors (n,)
     and (m,) where there are any. An image's reconstruction needs no fit but the network's, so both
-    settings differ in its threshold alone.
+    settings differ in its threshold alone. A setting with fewer than two images is left out: a
+    detector that was fitted on one image cannot be scored on another.
     """
     columns, fits = {}, {}
 
@@ -116,6 +117,8 @@ def scored(
         fits[name] = {"threshold": threshold, "spread": spread, **facts}
 
     for setting, chosen in (("normals", of_normals), ("unlabelled", np.ones_like(of_normals))):
+        if chosen.sum() < 2:
+            continue
         for name, fit in detectors.DETECTORS.items():
             fitted = fit(bank[chosen])
             trained = detectors.held_out(fit, bank[chosen], groups[chosen])

@@ -80,6 +80,14 @@ def test_a_score_is_above_0_where_the_detectors_is_above_its_threshold(sample):
         assert (np.diff(scores[name].astype(float)) > 0).all()  # half precision keeps the order
 
 
+def test_a_setting_with_one_image_is_left_out(sample):
+    """One normal image among the training images: no detector can be fitted on normals and tested
+    on another one."""
+    bank, features, _, groups = sample
+    scores, fits = measure.scored(bank, features, np.arange(len(bank)) == 0, groups)
+    assert list(fits) == list(scores) and all("unlabelled" in name for name in fits)
+
+
 def test_a_large_bank_is_drawn_the_same_way_every_time(monkeypatch):
     monkeypatch.setattr(measure, "BANK", 10)
     rows = np.arange(100, 140)
