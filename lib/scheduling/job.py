@@ -15,6 +15,23 @@ def state(run: Run) -> tuple[str, str]:
     return ("complete", "") if committed else run_directory.state(run)
 
 
+def unmeasured(run: Run) -> str | None:
+    """Why a run that was trained here has no current measurement; None where it has one, or needs
+    none: only runs of the grid keep the weights that are measured."""
+    trained_here = run_directory.record(run_directory.folder(run)) is not None
+    if not trained_here or run.study != "grid":
+        return None
+    word, why = measured.state(load(run))
+    return None if word == "complete" else why
+
+
+def status(run: Run) -> tuple[str, str]:
+    """As `state`, and ("unmeasured", why) for a complete run without a current measurement."""
+    word, why = state(run)
+    missing = unmeasured(run) if word == "complete" else None
+    return (word, why) if missing is None else ("unmeasured", missing)
+
+
 @dataclass(frozen=True)
 class Job:
     """A run that is to be complete and measured."""
@@ -29,10 +46,7 @@ class Job:
         kept = word == "stale" and self.run.profile == "paper" and not self.force
         if self.again or not (word == "complete" or kept):
             return "training"
-        trained_here = run_directory.record(run_directory.folder(self.run)) is not None
-        if not trained_here or self.run.study != "grid":  # only a grid run keeps its weights
-            return ""
-        return "" if measured.state(load(self.run))[0] == "complete" else "measurement"
+        return "" if unmeasured(self.run) is None else "measurement"
 
     def do(self, progress: Callable[[float, dict], None] | None, rank: int = 0) -> None:
         """Train and measure the run as far as it needs it; `progress` hears what is done.

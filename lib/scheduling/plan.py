@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lib.data import pixels, sources, splits
 from lib.scheduling import estimate, slurm
-from lib.scheduling.job import Job, state
+from lib.scheduling.job import Job, state, status
 from lib.scheduling.local import Pool
 from lib.scheduling.progress import cost
 from lib.store.stored import MissingRuns, load
@@ -177,15 +177,14 @@ def _at_once(runs: list[Run], request: Request) -> str:
 
 
 def explain(request: Request) -> None:
-    """Print, per artefact, how many runs are complete, missing or stale, which, and what input made
-    them so."""
+    """Print, per artefact, how many runs are complete, unmeasured, missing or stale, which, and why
+    they are so."""
     for name in request.artefacts or artefacts.drawn():
         chosen = {"methods": request.methods, "seeds": request.seeds}
-        states = {run.id: state(run) for run in grid.runs(name, request.profile, **chosen)}
+        states = {run.id: status(run) for run in grid.runs(name, request.profile, **chosen)}
         counts = Counter(word for word, _ in states.values())
-        summary = ", ".join(
-            f"{counts[word]} {word}" for word in ("complete", "stale", "missing") if counts[word]
-        )
+        words = ("complete", "unmeasured", "stale", "missing")
+        summary = ", ".join(f"{counts[word]} {word}" for word in words if counts[word])
         print(f"{name:11} {summary or 'reads no run'}")
         for (word, why), many in Counter(states.values()).items():
             if word != "complete":

@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, recall_score, roc_auc_score
 from lib.analysis import results
 from lib.data import pixels
 from lib.measures import metrics
-from lib.scheduling import local
+from lib.scheduling import job, local
 from lib.scheduling.job import Job
 from lib.store import fingerprints, measured, run_directory
 from lib.store.stored import MissingRuns, load
@@ -222,7 +222,7 @@ def test_measurements_do_not_make_a_run_stale_nor_outlive_it(run):
             measured.record(run)
         with pytest.raises(MissingRuns, match=r"1 of 1 runs lack .*`make detectors`"):
             measured.require([run], "make detectors")
-        assert Job(run).need() == "measurement"
+        assert Job(run).need() == "measurement" and job.status(run)[0] == "unmeasured"
     finally:
         changed_record(stored, **measured.inputs(stored))
     assert Job(run).need() == ""
