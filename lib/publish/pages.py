@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,6 @@ import pandas as pd
 from PIL import Image
 
 from lib.analysis import wording
-from lib.report import scorecard
 from lib.store import fingerprints
 from lib.study import artefacts, profiles
 from lib.study.protocols import PROTOCOLS
@@ -114,6 +114,8 @@ def claims(file: Path) -> dict | None:
     """
     if not file.exists():
         return None
+    from lib.report import scorecard  # slow: not needed where the pages are up to date
+
     card = scorecard.Scorecard(scorecard.read(file))
     protocols = [name for name in ("clean", "paper") if name in card.protocols]
     rows = [
@@ -129,7 +131,7 @@ def claims(file: Path) -> dict | None:
         {
             "name": name,
             "probe": PROTOCOLS[name].probe,
-            "counts": _counts([row["cells"][i] for row in rows]),
+            "counts": _counts([row["cells"][i] for row in rows], scorecard.SIGNS),
         }
         for i, name in enumerate(protocols)
     ]
@@ -150,11 +152,11 @@ def _cell(readings: list[pd.Series]) -> list[dict]:
     return [{"verdict": verdict, "readings": own} for verdict, own in verdicts.items()]
 
 
-def _counts(cells: list[list[dict]]) -> str:
-    """How many claims got which verdict, in words."""
+def _counts(cells: list[list[dict]], verdicts: Iterable[str]) -> str:
+    """How many claims got which of the verdicts, in words."""
     split = "with a verdict that depends on how MAE is read"
     counts = Counter(cell[0]["verdict"] if len(cell) == 1 else split for cell in cells if cell)
-    words = (*scorecard.SIGNS, split)
+    words = (*verdicts, split)
     return ", ".join(f"{counts[word]} {word}" for word in words if counts[word])
 
 

@@ -63,19 +63,30 @@ def state(record: dict | None, now: dict[str, Any], absent: str) -> tuple[str, s
 
 
 @lru_cache
-def syntax(path: Path) -> str:
-    """Hash of a module's syntax tree without docstrings: comments and layout do not count."""
+def _tree(path: Path) -> ast.Module:
+    """A module's syntax tree without docstrings."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
         if documented and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:]
-    return digest(ast.dump(tree))
+    return tree
+
+
+@lru_cache
+def syntax(path: Path) -> str:
+    """Hash of a module's syntax tree without docstrings: comments and layout do not count."""
+    return digest(ast.dump(_tree(path)))
+
+
+@lru_cache
+def _source(module: str) -> Path:
+    return paths.ROOT / "lib" / f"{module}.py"
 
 
 def code(*modules: str) -> dict[str, str]:
     """File -> hash of its syntax, for modules of lib such as "training/train"."""
-    return {f"lib/{name}.py": syntax(paths.ROOT / "lib" / f"{name}.py") for name in modules}
+    return {f"lib/{name}.py": syntax(_source(name)) for name in modules}
 
 
 @lru_cache
@@ -83,14 +94,16 @@ def _identity(data: str) -> str:
     return sources.identity(json.loads(data))
 
 
+@lru_cache(maxsize=1024)
+def _settings(run: Run) -> tuple[str, str]:
+    return digest(run.resolved()), json.dumps(run.data, sort_keys=True)
+
+
 def inputs(run: Run) -> dict[str, str]:
     """What the run's results depend on: its settings, its data, and each source file."""
+    settings, data = _settings(run)
     method = run.settings.code.split(":")[0].removeprefix("lib.").replace(".", "/")
-    return {
-        "settings": digest(run.resolved()),
-        "data": _identity(json.dumps(run.data, sort_keys=True)),
-        **code(*SHARED, method),
-    }
+    return {"settings": settings, "data": _identity(data), **code(*SHARED, method)}
 
 
 def fingerprint(run: Run) -> str:
@@ -98,26 +111,28 @@ def fingerprint(run: Run) -> str:
     return digest(inputs(run))
 
 
-@lru_cache
 def modules(source: str) -> frozenset[Path]:
     """The files of `lib` that Python code imports, directly or through one another."""
     files: set[Path] = set()
-    sources_to_read = [source]
-    while sources_to_read:
-        for path in _imports(sources_to_read.pop()) - files:
-            files.add(path)
-            sources_to_read.append(path.read_text())
+    waiting = _imports(ast.parse(source))
+    while waiting:
+        path = waiting.pop()
+        files.add(path)
+        waiting |= _imported(path) - files
     return frozenset(files)
 
 
-def _imports(source: str) -> set[Path]:
+@lru_cache
+def _imported(path: Path) -> frozenset[Path]:
+    return frozenset(_imports(_tree(path)))
+
+
+def _imports(tree: ast.Module) -> set[Path]:
     names = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    files = (
-        paths.ROOT / f"{name.replace('.', '/')}.py" for name in names if name.startswith("lib.")
-    )
-    return {file for file in files if file.exists()}
+    parts = {name.removeprefix("lib.").replace(".", "/") for name in names if name[:4] == "lib."}
+    return {file for file in map(_source, parts) if file.exists()}
