@@ -22,6 +22,7 @@ import pandas as pd
 from lib.analysis import claims, protocol_effects, provenance, wording
 from lib.analysis.results import difference
 from lib.measures import metrics
+from lib.publish import reference
 from lib.publish.reference import PROFILE, committed
 from lib.report import style
 from lib.study import grid, names
@@ -85,25 +86,16 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], texts: int = 1) ->
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
 
 
-def _read(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])
-
-
-def _figure(name: str) -> Path:
-    """A committed rendering."""
-    return paths.REFERENCE_FIGURES / name
-
-
 # Results: what the committed renderings of `claims` and `table1` hold
 
 
 def _results() -> dict[str, Any]:
-    scored = _read(_figure("claims.csv"))
+    scored = reference.values("claims")
     by_claim = scored.set_index(["claim", "protocol", "mae"])
-    measured = _read(_figure("table1.csv"))
+    measured = reference.values("table1")
     f1 = measured[measured["metric"] == "f1"]
     cells = f1.set_index(["method", "backbone", "train_share"])
-    reference = provenance.of_runs([committed(grid.cells(PROFILE)[0])])
+    images = provenance.of_runs([committed(grid.cells(PROFILE)[0])])
     facts = json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text())
 
     def cell(method: str, backbone: str, share: float) -> str:
@@ -121,13 +113,13 @@ def _results() -> dict[str, Any]:
         "profile": PROFILE,
         "machine": facts,
         "minutes": sum(facts["core_minutes"].values()),
-        "claims_table": _figure("claims.md").read_text().strip(),
-        "scores_table": _figure("table1.md").read_text().strip(),
+        "claims_table": reference.markdown("claims").strip(),
+        "scores_table": reference.markdown("table1").strip(),
         "claim": lambda number, mae="described": by_claim.loc[number, "clean", mae],
         "hangs_on": lambda by: [int(n) for n in claims.disagreements(scored, by)],
         "change": _change,
-        "reference": reference,
-        "always": metrics.always_defect_f1(reference["defect_share"]),
+        "reference": images,
+        "always": metrics.always_defect_f1(images["defect_share"]),
         "vit": f1[(f1["backbone"] == "vit_tiny") & f1["method"].isin(names.TRAINED)]["health"],
         "differences": [_difference(backbone) for backbone in names.BACKBONES],
         "cuts": [f"{names.label(b)}, {names.share(s)}" for b in names.BACKBONES for s in SHARES],
@@ -161,7 +153,7 @@ def _difference(backbone: str) -> str:
 
 
 def _effects() -> dict[str, Any]:
-    measured = _read(_figure("protocol.csv"))
+    measured = reference.values("protocol")
     rows = tomllib.loads(DEVIATIONS.read_text())["row"]
     groups = {
         group: table(
@@ -238,7 +230,7 @@ def _paragraph(text: str, first: str) -> str:
 
 def _speed() -> dict[str, Any]:
     parts = ("input", "steps", "grid", "evaluation", "redraw")
-    measured = {name: _read(BENCHMARKS / f"{name}.csv") for name in parts}
+    measured = {name: reference.read_values(BENCHMARKS / f"{name}.csv") for name in parts}
     where, grid_rows = measured["steps"].iloc[0], measured["grid"]
     scores, passes = (
         measured["evaluation"].set_index("measured")["median"][name]
