@@ -60,7 +60,7 @@ def by_passes(system: list[Run], split: pixels.Split, shares: list[float]) -> fl
 
 
 def main(profile: str = PROFILE, rounds: int = ROUNDS) -> pd.DataFrame:
-    """Measure, and write benchmarks/results/evaluation.csv."""
+    """Measure, and write the part `evaluation` of benchmarks/results/measured.csv."""
     shares = profiles.load(profile)["validation_shares"]
     system = grid.cells(profile, methods=[METHOD], backbones=(BACKBONE,), seeds=[SEED])
     pixels.prepare(system[0].data, hardware.cores())

@@ -8,6 +8,7 @@ committed page against `pages()`, so that no number is ever typed.
 """
 
 import inspect
+import io
 import json
 import re
 import tomllib
@@ -37,7 +38,7 @@ PARTS = {
 }
 DOCS = paths.ROOT / "docs"
 DEVIATIONS = DOCS / "deviations.toml"
-BENCHMARKS = paths.ROOT / "benchmarks" / "results"
+BENCHMARK = paths.ROOT / "benchmarks" / "results" / "measured.csv"
 FIELDS = ("item", "paper", "code", "here", "why", "effect")  # of a deviation, besides its group
 SHARES = (0.01, 0.05, 0.45)  # of defects in training, in the READMEs' tables
 EXAMPLE = "vicreg"  # the method that "Add a method" shows
@@ -228,9 +229,20 @@ def _paragraph(text: str, first: str) -> str:
 # Speed
 
 
+def read_part(file: Path, part: str) -> pd.DataFrame:
+    """The rows that a part of `make benchmark` wrote into `file`, with the columns that apply.
+    Raises KeyError where there are none."""
+    every = pd.read_csv(file, dtype=str, keep_default_na=False)
+    rows = every[every["part"] == part].drop(columns="part")
+    if rows.empty:
+        raise KeyError(f"{file} has no rows of {part}: `make benchmark PART={part}` measures it.")
+    applying = rows.loc[:, (rows != "").any()]
+    return reference.read_values(io.StringIO(applying.to_csv(index=False)))
+
+
 def _speed() -> dict[str, Any]:
     parts = ("input", "steps", "grid", "evaluation", "redraw")
-    measured = {name: reference.read_values(BENCHMARKS / f"{name}.csv") for name in parts}
+    measured = {part: read_part(BENCHMARK, part) for part in parts}
     where, grid_rows = measured["steps"].iloc[0], measured["grid"]
     scores, passes = (
         measured["evaluation"].set_index("measured")["median"][name]
