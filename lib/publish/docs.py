@@ -1,8 +1,8 @@
 """The documentation's numbers, from the committed reference and from `make benchmark`.
 
 Pages named in `PAGES` are wholly generated: a template of the same name holds their words, this
-module their numbers. The READMEs have marked parts, `PARTS`, with a template each. Tests hold every
-committed page against `pages()`, so that no number is ever typed.
+module their numbers. The READMEs have marked parts, each of them a block of a template in `PARTS`.
+Tests hold every committed page against `pages()`, so that no number is ever typed.
 
     docs.renew()        (make docs)
 """
@@ -32,10 +32,7 @@ from lib.study.settings import METHODS
 from lib.system import paths
 
 PAGES = ("results", "deviations", "artefacts", "add-a-method", "speed")
-PARTS = {
-    "README.md": ("findings", "times", "scores"),
-    "README.ja.md": ("findings.ja", "times.ja", "scores.ja"),
-}
+PARTS = {"README.md": "parts.md.j2", "README.ja.md": "parts.ja.md.j2"}  # a block per part
 DOCS = paths.ROOT / "docs"
 DEVIATIONS = DOCS / "deviations.toml"
 BENCHMARK = paths.ROOT / "benchmarks" / "results" / "measured.csv"
@@ -62,10 +59,10 @@ def pages() -> dict[Path, str]:
     )
     words.globals |= _results() | _effects() | _artefacts() | _method() | _speed()
     texts = {DOCS / f"{name}.md": words.get_template(f"{name}.md.j2").render() for name in PAGES}
-    for readme, parts in PARTS.items():
-        text = (paths.ROOT / readme).read_text()
-        for part in parts:
-            text = filled(text, part, words.get_template(f"{part}.md.j2").render(), readme)
+    for readme, name in PARTS.items():
+        text, template = (paths.ROOT / readme).read_text(), words.get_template(name)
+        for part, block in template.blocks.items():
+            text = filled(text, part, "".join(block(template.new_context())), readme)
         texts[paths.ROOT / readme] = text
     return texts
 
