@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 
 from lib.analysis import results
-from lib.measures import seeds
+from lib.measures import bootstrap
 from lib.store.stored import Stored, load
 from lib.study import names, profiles, protocols
 from lib.study.grid import Run
@@ -37,7 +37,7 @@ class Board:
         profile = profiles.load(self.stored[0].run.profile)
         self.resamples = profile["draws"] if resamples is None else resamples
         self.validation_shares = profile["validation_shares"]
-        self.seed_weight = seeds.weights({s.run.seed for s in self.stored}, self.resamples)
+        self.seed_weight = bootstrap.seed_weights({s.run.seed for s in self.stored}, self.resamples)
         self._draws: dict[tuple, list[dict[str, Draws]]] = {}
 
     @property

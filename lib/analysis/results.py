@@ -10,7 +10,7 @@ import pandas as pd
 
 from lib.data import sources, splits
 from lib.data.labels import class_labels
-from lib.measures import bootstrap, metrics, seeds
+from lib.measures import bootstrap, metrics
 from lib.measures.health import VERDICTS
 from lib.store.stored import MissingRuns, Stored, load
 from lib.study import grid, profiles, protocols
@@ -137,7 +137,7 @@ def difference(
     for side in (ours, theirs):
         runs = [load(run) for run in side]
         values = [natural(stored, protocol, resamples)[metric] for stored in runs]
-        means.append(seeds.mean([stored.run.seed for stored in runs], values))
+        means.append(bootstrap.mean_over_seeds([stored.run.seed for stored in runs], values))
     paired = map(float, bootstrap.paired_difference(*means))
     return dict(zip(("estimate", "low", "high", "p"), paired, strict=True))
 
@@ -258,7 +258,10 @@ def over_seeds(measured: pd.DataFrame, keys: Sequence[str] = KEYS) -> pd.DataFra
         health=("health", worst),
     ).reset_index()
     if measured["seed"].nunique() > 1:
-        ends = [bootstrap.interval(seeds.mean(rows["seed"], rows["draws"])) for _, rows in groups]
+        ends = [
+            bootstrap.interval(bootstrap.mean_over_seeds(rows["seed"], rows["draws"]))
+            for _, rows in groups
+        ]
         reduced["low"], reduced["high"] = np.array(ends).T
     return reduced
 

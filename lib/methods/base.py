@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import nn
 
-from lib.measures import representation, sphere
+from lib.measures import representation
 from lib.methods import backbones, optimisers
 from lib.system import ranks
 
@@ -149,7 +149,7 @@ class Method(LightningModule):
         sums["counts"].append(torch.stack(counts))
         for name, vectors in (("feature", step.features), ("embedding", step.embeddings)):
             for v in vectors:
-                mean, std = sphere.sphere_statistics(v.detach())
+                mean, std = representation.sphere_statistics(v.detach())
                 sums[f"{name}_mean"].append(mean)
                 sums[f"{name}_std"].append(std)
         if batch_index % max(1, self.steps_per_epoch // RANKME_BATCHES) == 0:

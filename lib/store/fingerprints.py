@@ -33,7 +33,6 @@ SHARED = (
     "data/pixels",
     "data/views",
     "measures/representation",
-    "measures/sphere",
     "measures/health",
 )
 
