@@ -13,14 +13,14 @@ from lib.analysis import results
 from lib.data import pixels, splits
 from lib.measures import metrics
 from lib.store.stored import Stored
-from lib.study import grid, profiles, protocols
+from lib.study import grid, names, profiles
 from lib.study.grid import Run
 from lib.system import hardware, paths, torch_device
 from lib.training import probes
 
 PROFILE, METHOD, BACKBONE, SEED = "mini", "simclr", "resnet18", 42
 ROUNDS = 3
-RULE = protocols.PROTOCOLS["paper"]  # subsampled shares, as a model would be run on
+RULE = names.PROTOCOLS["paper"]  # subsampled shares, as a model would be run on
 
 
 def from_scores(system: list[Run]) -> float:

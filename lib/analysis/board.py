@@ -8,7 +8,7 @@ import numpy as np
 from lib.analysis import results
 from lib.measures import bootstrap
 from lib.store.stored import Stored, load
-from lib.study import names, profiles, protocols
+from lib.study import names, profiles
 from lib.study.grid import Run
 from lib.study.names import BACKBONES
 from lib.system.errors import DataError
@@ -30,7 +30,7 @@ class Board:
     """
 
     def __init__(self, wanted: list[Run | Stored], protocol: str, resamples: int | None = None):
-        self.protocol, self.rule = protocol, protocols.find(protocol)
+        self.protocol, self.rule = protocol, names.protocol(protocol)
         self.stored = [load(run) for run in wanted]
         if not self.stored:
             raise NotRun("no run is there to judge a claim by")

@@ -13,7 +13,7 @@ from lib.data.labels import class_labels
 from lib.measures import bootstrap, metrics
 from lib.measures.health import VERDICTS
 from lib.store.stored import MissingRuns, Stored, load
-from lib.study import grid, profiles, protocols
+from lib.study import grid, names, profiles
 from lib.study.grid import Run
 from lib.system import paths
 
@@ -112,7 +112,7 @@ def natural(stored: Stored, protocol: str, resamples: int | None = None) -> dict
 
     `resamples` None is the number that the run's profile asks for.
     """
-    rule = protocols.find(protocol)
+    rule = names.protocol(protocol)
     if resamples is None:
         resamples = profiles.load(stored.run.profile)["draws"]
     reading = {"evaluation": rule.table, "probe": rule.probe, "sampling": rule.sampling}
@@ -212,7 +212,7 @@ def measure(
     jitter of ablations; metric, value, low, high; draws, the (1 + B,) that the interval was read
     from, which `over_seeds` takes means of.
     """
-    rule = protocols.find(protocol)
+    rule = names.protocol(protocol)
     rows = []
     for stored in map(load, wanted):
         run, profile = stored.run, profiles.load(stored.run.profile)

@@ -22,7 +22,6 @@ from lib.system import paths
 SHARED = (
     "methods/base",
     "methods/backbones",
-    "methods/heads",
     "methods/optimisers",
     "training/train",
     "training/batches",

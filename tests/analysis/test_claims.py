@@ -15,7 +15,7 @@ from lib.analysis.claims import SHARES
 from lib.measures import bootstrap
 from lib.report import scorecard
 from lib.store import measured as measured_module
-from lib.study import names, protocols
+from lib.study import names
 from lib.system.errors import DataError
 
 B = 400
@@ -245,7 +245,7 @@ def test_a_validation_table_too_small_for_a_share_leaves_a_claim_unjudged(monkey
     run = SimpleNamespace(method="simclr", backbone="resnet18", share=0.45, seed=1)
     board = Board.__new__(Board)
     board.rule, board.stored, board.seed_weight = (
-        protocols.PROTOCOLS["paper"],
+        names.PROTOCOLS["paper"],
         [SimpleNamespace(run=run)],
         {1: np.ones(1)},
     )
