@@ -1,5 +1,6 @@
-"""speed.png: what the tables of benchmarks/results hold, in three panels."""
+"""speed.png: what benchmarks/results/measured.csv holds, in three panels."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -7,15 +8,18 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import measure
+from lib.publish import docs
 from lib.report import style
 from lib.study import names
 
 OURS, MODEL, OTHER = "#0072B2", "#000000", "#E69F00"
 
 
-def read(name: str) -> pd.DataFrame | None:
-    file = measure.RESULTS / f"{name}.csv"
-    return pd.read_csv(file) if file.exists() else None
+def read(part: str) -> pd.DataFrame | None:
+    """The part's rows, or None if it was not measured."""
+    with suppress(FileNotFoundError, KeyError):
+        return docs.read_part(measure.RESULTS / "measured.csv", part)
+    return None
 
 
 def on(table: pd.DataFrame) -> str:
@@ -128,7 +132,7 @@ def limits(ax, shares_taken: dict[str, tuple[float, str]]) -> None:
 
 
 def draw() -> Path:
-    """Draw the tables that are there to benchmarks/results/speed.png; at least one of (a), (b), (c)
+    """Draw the parts that are there to benchmarks/results/speed.png; at least one of (a), (b), (c)
     and (e) is."""
     plots = {
         "input": inputs,

@@ -13,14 +13,14 @@ from lib.analysis import results
 from lib.data import pixels, splits
 from lib.measures import metrics
 from lib.store.stored import Stored
-from lib.study import grid, profiles, protocols
+from lib.study import grid, names, profiles
 from lib.study.grid import Run
 from lib.system import hardware, paths, torch_device
 from lib.training import probes
 
 PROFILE, METHOD, BACKBONE, SEED = "mini", "simclr", "resnet18", 42
 ROUNDS = 3
-RULE = protocols.PROTOCOLS["paper"]  # subsampled shares, as a model would be run on
+RULE = names.PROTOCOLS["paper"]  # subsampled shares, as a model would be run on
 
 
 def from_scores(system: list[Run]) -> float:
@@ -60,7 +60,7 @@ def by_passes(system: list[Run], split: pixels.Split, shares: list[float]) -> fl
 
 
 def main(profile: str = PROFILE, rounds: int = ROUNDS) -> pd.DataFrame:
-    """Measure, and write benchmarks/results/evaluation.csv."""
+    """Measure, and write the part `evaluation` of benchmarks/results/measured.csv."""
     shares = profiles.load(profile)["validation_shares"]
     system = grid.cells(profile, methods=[METHOD], backbones=(BACKBONE,), seeds=[SEED])
     pixels.prepare(system[0].data, hardware.cores())

@@ -121,8 +121,8 @@ def row(measured: str, todo: list[Run], wall: float, least: float) -> dict:
 def main(
     profile: str = PROFILE, share: float = SHARE, methods: list[str] | None = None
 ) -> pd.DataFrame:
-    """Measure every system of Table 1 at one share of defects, and write
-    benchmarks/results/grid.csv."""
+    """Measure every system of Table 1 at one share of defects, and write the part `grid` of
+    benchmarks/results/measured.csv."""
     todo = [
         run
         for run in grid.runs("table1", profile, methods=methods, seeds=[SEED])

@@ -191,7 +191,7 @@ def filled(read: list[Path], side: int, folder: Path, times: int) -> pd.DataFram
 
 
 def main(rounds: int = ROUNDS, turn: float = TURN) -> pd.DataFrame:
-    """Measure, and write benchmarks/results/input.csv."""
+    """Measure, and write the part `input` of benchmarks/results/measured.csv."""
     tables = []
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -1,14 +1,16 @@
 """Alternating measurements, what they amount to, and the tables they are written to."""
 
+import io
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
-from lib.system import hardware, paths, torch_device
+from lib.system import atomic, hardware, paths, torch_device
 
 RESULTS = paths.ROOT / "benchmarks" / "results"
 
@@ -81,21 +83,33 @@ def machine() -> dict[str, object]:
     }
 
 
-def write(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Write the table, the machine in every row, to benchmarks/results/<name>.csv, print it and
-    return it.
+def part(name: str) -> str:
+    """The name of a part's rows on this device: what a GPU measures is <name>-cuda."""
+    return f"{name}{'-cuda' * (torch_device.device() == 'cuda')}"
 
-    What a GPU measured goes to <name>-cuda.csv.
-    """
+
+def write(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Write the table, the machine in every row, to benchmarks/results/measured.csv in the place of
+    the part's earlier rows, print it and return it."""
     table = table.assign(**machine())
-    file = RESULTS / f"{name}{'-cuda' * (torch_device.device() == 'cuda')}.csv"
+    rows = _texts(io.StringIO(table.to_csv(index=False, float_format="%.5g")))
+    rows.insert(0, "part", part(name))
+    file = RESULTS / "measured.csv"
+    if file.exists():
+        others = _texts(file).query("part != @rows.part[0]")
+        rows = pd.concat([others, rows]).fillna("").sort_values("part", kind="stable")
     file.parent.mkdir(exist_ok=True)
-    table.to_csv(file, index=False, float_format="%.5g")
+    atomic.put(file, lambda beside: rows.to_csv(beside, index=False))
     shown = table.drop(columns=[c for c in ("machine", "torch", "threads", "cores") if c in table])
     print(
-        f"\n{file.name}\n{shown.to_string(index=False, float_format='{:.3g}'.format)}", flush=True
+        f"\n{part(name)}\n{shown.to_string(index=False, float_format='{:.3g}'.format)}", flush=True
     )
     return table
+
+
+def _texts(file: Path | io.StringIO) -> pd.DataFrame:
+    """A CSV as it is written: no number is rounded by reading it and writing it again."""
+    return pd.read_csv(file, dtype=str, keep_default_na=False)
 
 
 class Arithmetic:

@@ -71,7 +71,7 @@ def ways() -> dict[str, tuple[list[str], list[Path]]]:
 
 
 def main() -> pd.DataFrame | None:
-    """Measure, and write benchmarks/results/redraw.csv."""
+    """Measure, and write the part `redraw` of benchmarks/results/measured.csv."""
     commands = ways()
     if not commands:
         return None

@@ -4,9 +4,10 @@ take.
     python -m benchmarks.speed [input] [steps] [grid] [evaluation] [redraw]     (default: all)
     python -m benchmarks.speed steps-224         steps at the paper's size, a minute a system
 
-Each part writes benchmarks/results/<part>.csv; speed.png beside them is drawn from those that are
-there. Parts are measured on one thread, "per core", competitors in turn; where a GPU is, on the
-processor and then on it, with the paper's size. Knows no torch before the threads are set.
+Each part writes its rows of benchmarks/results/measured.csv; speed.png beside it is drawn from the
+parts that are there. Parts are measured on one thread, "per core", competitors in turn; where a GPU
+is, on the processor and then on it, with the paper's size. Knows no torch before the threads are
+set.
 """
 
 import importlib

@@ -177,8 +177,8 @@ def measured(run: Run, split: Split, files: list[Path], rounds: int, turn: float
 
 
 def main(profile: str = "mini", rounds: int = ROUNDS, turn: float = TURN) -> pd.DataFrame:
-    """Measure every system of the profile, and write benchmarks/results/steps.csv (the paper's
-    size: steps-224.csv)."""
+    """Measure every system of the profile, and write the part `steps` of
+    benchmarks/results/measured.csv (at the paper's size: `steps-224`)."""
     tables = []
     with TemporaryDirectory() as folder:
         split, files = inputs.split_of(profile, Path(folder)), inputs.files(profile)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from lib.analysis import results
 from lib.store.stored import MissingRuns, load
-from lib.study import grid, profiles, protocols
+from lib.study import grid, names, profiles
 from lib.system.errors import DataError
 
 
@@ -31,7 +31,7 @@ def collect(profile: str) -> pd.DataFrame:
         which = results.identity(run) | {"validation_share": np.nan}
         which |= {"health": results.health(stored), "origin": stored.origin}
         evaluations = stored.scores["evaluation"].unique()
-        for evaluation, rule, share in product(evaluations, protocols.PROTOCOLS.values(), shares):
+        for evaluation, rule, share in product(evaluations, names.PROTOCOLS.values(), shares):
             reading = {"evaluation": evaluation, "probe": rule.probe}
             try:
                 values = results.draws(

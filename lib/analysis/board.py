@@ -6,9 +6,9 @@ from itertools import product
 import numpy as np
 
 from lib.analysis import results
-from lib.measures import seeds
+from lib.measures import bootstrap
 from lib.store.stored import Stored, load
-from lib.study import names, profiles, protocols
+from lib.study import names, profiles
 from lib.study.grid import Run
 from lib.study.names import BACKBONES
 from lib.system.errors import DataError
@@ -30,14 +30,14 @@ class Board:
     """
 
     def __init__(self, wanted: list[Run | Stored], protocol: str, resamples: int | None = None):
-        self.protocol, self.rule = protocol, protocols.find(protocol)
+        self.protocol, self.rule = protocol, names.protocol(protocol)
         self.stored = [load(run) for run in wanted]
         if not self.stored:
             raise NotRun("no run is there to judge a claim by")
         profile = profiles.load(self.stored[0].run.profile)
         self.resamples = profile["draws"] if resamples is None else resamples
         self.validation_shares = profile["validation_shares"]
-        self.seed_weight = seeds.weights({s.run.seed for s in self.stored}, self.resamples)
+        self.seed_weight = bootstrap.seed_weights({s.run.seed for s in self.stored}, self.resamples)
         self._draws: dict[tuple, list[dict[str, Draws]]] = {}
 
     @property

@@ -1,24 +1,69 @@
-"""Which defects are lost first when they are rare: every class by method and train share.
+"""Every class: how many images a profile trains and tests on (Table 5), and which defects are lost
+first when they are rare, by method and train share.
 
+counted = classes.count(classes.subsets(data, shares))
 scores = classes.Scores(grid.runs("classes", "mini"), "clean")
 measured = classes.measure(scores)
 lost = classes.lost(scores)
 """
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lib.analysis import results, wording
 from lib.analysis.board import Board, Draws
-from lib.analysis.class_counts import ANY, NORMAL, images
+from lib.data import sources, splits
 from lib.data.labels import class_labels
-from lib.measures import bootstrap, correlation, seeds
+from lib.measures import bootstrap, correlation
 from lib.store.stored import Stored
 from lib.study.grid import Run
 from lib.study.names import APART, CLASSES, share
 
+ANY, NORMAL = "any defect", "normal"  # beside the classes: all defects together, and no defect
+TOTALS = ("Normal (ND)", "Defect", "All")
 METRICS = {"recall": "Recall", "auroc": "AUROC against normals"}
 Key = tuple[str, str]  # metric, class
+
+
+def images(table: pd.DataFrame) -> dict[str, int]:
+    """Class -> its images in `table`, then `ANY` and `NORMAL`; these two alone where the labels
+    name no classes. An image of several classes counts in each."""
+    labels = class_labels(table)
+    counts = {} if labels is None else dict(zip(CLASSES, labels.sum(axis=0).tolist(), strict=True))
+    defects = int(table["Defect"].sum())
+    return counts | {ANY: defects, NORMAL: len(table) - defects}
+
+
+def subsets(data: dict[str, Any], shares: list[float]) -> dict[str, pd.DataFrame]:
+    """Name -> rows in use: training, its subset at each train share, validation, and where it is
+    smaller, Table 1's part of it.
+
+    `data` is a profile's table. Raises DataError for a share that the images cannot reach.
+    """
+    training, validation = (sources.tables(data, split)[0] for split in sources.TABLES)
+    tables = {"Training": training}
+    for value in shares:
+        tables[f"at {share(value)}"] = splits.resample(training, value, data["seed"])
+    tables["Validation"] = validation
+    if not validation["Sampled"].all():
+        tables["for Table 1"] = validation[validation["Sampled"]]
+    return tables
+
+
+def count(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """A row per subset and class, after the subset's `TOTALS`: columns subset, class, images.
+
+    Without class columns there are the totals alone.
+    """
+    rows = []
+    for name, table in tables.items():
+        classes = images(table)
+        defects, normals = classes.pop(ANY), classes.pop(NORMAL)
+        counts = dict(zip(TOTALS, (normals, defects, len(table)), strict=True)) | classes
+        rows += [{"subset": name, "class": key, "images": n} for key, n in counts.items()]
+    return pd.DataFrame(rows)
 
 
 def detections(logit, defect, classes, groups, counted, draws: int = 1000) -> dict[Key, Draws]:
@@ -80,7 +125,7 @@ class Scores:
                 for stored, draws in self.runs
                 if stored.run.share == train_share and stored.run.method in self.averaged
             ]
-            means.append(seeds.mean(*zip(*runs, strict=True)))
+            means.append(bootstrap.mean_over_seeds(*zip(*runs, strict=True)))
         return np.stack(means, axis=-1)
 
     def excess(self, metric: str, name: str) -> Draws:
@@ -103,8 +148,8 @@ def measure(scores: Scores) -> pd.DataFrame:
         which |= {"health": results.health(stored), "origin": stored.origin}
         for (metric, name), drawn in draws.items():
             place = {"metric": metric, "class": name}
-            images = {"validation": scores.validation[name]}
-            rows.append(which | place | results.interval(drawn) | images)
+            counted = {"validation": scores.validation[name]}
+            rows.append(which | place | results.interval(drawn) | counted)
     return pd.DataFrame(rows)
 
 

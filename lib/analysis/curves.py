@@ -11,7 +11,7 @@ import pandas as pd
 from lib.analysis import results
 from lib.measures import correlation, metrics
 from lib.store.stored import Stored, load
-from lib.study import protocols
+from lib.study import names
 from lib.study.grid import Run
 
 CURVES = (
@@ -52,7 +52,7 @@ def points(wanted: list[Run | Stored], protocol: str, split: str) -> pd.DataFram
     `paper` the last epoch's, over augmented batches as the probe learned, under `clean` the
     converged probe's on the plain training images.
     """
-    rule = protocols.find(protocol)
+    rule = names.protocol(protocol)
     rows = []
     for stored in map(load, wanted):
         if split == "val":

@@ -21,7 +21,7 @@ from lib.analysis import wording
 from lib.analysis.board import Board, Draws
 from lib.analysis.claims import VARIANTS
 from lib.measures import bootstrap, correlation
-from lib.study import protocols
+from lib.study import names
 from lib.study.grid import Run
 from lib.study.names import APART, BACKBONES, label
 
@@ -29,7 +29,7 @@ METRICS = ("f1", "auroc")
 System = tuple[str, str]  # method, backbone
 Reading = tuple[str, str]  # evaluation, probe
 PROTOCOL: dict[str, Reading] = {
-    name: (rule.table, rule.probe) for name, rule in sorted(protocols.PROTOCOLS.items())
+    name: (rule.table, rule.probe) for name, rule in sorted(names.PROTOCOLS.items())
 }
 # effect -> what is held fixed -> the two readings whose difference it is. The sum of the second and
 # the third is the last: augmented online - clean online + clean online - clean converged.

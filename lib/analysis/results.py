@@ -10,10 +10,10 @@ import pandas as pd
 
 from lib.data import sources, splits
 from lib.data.labels import class_labels
-from lib.measures import bootstrap, metrics, seeds
+from lib.measures import bootstrap, metrics
 from lib.measures.health import VERDICTS
 from lib.store.stored import MissingRuns, Stored, load
-from lib.study import grid, profiles, protocols
+from lib.study import grid, names, profiles
 from lib.study.grid import Run
 from lib.system import paths
 
@@ -112,7 +112,7 @@ def natural(stored: Stored, protocol: str, resamples: int | None = None) -> dict
 
     `resamples` None is the number that the run's profile asks for.
     """
-    rule = protocols.find(protocol)
+    rule = names.protocol(protocol)
     if resamples is None:
         resamples = profiles.load(stored.run.profile)["draws"]
     reading = {"evaluation": rule.table, "probe": rule.probe, "sampling": rule.sampling}
@@ -137,7 +137,7 @@ def difference(
     for side in (ours, theirs):
         runs = [load(run) for run in side]
         values = [natural(stored, protocol, resamples)[metric] for stored in runs]
-        means.append(seeds.mean([stored.run.seed for stored in runs], values))
+        means.append(bootstrap.mean_over_seeds([stored.run.seed for stored in runs], values))
     paired = map(float, bootstrap.paired_difference(*means))
     return dict(zip(("estimate", "low", "high", "p"), paired, strict=True))
 
@@ -212,7 +212,7 @@ def measure(
     jitter of ablations; metric, value, low, high; draws, the (1 + B,) that the interval was read
     from, which `over_seeds` takes means of.
     """
-    rule = protocols.find(protocol)
+    rule = names.protocol(protocol)
     rows = []
     for stored in map(load, wanted):
         run, profile = stored.run, profiles.load(stored.run.profile)
@@ -258,7 +258,10 @@ def over_seeds(measured: pd.DataFrame, keys: Sequence[str] = KEYS) -> pd.DataFra
         health=("health", worst),
     ).reset_index()
     if measured["seed"].nunique() > 1:
-        ends = [bootstrap.interval(seeds.mean(rows["seed"], rows["draws"])) for _, rows in groups]
+        ends = [
+            bootstrap.interval(bootstrap.mean_over_seeds(rows["seed"], rows["draws"]))
+            for _, rows in groups
+        ]
         reduced["low"], reduced["high"] = np.array(ends).T
     return reduced
 

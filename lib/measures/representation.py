@@ -1,7 +1,8 @@
 """Measures of a representation that read no label, each as its paper defines it.
 
 Features are a backbone's, (n, d), an image a row; views (k, q, d) are those of q augmented views of
-each of k images. All is computed in float64.
+each of k images. All is computed in float64, except what a training monitors: `rankme` and
+`sphere_statistics`.
 """
 
 import math
@@ -215,3 +216,24 @@ def rankme(features, eps: float = 1e-7) -> float:
     s = torch.linalg.svdvals(features)
     p = s / s.sum().clamp_min(torch.finfo(s.dtype).tiny) + eps
     return torch.exp(-(p * p.log()).sum()).item()
+
+
+def sphere_statistics(vectors) -> tuple:
+    """Mean and standard deviation of l2-normalised vectors, a tensor (n, d): how they spread on the
+    unit sphere, as Otero et al. monitor it. Two tensors without shape, on the same device.
+
+    The mean is over all n d coordinates: about 0 for centred vectors, at most 1 / sqrt(d), which
+    identical coordinates reach. The deviation is over the batch (n - 1 in the denominator),
+    averaged over the dimensions, in units of 1 / sqrt(d): 1 is an even spread on the sphere and 0 a
+    collapse to one point (Chen and He 2021, section 4.1). Both are in float32, under autocast, too,
+    and stay tensors so that a training step need not wait for them. Raises ValueError for fewer
+    than two vectors.
+    """
+    import torch  # as in `rankme`
+
+    if vectors.ndim != 2 or len(vectors) < 2:
+        raise ValueError(
+            f"vectors has shape {tuple(vectors.shape)}, expected (n, d) with n of 2 or more"
+        )
+    unit = torch.nn.functional.normalize(vectors.detach().float(), dim=1)
+    return unit.mean(), unit.std(dim=0).mean() * math.sqrt(unit.shape[1])

@@ -2,8 +2,7 @@
 
 from lightly.loss import BarlowTwinsLoss
 
-from lib.methods.base import Method, Step
-from lib.methods.heads import in_float32, mlp
+from lib.methods.base import Method, Step, in_float32, mlp
 
 
 class BarlowTwins(Method):

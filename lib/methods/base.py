@@ -1,15 +1,19 @@
 """What every method shares: a backbone, the online linear probe on its detached features,
-schedules, monitoring."""
+schedules, monitoring; and what stands on a backbone: projectors and predictors, momentum copies,
+products in float32."""
 
+import copy
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import nn
 
-from lib.measures import representation, sphere
+from lib.measures import representation
 from lib.methods import backbones, optimisers
 from lib.system import ranks
 
@@ -149,7 +153,7 @@ class Method(LightningModule):
         sums["counts"].append(torch.stack(counts))
         for name, vectors in (("feature", step.features), ("embedding", step.embeddings)):
             for v in vectors:
-                mean, std = sphere.sphere_statistics(v.detach())
+                mean, std = representation.sphere_statistics(v.detach())
                 sums[f"{name}_mean"].append(mean)
                 sums[f"{name}_std"].append(std)
         if batch_index % max(1, self.steps_per_epoch // RANKME_BATCHES) == 0:
@@ -175,3 +179,24 @@ class Method(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.history = checkpoint["history"]
+
+
+def mlp(*widths: int, norm: bool = True) -> nn.Sequential:
+    """(n, widths[0]) -> (n, widths[-1]): linear layers with batch norm and ReLU between them,
+    nothing after the last."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths[:-1]):
+        layers.append(nn.Linear(inputs, outputs))
+        layers += [nn.BatchNorm1d(outputs), nn.ReLU()] if norm else [nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(*widths[-2:]))
+
+
+def momentum_copy(module: nn.Module) -> nn.Module:
+    """A copy that no gradient reaches; it follows `module` by a moving average."""
+    return copy.deepcopy(module).requires_grad_(False)
+
+
+def in_float32(loss: Callable, *tensors: torch.Tensor) -> torch.Tensor:
+    """loss(*tensors) of tensors in float32, whose products autocast would round again."""
+    with torch.autocast(tensors[0].device.type, enabled=False):
+        return loss(*(x.float() for x in tensors))

@@ -3,8 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from lib.methods.base import Method, Step
-from lib.methods.heads import mlp, momentum_copy
+from lib.methods.base import Method, Step, mlp, momentum_copy
 
 
 def byol_loss(p: torch.Tensor, z: torch.Tensor) -> torch.Tensor:

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from lib.methods.base import Method, Step
-from lib.methods.heads import mlp, momentum_copy
+from lib.methods.base import Method, Step, mlp, momentum_copy
 
 
 def dino_loss(student, teacher, centre, student_temperature, teacher_temperature) -> torch.Tensor:

@@ -3,8 +3,7 @@
 import torch
 from lightly.loss.lejepa_loss import SIGReg, lejepa_invariance_loss
 
-from lib.methods.base import Method, Step
-from lib.methods.heads import in_float32, mlp
+from lib.methods.base import Method, Step, in_float32, mlp
 
 
 class LeJEPA(Method):

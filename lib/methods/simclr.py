@@ -4,8 +4,7 @@ import math
 
 from lightly.loss import NTXentLoss
 
-from lib.methods.base import Method, Step
-from lib.methods.heads import in_float32, mlp
+from lib.methods.base import Method, Step, in_float32, mlp
 
 
 class SimCLR(Method):

@@ -2,8 +2,7 @@
 
 from lightly.loss import VICRegLoss
 
-from lib.methods.base import Method, Step
-from lib.methods.heads import in_float32, mlp
+from lib.methods.base import Method, Step, in_float32, mlp
 
 EPS = 1e-4  # beside a dimension's variance, section 4.1
 

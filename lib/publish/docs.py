@@ -1,13 +1,14 @@
 """The documentation's numbers, from the committed reference and from `make benchmark`.
 
 Pages named in `PAGES` are wholly generated: a template of the same name holds their words, this
-module their numbers. The READMEs have marked parts, `PARTS`, with a template each. Tests hold every
-committed page against `pages()`, so that no number is ever typed.
+module their numbers. The READMEs have marked parts, each of them a block of a template in `PARTS`.
+Tests hold every committed page against `pages()`, so that no number is ever typed.
 
     docs.renew()        (make docs)
 """
 
 import inspect
+import io
 import json
 import re
 import tomllib
@@ -22,6 +23,7 @@ import pandas as pd
 from lib.analysis import claims, protocol_effects, provenance, wording
 from lib.analysis.results import difference
 from lib.measures import metrics
+from lib.publish import reference
 from lib.publish.reference import PROFILE, committed
 from lib.report import style
 from lib.study import grid, names
@@ -30,13 +32,10 @@ from lib.study.settings import METHODS
 from lib.system import paths
 
 PAGES = ("results", "deviations", "artefacts", "add-a-method", "speed")
-PARTS = {
-    "README.md": ("findings", "times", "scores"),
-    "README.ja.md": ("findings.ja", "times.ja", "scores.ja"),
-}
+PARTS = {"README.md": "parts.md.j2", "README.ja.md": "parts.ja.md.j2"}  # a block per part
 DOCS = paths.ROOT / "docs"
 DEVIATIONS = DOCS / "deviations.toml"
-BENCHMARKS = paths.ROOT / "benchmarks" / "results"
+BENCHMARK = paths.ROOT / "benchmarks" / "results" / "measured.csv"
 FIELDS = ("item", "paper", "code", "here", "why", "effect")  # of a deviation, besides its group
 SHARES = (0.01, 0.05, 0.45)  # of defects in training, in the READMEs' tables
 EXAMPLE = "vicreg"  # the method that "Add a method" shows
@@ -60,10 +59,10 @@ def pages() -> dict[Path, str]:
     )
     words.globals |= _results() | _effects() | _artefacts() | _method() | _speed()
     texts = {DOCS / f"{name}.md": words.get_template(f"{name}.md.j2").render() for name in PAGES}
-    for readme, parts in PARTS.items():
-        text = (paths.ROOT / readme).read_text()
-        for part in parts:
-            text = filled(text, part, words.get_template(f"{part}.md.j2").render(), readme)
+    for readme, name in PARTS.items():
+        text, template = (paths.ROOT / readme).read_text(), words.get_template(name)
+        for part, block in template.blocks.items():
+            text = filled(text, part, "".join(block(template.new_context())), readme)
         texts[paths.ROOT / readme] = text
     return texts
 
@@ -85,25 +84,16 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], texts: int = 1) ->
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
 
 
-def _read(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])
-
-
-def _figure(name: str) -> Path:
-    """A committed rendering."""
-    return paths.REFERENCE_FIGURES / name
-
-
 # Results: what the committed renderings of `claims` and `table1` hold
 
 
 def _results() -> dict[str, Any]:
-    scored = _read(_figure("claims.csv"))
+    scored = reference.values("claims")
     by_claim = scored.set_index(["claim", "protocol", "mae"])
-    measured = _read(_figure("table1.csv"))
+    measured = reference.values("table1")
     f1 = measured[measured["metric"] == "f1"]
     cells = f1.set_index(["method", "backbone", "train_share"])
-    reference = provenance.of_runs([committed(grid.cells(PROFILE)[0])])
+    images = provenance.of_runs([committed(grid.cells(PROFILE)[0])])
     facts = json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text())
 
     def cell(method: str, backbone: str, share: float) -> str:
@@ -121,13 +111,13 @@ def _results() -> dict[str, Any]:
         "profile": PROFILE,
         "machine": facts,
         "minutes": sum(facts["core_minutes"].values()),
-        "claims_table": _figure("claims.md").read_text().strip(),
-        "scores_table": _figure("table1.md").read_text().strip(),
+        "claims_table": reference.markdown("claims").strip(),
+        "scores_table": reference.markdown("table1").strip(),
         "claim": lambda number, mae="described": by_claim.loc[number, "clean", mae],
         "hangs_on": lambda by: [int(n) for n in claims.disagreements(scored, by)],
         "change": _change,
-        "reference": reference,
-        "always": metrics.always_defect_f1(reference["defect_share"]),
+        "reference": images,
+        "always": metrics.always_defect_f1(images["defect_share"]),
         "vit": f1[(f1["backbone"] == "vit_tiny") & f1["method"].isin(names.TRAINED)]["health"],
         "differences": [_difference(backbone) for backbone in names.BACKBONES],
         "cuts": [f"{names.label(b)}, {names.share(s)}" for b in names.BACKBONES for s in SHARES],
@@ -161,7 +151,7 @@ def _difference(backbone: str) -> str:
 
 
 def _effects() -> dict[str, Any]:
-    measured = _read(_figure("protocol.csv"))
+    measured = reference.values("protocol")
     rows = tomllib.loads(DEVIATIONS.read_text())["row"]
     groups = {
         group: table(
@@ -236,9 +226,20 @@ def _paragraph(text: str, first: str) -> str:
 # Speed
 
 
+def read_part(file: Path, part: str) -> pd.DataFrame:
+    """The rows that a part of `make benchmark` wrote into `file`, with the columns that apply.
+    Raises KeyError where there are none."""
+    every = pd.read_csv(file, dtype=str, keep_default_na=False)
+    rows = every[every["part"] == part].drop(columns="part")
+    if rows.empty:
+        raise KeyError(f"{file} has no rows of {part}: `make benchmark PART={part}` measures it.")
+    applying = rows.loc[:, (rows != "").any()]
+    return reference.read_values(io.StringIO(applying.to_csv(index=False)))
+
+
 def _speed() -> dict[str, Any]:
     parts = ("input", "steps", "grid", "evaluation", "redraw")
-    measured = {name: _read(BENCHMARKS / f"{name}.csv") for name in parts}
+    measured = {part: read_part(BENCHMARK, part) for part in parts}
     where, grid_rows = measured["steps"].iloc[0], measured["grid"]
     scores, passes = (
         measured["evaluation"].set_index("measured")["median"][name]

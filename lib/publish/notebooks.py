@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.publish import renderings
-from lib.study import grid, names, profiles, protocols
+from lib.study import grid, names, profiles
 from lib.study.artefacts import ARTEFACTS, drawn
 from lib.system import environment, paths
 
@@ -130,7 +130,7 @@ def render(
     chosen = [names.nearest(name, ARTEFACTS, "artefact") for name in artefacts] or drawn()
     given = {
         "profile": names.nearest(profile, profiles.available(), "profile"),
-        "protocol": protocol and names.nearest(protocol, protocols.PROTOCOLS, "protocol"),
+        "protocol": protocol and names.nearest(protocol, names.PROTOCOLS, "protocol"),
         "methods": methods or [],
         "seeds": seeds or [],
         "output": str(paths.FIGURES / profile),

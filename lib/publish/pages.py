@@ -22,7 +22,7 @@ from PIL import Image
 from lib.analysis import wording
 from lib.store import fingerprints
 from lib.study import artefacts, profiles
-from lib.study.protocols import PROTOCOLS
+from lib.study.names import PROTOCOLS
 from lib.system import paths
 
 TITLE = "Self-supervised anomaly detection in the wild: a replication"

@@ -1,15 +1,15 @@
 """The committed reference: renewed from complete runs, and held against fresh ones.
 
-    make reference    renew results/reference and figures/
+    make reference    renew results/reference and the pictures in figures/
     make compare      hold the runs made here against it
 
 On the machine that made it, equal pins give equal scores; elsewhere another order of sums, or
 another precision, moves single runs of so few steps, and the comparison is of their distribution.
 """
 
+import io
 import json
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +26,7 @@ from lib.study.names import CLASSES
 from lib.system import atomic, hardware, paths
 
 PROFILE = "mini"  # the one profile whose results are committed
+RENDERED = paths.REFERENCE / PROFILE / "figures.parquet"  # what every artefact shows, as text
 # Largest median of the absolute differences between runs here and committed, and largest mean
 # difference, by metric.
 TOLERANCE = {"f1": (0.05, 0.02), "auroc": (0.03, 0.015)}
@@ -44,7 +45,7 @@ def wanted() -> list[Run]:
 
 def renew() -> None:
     """Replace results/reference and figures/. Raises MissingRuns, and NotebookError where a
-    rendering fails.
+    rendering fails; then the results of `PROFILE` stay as they are.
 
     The walkthrough's networks move: from then on their weights in half precision are read here,
     too, so that everybody draws the same.
@@ -60,19 +61,48 @@ def renew() -> None:
             f"{len(absent)} runs are missing or stale ({absent[0].id} ...): {command} make them."
         )
     measured.require(cells(PROFILE), "make detectors")
-    write([load(run) for run in mini], paths.REFERENCE / PROFILE)
     if not kept:
         write([load(run) for run in networks], paths.REFERENCE / "walkthrough", weights=True)
         for run in networks:
             shutil.rmtree(run_directory.folder(run))
     if notebooks.render([], PROFILE, jobs=hardware.cores()):
         raise notebooks.NotebookError("a notebook failed: see above.")
+    write([load(run) for run in mini], paths.REFERENCE / PROFILE)
+    write_renderings(paths.FIGURES / PROFILE)
+
+
+def write_renderings(folder: Path) -> None:
+    """The pictures of every artefact from `folder` into figures/, its CSV and Markdown into
+    `RENDERED`, a row per artefact: `artefact`, `csv`, and `markdown`, "" where it has none."""
     paths.REFERENCE_FIGURES.mkdir(exist_ok=True)
+    rows = []
     for name in artefacts.drawn():
-        for ending in ("png", "csv", "md"):
-            with suppress(FileNotFoundError):
-                rendering = paths.FIGURES / PROFILE / f"{name}.{ending}"
-                shutil.copyfile(rendering, paths.REFERENCE_FIGURES / rendering.name)
+        shutil.copyfile(folder / f"{name}.png", paths.REFERENCE_FIGURES / f"{name}.png")
+        table, text = folder / f"{name}.csv", folder / f"{name}.md"
+        markdown = text.read_text() if text.exists() else ""
+        rows.append({"artefact": name, "csv": table.read_text(), "markdown": markdown})
+    smallest = {"compression": "zstd", "compression_level": 19}
+    atomic.put(RENDERED, lambda beside: pd.DataFrame(rows).to_parquet(beside, **smallest))
+
+
+def values(artefact: str) -> pd.DataFrame:
+    """The numbers that the committed rendering of the artefact shows. Raises KeyError for an
+    artefact that has none."""
+    return read_values(io.StringIO(_rendered(artefact, "csv")))
+
+
+def markdown(artefact: str) -> str:
+    """The committed rendering of the artefact in Markdown, "" if it is no table."""
+    return _rendered(artefact, "markdown")
+
+
+def read_values(file: Path | io.StringIO) -> pd.DataFrame:
+    """The CSV of a rendered artefact; only empty cells are nan, as "none" is a name."""
+    return pd.read_csv(file, keep_default_na=False, na_values=[""])
+
+
+def _rendered(artefact: str, column: str) -> str:
+    return pd.read_parquet(RENDERED).set_index("artefact").at[artefact, column]
 
 
 def write(runs: list[Stored], folder: Path, weights: bool = False) -> None:

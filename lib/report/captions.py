@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from lib.report import style
-from lib.study.protocols import PROTOCOLS
+from lib.study.names import PROTOCOLS
 
 LINE = 1.35 * style.NOTE / 72  # inches, the height of a line
 LETTER = 0.53 * style.NOTE / 72  # inches, the mean width of a letter

@@ -14,9 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.analysis import wording
+from lib.analysis.classes import TOTALS
 from lib.analysis.results import rectangle
 from lib.report import markup, style
-from lib.study.names import APART, METRIC_NAMES, label
+from lib.study.names import APART, CLASS_NAMES, METRIC_NAMES, label
 
 HEADS = {"method": "Method", "backbone": "Backbone", "train_share": "Train share"}
 LINE = 0.112  # inches, the height of a drawn line
@@ -249,3 +250,15 @@ def table(
 
 def _known(value: float) -> str:
     return "" if np.isnan(value) else wording.PLAIN(value)
+
+
+def counts(counted: pd.DataFrame) -> Table:
+    """`counted` (lib.analysis.classes.count) as a table of classes by subset, totals first."""
+    wide = counted.pivot(index="class", columns="subset", values="images")
+    wide = wide.loc[counted["class"].unique(), counted["subset"].unique()].rename_axis(columns=None)
+    texts = wide.map("{:,}".format)
+    totals = {name: texts.loc[name].tolist() for name in TOTALS}
+    cells = texts.drop(list(TOTALS)).map(lambda text: Cell(text, text))
+    names = [(CLASS_NAMES[code], code) for code in cells.index]
+    cells.index = pd.MultiIndex.from_tuples(names, names=["name", "code"])
+    return Table([Block("Images", cells, totals)], ("Class", "Code"), widths=(2.9, 0.8))

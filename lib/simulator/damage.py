@@ -1,4 +1,4 @@
-"""Drawings of damage, deposits, roots, water and obstacles, as `lib.simulator.drawings` calls
+"""Drawings of damage, deposits, roots, water and obstacles, as `lib.simulator.frames` calls
 them."""
 
 import math

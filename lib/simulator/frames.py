@@ -16,9 +16,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from lib.simulator import camera, distractors
+from lib.simulator import camera, damage, distractors, junctions
 from lib.simulator.class_mix import DEFECT_SHARE, classes_of, stream
-from lib.simulator.drawings import DRAW, IN_FRONT, SHAPE
 from lib.simulator.pipe import MATERIALS, Scene, Spot, View
 from lib.study.names import CLASSES
 from lib.system import parallel
@@ -33,6 +32,39 @@ SPLITS = {  # folder, table, first number
 COLUMNS = ("Filename", "WaterLevel", "VA", *CLASSES, "ND", "Defect")
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]  # quick
 Box = tuple[str, int, int, int, int]  # class, x0, y0, x1, y1 in pixels, right and bottom exclusive
+
+# One drawing for each of the 17 Sewer-ML classes. `DRAW[class](s, spot, rng, c)` paints a defect
+# into the scene s and returns its mask (h, w). `spot` is a place on the wall with the depth of the
+# frame's joint, c in 0..1 the contrast (1: an easy example). FS, DE, OP and OK bend the pipe
+# itself: `SHAPE[class](spot, rng, c)` gives the scene's geometry first. The drawings' docstrings
+# say what an engineer sees. Lengths are in pipe radii, angles in radians; a drawing spans 15 to 60
+# pixels of 96.
+SHAPE = {
+    "DE": damage.shape_deformation,
+    "FS": junctions.shape_joint,
+    "OP": junctions.shape_transition,
+    "OK": junctions.shape_change,
+}
+DRAW = {  # in painting order: the pipe, its wall, then what stands in front of it
+    "OK": junctions.construction_change,
+    "OP": junctions.transition,
+    "DE": damage.deformation,
+    "FS": junctions.displaced_joint,
+    "OB": damage.surface_damage,
+    "PF": damage.production_error,
+    "GR": junctions.branch,
+    "PH": junctions.chiselled,
+    "PB": junctions.drilled,
+    "OS": junctions.lateral_cut,
+    "RB": damage.cracks,
+    "BE": damage.attached_deposits,
+    "IN": damage.infiltration,
+    "AF": damage.settled_deposits,
+    "FO": damage.obstacle,
+    "RO": damage.roots,
+    "IS": junctions.intruding_seal,
+}
+IN_FRONT = ("AF", "FO", "RO", "IS")  # these stand in the water or before it
 
 
 def video_of(split: str, index: int) -> str:

@@ -1,4 +1,4 @@
-"""Drawings of where a pipe meets another, as lib.simulator.drawings calls them: laterals (GR, PH,
+"""Drawings of where a pipe meets another, as lib.simulator.frames calls them: laterals (GR, PH,
 PB, OS), joints (FS, IS) and changes of the pipe (OP, OK)."""
 
 import math

@@ -22,7 +22,6 @@ from lib.system import paths
 SHARED = (
     "methods/base",
     "methods/backbones",
-    "methods/heads",
     "methods/optimisers",
     "training/train",
     "training/batches",
@@ -33,7 +32,6 @@ SHARED = (
     "data/pixels",
     "data/views",
     "measures/representation",
-    "measures/sphere",
     "measures/health",
 )
 

@@ -14,7 +14,7 @@ import pandas as pd
 from lib.store import fingerprints
 from lib.store import stored as stored_runs
 from lib.store.stored import MissingRuns, Stored, load
-from lib.study import protocols
+from lib.study import names
 from lib.study.grid import Run
 from lib.system import atomic
 
@@ -40,7 +40,7 @@ class Detected(Stored):
         the plain image."""
         table = self.detector_scores([f"{self.detector}, {self.setting}"])
         rows = table.set_axis(["Filename", "logit"], axis=1).assign(split="val")
-        rules = protocols.PROTOCOLS.values()
+        rules = names.PROTOCOLS.values()
         readings = {(e, rule.probe) for rule in rules for e in (rule.table, rule.imbalance)}
         return pd.concat(rows.assign(evaluation=e, probe=p) for e, p in sorted(readings))
 
@@ -77,8 +77,8 @@ def measures(run: Run | Stored) -> dict[str, float]:
 
 def detected(run: Run | Stored) -> list[Detected]:
     """A view of the run for every detector and setting that it has."""
-    stored, names = load(run), record(run)["fits"]
-    return [Detected(stored.run, stored.path, stored.origin, *name.split(", ")) for name in names]
+    stored, fits = load(run), record(run)["fits"]
+    return [Detected(stored.run, stored.path, stored.origin, *name.split(", ")) for name in fits]
 
 
 def require(wanted: list[Run], command: str) -> None:

@@ -1,7 +1,11 @@
-"""Names of the study: defect classes, methods, backbones, metrics, and how they are printed."""
+"""Names of the study: defect classes, methods, backbones, metrics, and how they are printed.
+
+Beside them stand the two protocols by which stored scores are read.
+"""
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -54,6 +58,22 @@ METRIC_NAMES = {
 NATURAL = None  # the share of the table as it is, without resampling
 
 
+@dataclass(frozen=True)
+class Protocol:
+    """How stored scores are read: docs/study.md, quirks 2 and 3."""
+
+    probe: str  # "online" or "converged"
+    table: str  # evaluation behind Table 1 and the ablations
+    imbalance: str  # evaluation behind the validation shares
+    sampling: str  # "subsample" draws defects, "weights" weights them
+
+
+PROTOCOLS = {
+    "paper": Protocol(probe="online", table="augmented", imbalance="flip", sampling="subsample"),
+    "clean": Protocol(probe="converged", table="clean", imbalance="clean", sampling="weights"),
+}
+
+
 def nearest(name: str, valid: Iterable, what: str) -> str:
     """`name`, if it is valid; else ValueError, which says what it is and names the nearest one."""
     valid = [str(v) for v in valid]
@@ -68,6 +88,11 @@ def nearest(name: str, valid: Iterable, what: str) -> str:
 def closest(name: str, valid: list[str]) -> str:
     """The valid name that is spelt most like `name`."""
     return difflib.get_close_matches(str(name), valid, n=1, cutoff=0.0)[0]
+
+
+def protocol(name: str) -> Protocol:
+    """The protocol of that name; raises ValueError naming the nearest one for an unknown name."""
+    return PROTOCOLS[nearest(name, PROTOCOLS, "protocol")]
 
 
 def exists(method: str, backbone: str) -> bool:

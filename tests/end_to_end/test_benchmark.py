@@ -141,7 +141,7 @@ def test_a_step_is_measured_with_its_columns(split, results, precision):
         "32-true" if name.endswith("32-true") else precision for name in table["measured"]
     ]
     written = measure.write("steps", table)
-    read = pd.read_csv(results / "steps.csv")
+    read = chart.read(measure.part("steps"))
     assert {"machine", "cores", "threads", "torch", "precision", "device", "px", "batch"} <= set(
         read
     )
@@ -209,7 +209,7 @@ def test_the_grids_table_holds_wall_time_against_the_ideal(store, results, monke
     monkeypatch.setattr(grid, "rates", lambda todo: next(paces))
     monkeypatch.setattr(grid, "trained", lambda todo: {"wall": 60.0, "peak": 1.5})
     grid.main("smoke", 0.45, ["random"])
-    (row,) = pd.read_csv(next(results.glob("grid*.csv"))).itertuples()
+    (row,) = chart.read(measure.part("grid")).itertuples()
     todo = [run_of("random", backbone) for backbone in names.BACKBONES]
     means = {("random", "resnet18"): (0.2, 0.02), ("random", "vit_tiny"): (0.3, 0.03)}
     assert row.ideal_s == pytest.approx(grid.ideal(todo, means), rel=1e-3)
@@ -257,11 +257,27 @@ def test_the_chart_is_drawn_from_the_tables_that_are_there(results):
     assert chart.draw().stat().st_size > 10_000
     rows = [grid.row("slice", [None], wall=3.0, least=2.0) | {"peak_gb": 1.0, "peak_bar": 4.0}]
     measure.write("grid", pd.DataFrame(rows))
-    taken = chart.shares(chart.read("grid"), None)
+    taken = chart.shares(chart.read(measure.part("grid")), None)
     assert taken[f"grid, slice, {torch_device.device()}"] == (
         pytest.approx(1.5 / grid.BAR),
         "1.50 of 1.25 x ideal",
     )
+
+
+def test_a_part_replaces_its_own_rows_alone(results):
+    file = results / "measured.csv"
+    measure.write(
+        "redraw", pd.DataFrame([{"measured": "make fig2", "median": 14.123456, "bar": 15}])
+    )
+    kept = file.read_text().splitlines()[1]
+    assert "14.123" in kept and "14.1234" not in kept  # five digits
+    for runs in (2, 14):
+        measure.write("grid", pd.DataFrame([{"measured": "slice", "runs": runs, "ratio": 1.25}]))
+    assert file.read_text().splitlines()[0].startswith("part,measured,median,bar,machine")
+    assert chart.read(measure.part("grid"))["runs"].tolist() == [14]
+    (row,) = chart.read(measure.part("redraw")).to_dict("records")
+    assert (row["median"], row["bar"]) == (14.123, 15) and "runs" not in row
+    assert chart.read("steps") is None
 
 
 def test_an_unknown_part_names_the_nearest(capsys):

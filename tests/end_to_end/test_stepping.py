@@ -10,7 +10,7 @@ from commands import CHOICES
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
-from lib.publish import notebooks
+from lib.publish import notebooks, reference
 from lib.study import artefacts
 from lib.system import paths
 
@@ -60,7 +60,7 @@ def test_steps_through_from_any_folder_without_training(book, workspace, kernel,
     if artefact is None:
         return
     (ours,) = (workspace / "build").glob(f"*/stepped/{artefact}.csv")
-    here, committed = (pd.read_csv(p) for p in (ours, paths.REFERENCE_FIGURES / f"{artefact}.csv"))
+    here, committed = reference.read_values(ours), reference.values(artefact)
     near = (
         0.05 if artefact == "walkthrough" else 1e-4
     )  # its networks run here, in this processor's arithmetic

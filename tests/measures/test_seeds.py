@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lib.analysis import board, curves, results
-from lib.measures import seeds
+from lib.measures import bootstrap
 from lib.report import captions
 from lib.study import grid
 
@@ -36,7 +36,7 @@ def noise(sigma, resamples=B):
 
 @pytest.mark.parametrize("many", [1, 2, 3, 5])
 def test_weights_sum_to_1_and_are_equal_in_the_estimate(many):
-    found = np.array(list(seeds.weights(range(many), 50).values()))
+    found = np.array(list(bootstrap.seed_weights(range(many), 50).values()))
     np.testing.assert_allclose(found.sum(axis=0), 1)
     np.testing.assert_allclose(found[:, 0], 1 / many)
     assert (found >= 0).all()
@@ -48,7 +48,9 @@ def test_draws_of_a_mean_vary_by_the_variance_of_a_mean(values):
     """s^2 / S with s^2 unbiased, plus the variance that all seeds have in common, of the videos."""
     of_seeds, of_videos = np.var(values, ddof=1) / len(values), 0.1**2
     for sigma, expected in ((0, of_seeds), (0.1, of_seeds + of_videos)):
-        drawn = seeds.mean(range(len(values)), [value + noise(sigma) for value in values])
+        drawn = bootstrap.mean_over_seeds(
+            range(len(values)), [value + noise(sigma) for value in values]
+        )
         assert drawn[0] == pytest.approx(np.mean(values))
         assert drawn[1:].var() == pytest.approx(expected, rel=0.04)
 
@@ -58,7 +60,9 @@ def test_over_many_studies_the_variance_is_that_of_their_means():
     apart."""
     rng, tau = np.random.default_rng(3), 0.05
     studies = [
-        seeds.mean(range(3), [np.full(301, x) for x in 0.5 + tau * rng.standard_normal(3)])
+        bootstrap.mean_over_seeds(
+            range(3), [np.full(301, x) for x in 0.5 + tau * rng.standard_normal(3)]
+        )
         for _ in range(600)
     ]
     told, apart = (
@@ -71,8 +75,8 @@ def test_over_many_studies_the_variance_is_that_of_their_means():
 
 def test_an_undefined_resample_of_one_seed_leaves_those_without_it():
     lost = np.r_[0.5, np.nan, np.full(99, 0.7)]
-    found = seeds.mean([0, 1], [lost, np.full(101, 0.2)])
-    first = seeds.weights([0, 1], 100)[0][1]  # of two seeds, a draw takes one
+    found = bootstrap.mean_over_seeds([0, 1], [lost, np.full(101, 0.2)])
+    first = bootstrap.seed_weights([0, 1], 100)[0][1]  # of two seeds, a draw takes one
     assert np.isnan(found[1]) == (first > 0)
     assert np.isfinite(np.delete(found, 1)).all()
 
@@ -158,7 +162,7 @@ def test_claims_draw_seeds_as_tables_do(made):
         results.draws(results.load(run), shares=[None], resamples=100)["f1"][0]
         for run in of("simclr")
     ]
-    np.testing.assert_allclose(f1, seeds.mean([0, 1], drawn))
+    np.testing.assert_allclose(f1, bootstrap.mean_over_seeds([0, 1], drawn))
 
 
 def test_points_of_a_correlation_are_means_over_seeds():

@@ -1,11 +1,16 @@
-"""The documentation holds what it says: links, commands, names, sections, numbers, length."""
+"""The documentation holds what it says: links, commands, names, sections, numbers, length. The
+table of deviations is whole, and its effects are measured, never typed."""
 
 import importlib
 import re
+import tomllib
+from itertools import groupby
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from lib.analysis import protocol_effects
 from lib.analysis.claims import CLAIMS
 from lib.measures.metrics import CIW
 from lib.publish import docs
@@ -71,9 +76,8 @@ def test_links_are_found_in_every_form():
 
 @each
 def test_every_command_exists(page):
-    targets = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE)) | set(
-        artefacts.ARTEFACTS
-    )
+    rules = re.findall(r"^([a-z][a-z -]*):", MAKEFILE, re.MULTILINE)
+    targets = {target for rule in rules for target in rule.split()} | set(artefacts.ARTEFACTS)
     for target in re.findall(r"\bmake ([a-z][a-z0-9-]*)", code(page)):
         assert target in targets, f"{name(page)} names `make {target}`"
 
@@ -179,3 +183,68 @@ def test_a_readme_without_its_places_is_refused():
 def test_a_part_is_replaced_between_its_marks():
     text = "a\n<!-- b: generated -->\nold\n<!-- /b -->\nc"
     assert docs.filled(text, "b", "new\n", "README.md") == text.replace("old", "new")
+
+
+ROWS = tomllib.loads(docs.DEVIATIONS.read_text())["row"]
+each_row = pytest.mark.parametrize("row", ROWS, ids=[row["item"] for row in ROWS])
+
+
+@each_row
+def test_every_row_says_everything(row):
+    assert list(row) == ["group", *docs.FIELDS]
+    assert all(row[name].strip() == row[name] != "" for name in row if name != "effect")
+    assert not re.search(r"[|\n]", "".join(row.values()))  # a cell of a Markdown table
+
+
+@each_row
+def test_effects_are_asked_for_and_not_typed(row):
+    assert not re.search(r"[-+−]0?\.\d\d", " ".join(row[name] for name in row))
+    for effect, held in (one.split(", ") for one in row["effect"].split("; ") if one):
+        assert held in protocol_effects.EFFECTS.get(effect, protocol_effects.PROTOCOL)
+
+
+def test_rows_are_grouped_and_named_once():
+    assert [group for group, _ in groupby(ROWS, key=lambda row: row["group"])] == [
+        "Data",
+        "Training",
+        "Methods",
+        "Evaluation",
+    ]
+    assert len({row["item"] for row in ROWS}) == len(ROWS)
+
+
+def test_the_three_habits_carry_their_measured_effects():
+    with_effect = [row["item"] for row in ROWS if row["effect"]]
+    assert with_effect == ["MAE's training", "Test images of Table 1 and the ablations", "Probe"]
+
+
+def test_an_effect_is_written_with_its_interval():
+    measured = pd.DataFrame(
+        [
+            {
+                "effect": "probe",
+                "held": "clean images",
+                "method": "mean",
+                "backbone": "all",
+                "metric": name,
+                "value": value,
+                "low": value - 0.01,
+                "high": value + 0.02,
+            }
+            for name, value in (("f1", -0.05), ("auroc", 0.1))
+        ]
+    )
+    assert docs.effects(measured, "probe, clean images") == (
+        "clean images: F1 -0.05 [-0.06, -0.03], AUROC +0.10 [+0.09, +0.12]"
+    )
+    assert docs.effects(measured, "") == "–"
+    with pytest.raises(KeyError, match="0 rows of"):
+        docs.effects(measured, "mae, clean")
+
+
+def test_the_page_holds_every_row():
+    text = (docs.DOCS / "deviations.md").read_text()
+    assert all(
+        f"| {row['item']} | {row['paper']} | {row['code']} | {row['here']} | {row['why']} |" in text
+        for row in ROWS
+    )

@@ -52,6 +52,25 @@ def test_an_incomplete_study_is_no_reference(nothing_here):
 def test_a_figure_of_every_artefact_is_committed():
     for name in artefacts.drawn():
         assert (paths.REFERENCE_FIGURES / f"{name}.png").stat().st_size > 10_000
+        assert len(reference.values(name)) > 0
+    tables = [f"table{i}" for i in range(1, 6)] + ["claims", "detectors", "detectors-unlabelled"]
+    assert {name for name in artefacts.drawn() if reference.markdown(name)} == set(tables)
+
+
+def test_renderings_are_kept_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "RENDERED", tmp_path / "figures.parquet")
+    monkeypatch.setattr(paths, "REFERENCE_FIGURES", tmp_path / "figures")
+    for name in artefacts.drawn():
+        (tmp_path / f"{name}.png").write_bytes(name.encode())
+        (tmp_path / f"{name}.csv").write_text(f"artefact,probe,value\n{name},none,\n")
+    (tmp_path / "table1.md").write_text("| a |\n")
+    reference.write_renderings(tmp_path)
+    assert (tmp_path / "figures" / "fig2.png").read_bytes() == b"fig2"
+    assert reference.markdown("table1") == "| a |\n" and reference.markdown("fig2") == ""
+    (row,) = reference.values("fig2").to_dict("records")
+    assert (row["artefact"], row["probe"]) == ("fig2", "none") and pd.isna(row["value"])
+    with pytest.raises(KeyError, match="fig11"):
+        reference.values("fig11")
 
 
 def compared(f1, auroc, identical=False):
