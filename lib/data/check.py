@@ -23,20 +23,14 @@ from lib.study.names import CLASS_NAMES, CLASSES
 from lib.system import environment, paths
 from lib.system.errors import DataError
 
-PUBLISHED = {  # rows, normal and defect images of Sewer-ML's tables
-    "train": (1_040_129, 552_820, 487_309),
-    "val": (130_046, 68_681, 61_365),
-}
+# Rows, normal and defect images of Sewer-ML's tables.
+PUBLISHED = {"train": (1_040_129, 552_820, 487_309), "val": (130_046, 68_681, 61_365)}
 ACCESS = (
     "Access to Sewer-ML is by the form on its page of Aalborg University's Visual Analysis and "
     "Perception (VAP) group, which mails a password for the zips; licence CC BY-NC-SA 4.0."
 )
 PARTS = {"grid": "the grid", "augmentation": "Figure 3", "resolution": "Table 2"}
-SOURCES = {
-    "sewer-ml": "Sewer-ML",
-    "simulated": "simulated frames",
-    "own": "images of your own",
-}
+SOURCES = {"sewer-ml": "Sewer-ML", "simulated": "simulated frames", "own": "images of your own"}
 
 Tables = dict[str, pd.DataFrame]  # split -> its whole table
 
@@ -55,10 +49,8 @@ class Section:
         """Print all but what is wrong: the first column to the left, the others to the right."""
         rows = [[f"{c:,}" if isinstance(c, int) else str(c) for c in row] for row in self.rows]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = []
-        for first, *others in rows:
-            cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-            lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+        layout = "  ".join(f"{{:{'>' if i else '<'}{width}}}" for i, width in enumerate(widths))
+        lines = [layout.format(*row).rstrip() for row in rows]
         print("\n  ".join([f"\n{self.title}", *lines, *self.remarks]), flush=True)
         for warning in self.warnings:
             print(f"warning: {warning}", file=sys.stderr, flush=True)
@@ -73,10 +65,8 @@ def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
     data = profiles.load(profile)["data"]
     print(f"Profile {profile}: {SOURCES[data['source']]} in {_root(data)}", flush=True)
     tables, wrong = _read(data)
-    sections = []
-    if tables:
-        sections = [_rows(data, tables), _classes(tables), _images(data, tables)]
-        wrong += sections[-1].wrong
+    sections = [_rows(data, tables), _classes(tables), _images(data, tables)] if tables else []
+    wrong += [sentence for section in sections for sentence in section.wrong]
     if data["source"] == "sewer-ml" and wrong:
         sections.append(Section(ACCESS))
     if len(tables) == len(sources.TABLES):
@@ -92,8 +82,7 @@ def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
 
 
 def _root(data: dict[str, Any]) -> Path:
-    root = sources.root(data)
-    if root.is_dir():
+    if (root := sources.root(data)).is_dir():
         return root
     if data["source"] == "simulated":
         remedy = "`make data`, with the same PROFILE, draws the simulated images"
@@ -197,9 +186,8 @@ def _caches(profile: str, tables: Tables) -> dict[Path, tuple[str, int, int, lis
                 key = split, data["fraction"] if split == "train" else 1  # all validation rows
                 if key not in drawn:
                     drawn[key] = splits.stratified_fraction(table, key[1], data["seed"])
-                path = pixels.cached(data, split, drawn[key])
                 new = split, len(drawn[key]), data["cache"], []
-                *_, parts = caches.setdefault(path, new)
+                *_, parts = caches.setdefault(pixels.cached(data, split, drawn[key]), new)
                 if part not in parts:
                     parts.append(part)
     return caches
