@@ -93,19 +93,13 @@ def _root(data: dict[str, Any]) -> Path:
 
 def _read(data: dict[str, Any]) -> tuple[Tables, list[str]]:
     """The tables that can be used, and what is wrong with those that cannot."""
-    tables, wrong = {}, []
-    if data["source"] == "own":
+    tables, errors = {}, []
+    for split in sources.TABLES:
         try:
-            table, _ = sources.own(sources.labels_csv(), data["seed"])
+            tables[split] = sources.whole(data, split)
         except DataError as error:
-            return {}, [str(error)]
-        parts = {split: table[table["Split"] == split] for split in sources.TABLES}
-        return {split: part.reset_index(drop=True) for split, part in parts.items()}, []
-    for split, name in sources.TABLES.items():
-        try:
-            tables[split] = labels.read_table(sources.root(data) / name)
-        except DataError as error:
-            wrong.append(str(error))
+            errors.append(str(error))
+    wrong = list(dict.fromkeys(errors))  # both splits of the user's own table
     names = [set(table["Filename"]) for table in tables.values()]
     if len(names) == 2 and (shared := set.intersection(*names)):
         both = f"{' and '.join(sources.TABLES.values())} ({some(shared)})"

@@ -101,18 +101,24 @@ def simulated(data: dict[str, Any], workers: int = 1) -> None:
                 frames.write(root(data), data["seed"], *sizes, workers)
 
 
+def whole(data: dict[str, Any], split: str) -> pd.DataFrame:
+    """Every row of `split`, in the user's own table or in Sewer-ML's."""
+    if data["source"] != "own":
+        return labels.read_table(root(data) / TABLES[split])
+    table, _ = own(labels_csv(), data["seed"])
+    return table[table["Split"] == split].reset_index(drop=True)
+
+
 def tables(data: dict[str, Any], split: str) -> tuple[pd.DataFrame, bool]:
     """The rows of `split` that the study uses, and whether their videos (or groups) are known.
 
     Training rows are the stratified fraction; validation rows are all, and `Sampled` marks theirs.
     """
+    simulated(data)
+    table = whole(data, split)
     if data["source"] == "own":
-        table, _ = own(labels_csv(), data["seed"])
-        table = table[table["Split"] == split].reset_index(drop=True)
         videos_known = "Group" in table
     else:
-        simulated(data)
-        table = labels.read_table(root(data) / TABLES[split])
         videos_known = _add_videos(table, root(data) / "Videos.csv")
     sampled = splits.stratified_fraction(table, data["fraction"], data["seed"]).index
     table["Sampled"] = table.index.isin(sampled)

@@ -19,8 +19,7 @@ def sphere_statistics(vectors: Tensor) -> tuple[Tensor, Tensor]:
     than two vectors.
     """
     if vectors.ndim != 2 or len(vectors) < 2:
-        raise ValueError(
-            f"vectors has shape {tuple(vectors.shape)}, expected (n, d) with n of 2 or more"
-        )
+        shape = tuple(vectors.shape)
+        raise ValueError(f"vectors has shape {shape}, expected (n, d) with n of 2 or more")
     unit = F.normalize(vectors.detach().float(), dim=1)
     return unit.mean(), unit.std(dim=0).mean() * math.sqrt(unit.shape[1])

@@ -134,34 +134,28 @@ def cells(
     seeds = p["seeds"] if seeds is None else seeds
     chosen = p["methods"] if methods is None else methods
     chosen = [names.nearest(method, names.METHODS, "method") for method in chosen]
-    methods = [method for method in names.METHODS if method in chosen]
+    shares, views = [names.NATURAL], [{}]
     if study == "grid":
-        return [
-            run(name, method, backbone, share, seed)
-            for method in methods
-            for backbone in backbones
-            if names.exists(method, backbone)
-            for share in p["train_shares"]
-            for seed in seeds
-        ]
-    if study == "augmentation":
+        shares = p["train_shares"]
+    elif study == "augmentation":
         views = [{"crop": c, "jitter": j} for c in p[study]["crops"] for j in p[study]["jitters"]]
     elif study == "resolution":
         views = [{"px": px, "crop": 1.0, "jitter": 0.0} for px in p[study]["px"]]
     else:
         raise ValueError(f"unknown part of the study '{study}': grid, augmentation or resolution.")
     return [
-        run(name, "supervised", backbone, names.NATURAL, seed, study=study, **view)
+        run(name, method, backbone, share, seed, study=study, **view)
+        for method in (names.METHODS if study == "grid" else ["supervised"])
         for backbone in backbones
+        if method in chosen and names.exists(method, backbone)
+        for share in shares
         for view in views
         for seed in seeds
-        if "supervised" in methods
     ]
 
 
 def runs(artefact: str, profile: str = "mini", *, methods=None, seeds=None) -> list[Run]:
-    """Every Run that `artefact` reads under `profile`; none where `methods` leaves out all that it
-    shows.
+    """Every Run that `artefact` reads under `profile`; none where it shows none of `methods`.
 
     Raises ValueError, naming the nearest valid name, for an unknown artefact, profile or method.
     """
