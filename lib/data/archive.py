@@ -41,9 +41,7 @@ def _write_zip(job: tuple[Path, str, range]) -> None:
 
 def write(root: Path, train: int = TRAIN, val: int = VAL, workers: int = 1) -> None:
     """Write the tables and zips of `train` and `val` frames; `root` appears when they are complete.
-
-    Raises FileExistsError where `root` holds anything.
-    """
+    Raises FileExistsError where `root` holds anything."""
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         what = f"{root} is not empty, and real images may lie there"

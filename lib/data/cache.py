@@ -34,6 +34,9 @@ LOUD_IMAGES, LOUD_BYTES = 5000, 1e9  # a fill of more takes a while, and is anno
 NAMED = 5  # bad images that the summary names
 FULL = 0.95  # share of the free disk that may be taken
 
+Find = Callable[[Any], Any]  # an image's name, or its row -> its place
+Read = Callable[[Any], np.ndarray]  # a place -> its pixels
+
 
 @dataclass(frozen=True)
 class Task:
@@ -42,7 +45,7 @@ class Task:
     partial: Path
     side: int
     start: int  # bytes of the .npy header
-    read: Callable[[Any], np.ndarray]
+    read: Read
 
     def write(self, rows: Sequence[int], places: Sequence[Any]) -> list[Bad]:
         """Read these images and write them to disk; returns those that could not be read."""
@@ -86,12 +89,7 @@ def disk(folder: Path) -> Path:
 
 
 def fill(
-    path: Path,
-    names: Sequence[str],
-    side: int,
-    find: Callable[[str], Any],
-    read: Callable[[Any], np.ndarray],
-    workers: int = 1,
+    path: Path, names: Sequence[str], side: int, find: Find, read: Read, workers: int = 1
 ) -> None:
     """Write the images' pixels to `path`, (n, side, side, 3) uint8, with `workers` processes.
 
@@ -142,7 +140,9 @@ def blocks(n: int) -> dict[int, list[int]]:
     return {start // BLOCK: list(range(start, min(start + BLOCK, n))) for start in starts}
 
 
-def in_blocks(what: str, todo, find, do: Do, workers: int, loud=True, notes=None) -> list[Bad]:
+def in_blocks(
+    what: str, todo, find: Find, do: Do, workers: int, loud=True, notes=None
+) -> list[Bad]:
     """`do(rows, places)` for the blocks `todo` (number -> rows) in `workers` processes, below a
     bar; returns the images that it or `find` refused, in order.
 
@@ -162,7 +162,7 @@ def in_blocks(what: str, todo, find, do: Do, workers: int, loud=True, notes=None
     return sorted(bad)
 
 
-def place_or_error(find: Callable[[Any], Any], image: Any) -> Any:
+def place_or_error(find: Find, image: Any) -> Any:
     """The image's place, or the DataError that refuses it."""
     try:
         return find(image)

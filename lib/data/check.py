@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from lib.data import cache, image_check, labels, pixels, sources, splits
+from lib.data.files import Images
 from lib.data.image_check import Presence, some
 from lib.study import grid, profiles
 from lib.study.names import CLASS_NAMES, CLASSES
@@ -58,9 +59,7 @@ class Section:
 
 def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
     """Print what is there and what was expected; returns what is wrong, a sentence each. A `scan`
-    decodes every image in as many processes as `workers`.
-
-    Raises DataError where there is nothing to check.
+    decodes every image with `workers` processes. Raises DataError where there is nothing to check.
     """
     data = profiles.load(profile)["data"]
     print(f"Profile {profile}: {SOURCES[data['source']]} in {_root(data)}", flush=True)
@@ -135,11 +134,10 @@ def _rows(data: dict[str, Any], tables: Tables) -> Section:
 
 def _classes(tables: Tables) -> Section:
     """Images of each class."""
-    counts = []
-    for table in tables.values():
-        if (classes := labels.class_labels(table)) is None:
-            return Section("No class columns: F2CIW is left out.")
-        counts.append(classes.sum(axis=0).tolist())
+    classes = [labels.class_labels(table) for table in tables.values()]
+    if any(flags is None for flags in classes):
+        return Section("No class columns: F2CIW is left out.")
+    counts = [flags.sum(axis=0).tolist() for flags in classes]
     names = [f"{code} {CLASS_NAMES[code]}" for code in CLASSES]
     rows = [list(row) for row in zip(names, *counts, strict=True)]
     return Section("Images of each class", [["", *tables], *rows])
@@ -147,15 +145,13 @@ def _classes(tables: Tables) -> Section:
 
 def _images(data: dict[str, Any], tables: Tables) -> Section:
     """Where the images are, and what is wrong with them."""
-    names = {sources.TABLES[split]: list(table["Filename"]) for split, table in tables.items()}
-    stored = {sources.TABLES[split]: sources.images(data, split) for split in tables}
-    if data["source"] == "own":  # both splits are in one folder
-        name = sources.labels_csv().name
-        names = {name: [n for part in names.values() for n in part]}
-        stored = {name: sources.images(data, "train")}
+    parts: dict[str, tuple[Images, list[str]]] = {}
+    for split, table in tables.items():  # the splits of the user's own table are in one folder
+        name = sources.labels_csv().name if data["source"] == "own" else sources.TABLES[split]
+        parts.setdefault(name, (sources.images(data, split), []))[1].extend(table["Filename"])
     section = Section("Images", [["", "in the table", "found", "absent"]])
-    groups = [Presence(stored[name], names[name]) for name in names]
-    for name, group in zip(names, groups, strict=True):
+    groups = {name: Presence(*part) for name, part in parts.items()}
+    for name, group in groups.items():
         n, absent = len(group.keys), len(group.absent)
         section.rows.append([name, n, n - absent, absent])
         section.rows += [[f"  {p}", "", count, ""] for p, count in group.count_by_place.items()]
@@ -163,8 +159,8 @@ def _images(data: dict[str, Any], tables: Tables) -> Section:
         section.remarks += filter(None, [group.zips()])
         section.warnings += filter(None, [group.stored.copies_note()])
     if len(tables) == len(sources.TABLES):
-        named = set.union(*(set(group.keys) for group in groups))
-        if spare := set.union(*(group.stored_keys for group in groups)) - named:
+        named = set.union(*(set(group.keys) for group in groups.values()))
+        if spare := set.union(*(group.stored_keys for group in groups.values())) - named:
             what = f"images are in no table and are not used ({some(spare)})"
             section.remarks.append(f"{len(spare):,} {what}.")
     return section

@@ -130,8 +130,7 @@ class Images:
     def find(self, name: str) -> Place:
         """Where the image is read from: a folder first, then the zips in order.
 
-        Raises ImageError for an image that is absent, in a zip with a password, or in two places
-        with different content.
+        Raises ImageError for one that is absent, in a locked zip, or in two places and different.
         """
         places = [Place(path, length=path.stat().st_size) for path in self.files(name)]
         places += self.zips.members.get(key(name), [])

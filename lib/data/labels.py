@@ -146,10 +146,9 @@ def check_holdout(path: Path, table: pd.DataFrame, folds: int) -> None:
     what = "groups" if "Group" in table else "images"
     normal, defect = (table["Video"][table["Defect"] == label].nunique() for label in (0, 1))
     if min(normal, defect) < folds:
-        raise DataError(
-            f"{path}: a part can be held out of {folds} normal and {folds} defect {what} or more; "
-            f"add Split, or images (found {normal} normal and {defect} defect {what})."
-        )
+        needed = f"a part can be held out of {folds} normal and {folds} defect {what} or more"
+        counts = f"found {normal} normal and {defect} defect {what}"
+        raise DataError(f"{path}: {needed}; add Split, or images ({counts}).")
 
 
 def leak(path: Path, table: pd.DataFrame, has_split: bool) -> str:

@@ -116,10 +116,8 @@ def tables(data: dict[str, Any], split: str) -> tuple[pd.DataFrame, bool]:
     """
     simulated(data)
     table = whole(data, split)
-    if data["source"] == "own":
-        videos_known = "Group" in table
-    else:
-        videos_known = _add_videos(table, root(data) / "Videos.csv")
+    is_own, videos = data["source"] == "own", root(data) / "Videos.csv"
+    videos_known = "Group" in table if is_own else _add_videos(table, videos)
     sampled = splits.stratified_fraction(table, data["fraction"], data["seed"]).index
     table["Sampled"] = table.index.isin(sampled)
     if split == "train":

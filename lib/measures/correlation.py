@@ -11,8 +11,7 @@ from lib.measures import bootstrap
 
 
 def spearman(x, y, draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
-    """Rank correlation of x (n,) and y (n,), and its 95 % percentile interval over resampled pairs:
-    rho, low, high.
+    """Rank correlation of x and y (n,), and both ends of its 95 % percentile interval over pairs.
 
     Ties share the mean of their ranks (Spearman 1904). rho is nan where x or y is constant, as are
     such resamples; the interval leaves them out. Raises ValueError for shapes that differ, fewer
@@ -49,8 +48,7 @@ def midranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Spearman's rho (m, r) of the `midranks` x and y (m, n, r) under counts (m, n, r); nan where
-    one does not vary."""
+    """Spearman's rho (m, r) of `midranks` x and y under counts (m, n, r); nan for a constant."""
     product = partial(np.einsum, "mnr,mnr,mnr->mr", counts, dtype=np.float64)
     xx, yy, xy = product(x, x), product(y, y), product(x, y)
     out = np.full(xx.shape, np.nan)

@@ -112,7 +112,7 @@ def stable_rank(features) -> float:
     """Squared Frobenius norm over squared spectral norm (Rudelson and Vershynin 2007).
 
     Not centred, as Tsitsulin et al. (2023) use it: a common mean counts as a direction. Between 1
-    and min(n, d); 0 for features that are zero.
+    and min(n, d) for features (n, d); 0 for features that are zero.
     """
     s = np.linalg.svd(_features(features), compute_uv=False)
     return float((s**2).sum() / s[0] ** 2) if s[0] > 0 else 0.0
@@ -156,8 +156,7 @@ def alignment(views) -> float:
 def uniformity(features, t: float = 2.0) -> float:
     """Log of the mean Gaussian potential of two images on the unit sphere (Wang, Isola 2020, t 2).
 
-    features (n, d); over all pairs of different images. Between 0, all at one point, and -4 t, two
-    opposite points.
+    Over all pairs of different images. Between 0, all at one point, and -4 t, two opposite points.
     """
     unit = _unit(_features(features))
     first, second = np.triu_indices(len(unit), 1)

@@ -58,10 +58,9 @@ ID = re.compile(
 )
 
 
-def run(
-    name, method, backbone, share, seed, *, study="grid", px=None, crop=None, jitter=None
-) -> Run:
+def run(name, method, backbone, share, seed, *, study="grid", **view) -> Run:
     """The Run of one cell, every setting resolved from the profile `name`; see `Run` for the types.
+    An ablation's `view` has what differs of px, crop and jitter.
 
     Raises ValueError, naming the nearest valid name, and for a system that the study does not have.
     """
@@ -71,9 +70,9 @@ def run(
     if not names.exists(method, backbone):
         needed = "needs the backbone vit_tiny (protocol: MAE only with ViT-Tiny)"
         raise ValueError(f"{method} {needed}, not {backbone}.")
-    px = px or p["views"]["px"]
+    view = {key: p["views"][key] for key in ("px", "crop", "jitter")} | view
     # Table 2 asks for inputs larger than the common cache.
-    data = p["data"] | {"cache": max(p["data"]["cache"], px)}
+    data = p["data"] | {"cache": max(p["data"]["cache"], view["px"])}
     if study != "grid":
         data["fraction"] = 1.0  # ablations use the full training table (docs/study.md, Artefacts)
     return Run(
@@ -83,9 +82,7 @@ def run(
         share=share,
         seed=int(seed),
         study=study,
-        px=px,
-        crop=p["views"]["crop"] if crop is None else crop,
-        jitter=p["views"]["jitter"] if jitter is None else jitter,
+        **view,
         settings=_settings(name, method, study),
         data=data,
     )

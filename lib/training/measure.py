@@ -67,10 +67,8 @@ def measure(run: Run, trained: Trained) -> tuple[pd.DataFrame, dict]:
         if isinstance(method, MAE):
             errors, masks = _reconstructed(method, training, rows, validation)
     table = training.table.loc[rows]
-    of_normals = table["Defect"].to_numpy() == 0
-    scores, fits = scored(
-        bank, features, of_normals, table["Video"].to_numpy(), *(e.mean(1) for e in errors)
-    )
+    of_normals, videos = table["Defect"].to_numpy() == 0, table["Video"].to_numpy()
+    scores, fits = scored(bank, features, of_normals, videos, *(e.mean(1) for e in errors))
     scores.insert(0, "Filename", validation.table["Filename"].to_numpy())
     record = {
         "fitted_on": {"normals": int(of_normals.sum()), "unlabelled": len(rows)},
@@ -134,8 +132,7 @@ def _augmented(method, run, split: Split, rows: np.ndarray) -> np.ndarray:
 
 
 def fixed_masks(patches: int, ratio: float) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Kept (1, 1 + kept) and masked (1, masked) positions, the same for every image and run: as
-    many as it takes to mask every patch `MASKED` times."""
+    """Kept (1, 1 + kept) and masked (1, masked) positions that mask every patch `MASKED` times."""
     masks, hidden = [], np.zeros(patches, int)
     for number in count():
         u = views.uniforms(0, views.EVALUATION, np.array([number]), MASKS, patches)

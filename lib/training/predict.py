@@ -26,7 +26,6 @@ from lib.system.errors import DataError
 from lib.training import probes
 from lib.training.probes import Probe
 
-EXAMPLE = "simclr-resnet18-d45-s42"
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 DRAWINGS = "simulated frames, which are drawings"
 SOURCES = {"simulated": DRAWINGS, "sewer-ml": "Sewer-ML", "own": "your own images"}
@@ -43,7 +42,7 @@ def restore(run: Run | Stored) -> tuple[Method, Probe]:
     wanted = run.run if isinstance(run, Stored) else run
     if wanted.study != "grid":
         what = f"{wanted.id} is part of an ablation, which keeps no weights"
-        raise ValueError(f"{what}: take one of the grid, like {EXAMPLE}.")
+        raise ValueError(f"{what}: take one of the grid, like simclr-resnet18-d45-s42.")
     path = _stored(run).checkpoint
     if not path.exists():
         what = f"of {wanted.id}, profile {wanted.profile}, only scores are committed"
@@ -63,7 +62,8 @@ def _stored(run: Run | Stored) -> Stored:
     if isinstance(run, Stored):
         return run
     if run.data["source"] == "own":
-        if (stored := Stored(run, run_directory.folder(run), "fresh")).record:
+        stored = Stored(run, run_directory.folder(run), "fresh")
+        if stored.record is not None:
             return stored
         what = f"{run.id} was not trained in profile own"
         raise MissingRuns(f"{what}: {_command(run)}, with your LABELS.")
@@ -80,8 +80,7 @@ def scores(
     probe: str = "converged",
     skip: Callable[[DataError], None] | None = None,
 ) -> pd.DataFrame:
-    """A row per image, as in the `clean` evaluation: Filename (the path as given), logit, predicted
-    (logit > 0).
+    """A row per image, as in the `clean` evaluation: Filename (as given), logit, predicted (> 0).
 
     `probe` is "converged" or "online". Computed in the run's own precision where this machine has
     it, else in float32. An image that cannot be read raises DataError, or is left out where `skip`

@@ -38,8 +38,7 @@ from lib.training.measure import Trained
 PACKAGES = ("torch", "torchvision", "timm", "lightly", "pytorch-lightning", "numpy", "scikit-learn")
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-# Lightning's performance hints
-warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")  # hints on speed
 
 Progress = Callable[[float, dict], None]  # fraction of the run done, latest row of its history
 
@@ -96,8 +95,7 @@ class Report(Callback):
 
 
 def ensure(run: Run, progress: Progress | None = None, again: bool = False) -> None:
-    """Train and measure `run` where it is missing or stale, or `again`; measure it from its weights
-    where only its measurement is; else do nothing.
+    """Train and measure `run` where it is missing or stale, or `again`, else measure it if needed.
 
     The caller holds the run's lock. Every rank of a run on several devices calls this, all with the
     same `again`. Raises what `train` raises.
