@@ -129,9 +129,7 @@ class Images:
 
     def find(self, name: str) -> Place:
         """Where the image is read from: a folder first, then the zips in order.
-
-        Raises ImageError for one that is absent, in a locked zip, or in two places and different.
-        """
+        Raises ImageError where it is absent, in a locked zip, or in two places and different."""
         places = [Place(path, length=path.stat().st_size) for path in self.files(name)]
         places += self.zips.members.get(key(name), [])
         if not places:

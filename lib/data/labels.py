@@ -20,9 +20,7 @@ SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "
 
 def read_table(path: Path, columns: tuple[str, ...] = COLUMNS) -> pd.DataFrame:
     """A table of labels with unique file names and labels 0 or 1, `Defect` being "any defect".
-
-    Windows line ends and a byte-order mark are accepted. Errors name file, row, image and remedy.
-    """
+    Accepts Windows line ends and a byte-order mark. DataErrors name file, row, image, remedy."""
     own = columns is not COLUMNS
     check_file(path, own)
     try:

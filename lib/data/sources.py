@@ -111,9 +111,7 @@ def whole(data: dict[str, Any], split: str) -> pd.DataFrame:
 
 def tables(data: dict[str, Any], split: str) -> tuple[pd.DataFrame, bool]:
     """The rows of `split` that the study uses, and whether their videos (or groups) are known.
-
-    Training rows are the stratified fraction; validation rows are all, and `Sampled` marks theirs.
-    """
+    Training rows are the stratified fraction, validation rows all; `Sampled` marks theirs."""
     simulated(data)
     table = whole(data, split)
     is_own, videos = data["source"] == "own", root(data) / "Videos.csv"

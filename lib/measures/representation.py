@@ -64,9 +64,7 @@ def measures(features, views) -> dict[str, float]:
 
 def training_loss(method: str, history: Mapping) -> float:
     """The loss of the last epoch, from columns by name; nan for the rows of `WITHOUT_LOSS`.
-
-    Losses of different methods are different quantities and must not be compared.
-    """
+    Losses of different methods are different quantities and must not be compared."""
     return math.nan if method in WITHOUT_LOSS else float(np.asarray(history["loss"])[-1])
 
 
@@ -100,10 +98,8 @@ def alpha_req(features, fitted: tuple[int, int] = FITTED) -> float:
 
 
 def nesum(features) -> float:
-    """NESum, the sum of the covariance's eigenvalues over the largest (He and Ozay 2022).
-
-    Between 1, features (n, d) in one direction, and min(n, d), a whitened set; 0 for constant ones.
-    """
+    """NESum, the sum of the covariance's eigenvalues over the largest (He and Ozay 2022). Between
+    1, features (n, d) in one direction, and min(n, d), a whitened set; 0 for constant ones."""
     eigenvalues = spectrum(features)
     return float(eigenvalues.sum() / eigenvalues[0]) if eigenvalues[0] > 0 else 0.0
 

@@ -20,10 +20,8 @@ def weights(seeds: Iterable[int], resamples: int) -> dict[int, np.ndarray]:
 
 
 def mean(seeds: Iterable[int], draws: Iterable[np.ndarray]) -> np.ndarray:
-    """The mean over seeds (..., 1 + B) of `draws`, (..., 1 + B) for each seed of `seeds`.
-
-    Rows of one seed share its weight. Two means over the same seeds are paired, column by column.
-    """
+    """The mean over seeds (..., 1 + B) of `draws`, (..., 1 + B) for each of `seeds`; rows of a seed
+    share its weight. Two means over the same seeds are paired, column by column."""
     seeds, stacked = list(seeds), np.stack(list(draws))
     weight = weights(seeds, stacked.shape[-1] - 1)
     rows = np.stack([weight[seed] for seed in seeds])

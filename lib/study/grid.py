@@ -153,9 +153,7 @@ def cells(
 
 def runs(artefact: str, profile: str = "mini", *, methods=None, seeds=None) -> list[Run]:
     """Every Run that `artefact` reads under `profile`; none where it shows none of `methods`.
-
-    Raises ValueError, naming the nearest valid name, for an unknown artefact, profile or method.
-    """
+    Raises ValueError, naming the nearest valid name, for an unknown artefact, profile or method."""
     shown = artefacts.ARTEFACTS[names.nearest(artefact, artefacts.ARTEFACTS, "artefact")]
     if shown.study is None:
         return [parse("walkthrough", name) for name in shown.networks]

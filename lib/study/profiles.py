@@ -18,9 +18,7 @@ def available() -> list[str]:
 @lru_cache
 def load(name: str) -> dict[str, Any]:
     """The profile as nested dicts: its `base` (default: paper.toml) with its differences over it.
-
-    Raises ValueError for a wrong type, or an unknown profile or key, naming the nearest valid one.
-    """
+    Raises ValueError for a wrong type, or an unknown profile or key, naming the nearest one."""
     nearest(name, available(), "profile")
     own = tomllib.loads((paths.PROFILES / f"{name}.toml").read_text())
     if name != "paper":
@@ -47,9 +45,7 @@ def _merge(base: dict, change: dict, where: str) -> dict:
 
 def typed(kind: type[Settings], values: dict[str, Any], where: str) -> Settings:
     """The settings `values` as an object of their class.
-
-    Raises ValueError for a wrong type, a missing setting, or an unknown key, naming the nearest.
-    """
+    Raises ValueError for a wrong type, a missing setting, or an unknown key, naming the nearest."""
     types = {field.name: field.type for field in fields(kind)}
     for key, value in values.items():
         nearest(key, types, f"setting in {where}")

@@ -154,9 +154,7 @@ def _training_data(stored: Stored) -> str:
 
 def predict(folder: Path, run: Run, out: Path) -> None:
     """Score every image below `folder` into the CSV `out`; standard error names unreadable ones.
-
-    Raises ValueError without a readable image, and MissingRuns for a run without weights.
-    """
+    Raises ValueError without a readable image, and MissingRuns for a run without weights."""
     images = listed(folder)
     skip = partial(print, "skipped:", file=sys.stderr, flush=True)
     table = scores(images, run, skip=skip)
