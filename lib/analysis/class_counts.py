@@ -26,8 +26,7 @@ def images(table: pd.DataFrame) -> dict[str, int]:
 
 
 def subsets(data: dict[str, Any], shares: list[float]) -> dict[str, pd.DataFrame]:
-    """Name -> rows in use: training, its subset at each train share, validation, and where it is
-    smaller, Table 1's part of it.
+    """Name -> rows in use: training, its subset at each share, validation, Table 1's part of it.
 
     `data` is a profile's table. Raises DataError for a share that the images cannot reach.
     """
