@@ -112,7 +112,6 @@ class Board:
         return np.mean([self.cell(*cell)["f1"] for cell in cells], axis=0)
 
     def rival(self, method: str, other: str, shares: Iterable[float]) -> Draws:
-        """F1 of `method` minus that of `other`, averaged over the backbones that both have, and
-        over `shares`."""
+        """F1 of `method` minus `other`, averaged over the backbones that both have and `shares`."""
         both = [b for b in BACKBONES if names.exists(method, b) and names.exists(other, b)]
         return self.f1(method, both, shares) - self.f1(other, both, shares)

@@ -81,8 +81,7 @@ def verdict_row(value: float, low: float, high: float, verdict: str, note: str =
 
 
 def judge(claim: Claim, board: Board, mae: str) -> dict:
-    """`claim.judge`, with MAE as the row `mae`; the verdict "not run" and nan where it lacks a
-    system."""
+    """`claim.judge`, with MAE as the row `mae`; "not run" and nan where it lacks a system."""
     try:
         return claim.judge(board, mae)
     except NotRun as reason:
@@ -90,12 +89,9 @@ def judge(claim: Claim, board: Board, mae: str) -> dict:
 
 
 def score(boards: dict[str, Board], claims: Iterable[Claim]) -> pd.DataFrame:
-    """A row per claim, protocol and variant of MAE ("described", "released"): the claim, and what
-    `judge` says."""
-    rows = []
-    for claim, (protocol, board), (variant, mae) in product(
-        claims, boards.items(), VARIANTS.items()
-    ):
+    """A row per claim, protocol and variant of MAE: the claim, and what `judge` says."""
+    rows, cases = [], product(claims, boards.items(), VARIANTS.items())
+    for claim, (protocol, board), (variant, mae) in cases:
         row = {"claim": claim.number, "text": claim.text, "protocol": protocol}
         row |= {"mae": variant, "statistic": claim.statistic}
         rows.append(row | judge(claim, board, mae))
@@ -155,8 +151,7 @@ def method_over_backbone(board: Board, mae: str) -> list[Draws]:
 
 
 def rankme_correlation(board: Board, mae: str) -> Draws:
-    """Spearman's rho of RankMe and F1, averaged over backbones; draws also resample the points of
-    each backbone."""
+    """Spearman's rho of RankMe and F1, averaged over backbones; draws also resample the points."""
     by_backbone, rng = [], np.random.default_rng(0)
     for backbone in BACKBONES:
         points = [cell for cell in _cells((*JOINT, mae)) if cell[1] == backbone]
@@ -203,16 +198,12 @@ def by_validation(board: Board, mae: str, metric: str) -> Draws:
     lambda board, mae: by_validation(board, mae, "f1"),
 )
 def validation_share_matters(board: Board, mae: str) -> list[Draws]:
-    f1, precision, recall = (
-        by_validation(board, mae, metric) for metric in ("f1", "precision", "recall")
-    )
+    metrics = ("f1", "precision", "recall")
+    f1, precision, recall = (by_validation(board, mae, metric) for metric in metrics)
     return [f1, precision - np.abs(recall)]
 
 
-@claim(
-    "BYOL is best at 1 %",
-    "F1(BYOL) − F1(strongest rival) at 1 %, mean over shared backbones",
-)
+@claim("BYOL is best at 1 %", "F1(BYOL) − F1(strongest rival) at 1 %, mean over shared backbones")
 def byol_best_at_one(board: Board, mae: str) -> list[Draws]:
     return [board.rival("byol", other, SHARES[:1]) for other in (*JOINT[1:], mae)]
 
@@ -253,8 +244,7 @@ def dino_needs_vit(board: Board, mae: str) -> list[Draws]:
 
 
 @claim(
-    "MAE is lowest overall",
-    "F1(lowest joint-embedding system) − F1(MAE), mean over train shares",
+    "MAE is lowest overall", "F1(lowest joint-embedding system) − F1(MAE), mean over train shares"
 )
 def mae_lowest(board: Board, mae: str) -> list[Draws]:
     lowest = board.f1(mae, "vit_tiny", SHARES)

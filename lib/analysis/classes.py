@@ -103,9 +103,8 @@ class Scores:
         self.runs: list[tuple[Stored, dict[Key, Draws]]] = []
         for stored in board.stored:
             logit, labels, _ = results.aligned(stored, board.rule.table, board.rule.probe)
-            defect, video, sampled = (
-                labels[name].to_numpy() for name in ("Defect", "Video", "Sampled")
-            )
+            columns = ("Defect", "Video", "Sampled")
+            defect, video, sampled = (labels[name].to_numpy() for name in columns)
             classes = class_labels(labels)
             draws = detections(logit, defect, classes, video, sampled, board.resamples)
             self.runs.append((stored, draws))
@@ -116,7 +115,7 @@ class Scores:
         self.validation = images(table[table["Sampled"]])
 
     def curves(self, metric: str, name: str) -> Draws:
-        """(1 + B, shares): mean over the paper's methods and seeds, which get equal weight. Raises
+        """(1 + B, shares): mean over the paper's methods and seeds, with equal weights. Raises
         KeyError."""
         means = []
         for train_share in self.shares:
@@ -129,15 +128,13 @@ class Scores:
         return np.stack(means, axis=-1)
 
     def excess(self, metric: str, name: str) -> Draws:
-        """`curves` above chance: recall minus the false-alarm rate of the same detectors, AUROC
-        minus 0.5."""
+        """`curves` above chance: recall minus the same detectors' false alarms, AUROC minus 0.5."""
         chance = self.curves("recall", NORMAL) if metric == "recall" else 0.5
         return self.curves(metric, name) - chance
 
 
 def measure(scores: Scores) -> pd.DataFrame:
-    """A row per run, metric and class: value with its 95 % interval, and the class's images in
-    validation.
+    """A row per run, metric and class: value, its 95 % interval, the class's images in validation.
 
     Columns run, method, backbone, train_share, seed, health, origin, metric, class, value, low,
     high, draws (the (1 + B,) behind them), validation.
@@ -157,8 +154,7 @@ def measure(scores: Scores) -> pd.DataFrame:
 
 
 def halved(curves, shares) -> np.ndarray:
-    """The share (...,) at which `curves` (..., k) fall below half of their value at the last of
-    `shares` (k,).
+    """The share (...,) at which `curves` (..., k) fall below half their value at the last `shares`.
 
     Shares ascend. Going down from the last, the first crossing counts, interpolated in the
     logarithm of the share; 0 where there is none. nan where the last value is not above 0, where a
@@ -212,8 +208,7 @@ def at(value: float, low: float, high: float, smallest: float) -> str:
 
 
 def sentences(scores: Scores, training: dict[str, int]) -> dict[str, str]:
-    """A sentence a metric on what is lost first and last, and whether rarity explains it; and one
-    on false alarms.
+    """A sentence a metric: what is lost first and last, is rarity why; and one on false alarms.
 
     `training` is `images` of the whole training table.
     """
@@ -227,10 +222,8 @@ def sentences(scores: Scores, training: dict[str, int]) -> dict[str, str]:
 def _order_sentence(scores: Scores, metric: str, training: dict[str, int], n: int = 3) -> str:
     what = {"recall": "recall above the false-alarm rate", "auroc": "AUROC above 0.5"}[metric]
     halves = halvings(scores, metric)
-    printed = {
-        name: at(draws[0], *bootstrap.interval(draws), scores.shares[0])
-        for name, draws in halves.items()
-    }
+    smallest = scores.shares[0]
+    printed = {c: at(v[0], *bootstrap.interval(v), smallest) for c, v in halves.items()}
     total = (
         f"From {share(scores.shares[-1])} downwards, {what} (mean over the paper's methods) has "
         f"halved for all defects together at {printed.pop(ANY)} % of defects in training"

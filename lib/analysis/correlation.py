@@ -41,9 +41,8 @@ SCOPES = {
 JUDGED = "backbone"  # the scope of the verdicts, chosen beforehand
 BASE = "rankme"  # what the others are held against
 FEWEST = 3  # points of a group: of two, a rank correlation is 1 or -1
-REPEATS = (
-    4  # draws of the runs to one of seeds and videos: cheap, and corrected intervals read far tails
-)
+# Draws of the runs to one of seeds and videos: cheap, and corrected intervals read far tails.
+REPEATS = 4
 VERDICTS = ("better", "worse", "inconclusive")  # of a gain above zero, below it, or across it
 
 
@@ -126,9 +125,8 @@ def rho(points: Points, scope: str, measure: str, metric: str, among: str = "") 
     same points.
     """
     ours, theirs = (points.ranked(scope, among or measure, name) for name in (measure, metric))
-    rhos = [
-        rank_correlation(x, y, counts) for (x, counts), (y, _) in zip(ours, theirs, strict=True)
-    ]
+    pairs = zip(ours, theirs, strict=True)
+    rhos = [rank_correlation(x, y, counts) for (x, counts), (y, _) in pairs]
     if not rhos:
         return np.full((points.metrics[metric].shape[1], 1 + REPEATS), np.nan)
     defined = (~np.isnan(rhos)).sum(axis=0)

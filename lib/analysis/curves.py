@@ -1,8 +1,7 @@
-"""What was watched during training, read back from stored runs: curves by epoch, points of a
-scatter.
+"""What was watched during training, read from stored runs: curves by epoch, points of a scatter.
 
-    by_epoch = curves.curves(grid.runs("fig6", "mini"))
-    points = curves.points(grid.runs("fig10", "mini"), "clean", "val")
+by_epoch = curves.curves(grid.runs("fig6", "mini"))
+points = curves.points(grid.runs("fig10", "mini"), "clean", "val")
 """
 
 import numpy as np
@@ -14,14 +13,8 @@ from lib.store.stored import Stored, load
 from lib.study import names
 from lib.study.grid import Run
 
-CURVES = (
-    "rankme_batch",
-    "rankme",
-    "feature_mean",
-    "feature_std",
-    "embedding_mean",
-    "embedding_std",
-)
+CURVES = ("rankme_batch", "rankme", "feature_mean", "feature_std")
+CURVES += ("embedding_mean", "embedding_std")
 
 
 def _which(stored: Stored) -> dict:
@@ -73,8 +66,7 @@ def _train_f1(stored: Stored, probe: str) -> float:
 
 
 def over_seeds(points: pd.DataFrame) -> pd.DataFrame:
-    """A row per system and train share: means of `points` over its `seeds`; health, the worst of
-    the runs'.
+    """A row per system and train share: means of `points` over its `seeds`, the worst health.
 
     Runs that differ in the seed alone are no independent points for a correlation.
     """
@@ -105,8 +97,7 @@ def _rho(frame: pd.DataFrame, x: str, y: str) -> float:
 
 
 def within(points: pd.DataFrame, by: str) -> pd.Series:
-    """Spearman's rho of `rescaled` and `f1` in each group of the column `by`; nan where it is
-    undefined."""
+    """Spearman's rho of `rescaled` and `f1` in each group of the column `by`, or nan."""
     groups = points.groupby(by, sort=False)
     return groups.apply(_rho, "rescaled", "f1", include_groups=False)
 

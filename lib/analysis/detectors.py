@@ -41,8 +41,7 @@ def measure(runs: list[Run | Stored], protocol: str, resamples: int | None = Non
 
 
 def columns(reduced: pd.DataFrame, setting: str) -> pd.DataFrame:
-    """The rows of one setting and of the probe, with detectors by their printed names; NaN where a
-    system does not have a detector."""
+    """The rows of one setting and of the probe, by printed names; NaN where a system has none."""
     rows = reduced[reduced["setting"].isin((setting, "labels"))]
     present = set(rows["detector"])
     places = rows[["method", "backbone"]].drop_duplicates()
@@ -54,8 +53,7 @@ def columns(reduced: pd.DataFrame, setting: str) -> pd.DataFrame:
 
 
 def ends(view: Detected, n: int) -> pd.DataFrame:
-    """`n` validation images of each of `ENDS`, a row each: run, detector, End, score and the
-    table's columns."""
+    """`n` validation images of each of `ENDS`: the table's columns, run, detector, End, score."""
     table, _ = results.validation(view)
     scores = view.scores.drop_duplicates("Filename").set_index("Filename")["logit"].astype(float)
     ranked = table.assign(score=table["Filename"].map(scores))

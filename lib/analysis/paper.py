@@ -42,8 +42,7 @@ NUMBERS = [column for column in COLUMNS if column not in NAMES]
 
 
 def values(artefact: str) -> pd.DataFrame:
-    """The rows filled in for `artefact`, columns `COLUMNS`; an empty name is "", an empty number
-    NaN.
+    """The rows filled in for `artefact`, in `COLUMNS`; an empty name is "", an empty number NaN.
 
     Every row of the file is checked, whatever its artefact. Raises ValueError, with the file and
     the line, for another header, an unknown name (naming the nearest valid one), a number that is
@@ -93,19 +92,15 @@ def _cell(column: str, cell: str) -> str | float | None:
     if not math.isfinite(number):
         raise ValueError(f"{column} is '{cell}', expected a number.")
     if column in SHARES and not 0 < number < 1:
-        raise ValueError(
-            f"{column} is {cell}, expected a share between 0 and 1 (0.01 for 1 %), or nothing: "
-            "natural."
-        )
+        expected = "a share between 0 and 1 (0.01 for 1 %), or nothing: natural"
+        raise ValueError(f"{column} is {cell}, expected {expected}.")
     return number
 
 
 def beside(reduced: pd.DataFrame, artefact: str) -> pd.DataFrame:
-    """`reduced` (lib.analysis.results.over_seeds) with a column `paper`: the paper's value of the
-    same row, else NaN.
+    """`reduced` (results.over_seeds) with a column `paper`: the paper's value of the row, or NaN.
 
-    A row of the file belongs to a row of `reduced` that it equals in every one of `WHICH` that both
-    have.
+    A row of the file belongs to a row of `reduced` that it equals in all of `WHICH` that both have.
     """
     keys = [column for column in WHICH if column in reduced]
     theirs = values(artefact)[[*keys, "value"]].rename(columns={"value": "paper"})

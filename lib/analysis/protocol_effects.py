@@ -62,9 +62,8 @@ class Scores:
 
     def draws(self, system: System, reading: Reading) -> dict[str, Draws]:
         """metric -> (1 + B,): the estimate, then its bootstrap draws."""
-        cells = [
-            self.board.draws((*system, share), *reading, ranked=True)[0] for share in self.shares
-        ]
+        options = {"evaluation": reading[0], "probe": reading[1], "ranked": True}
+        cells = [self.board.draws((*system, share), **options)[0] for share in self.shares]
         return {name: sum(cell[name] * (1 / len(cells)) for cell in cells) for name in METRICS}
 
 
@@ -78,8 +77,7 @@ def papers(systems: Iterable[System], mae: str = "mae") -> list[System]:
 
 
 def measure(scores: Scores) -> pd.DataFrame:
-    """A row per effect, what is held fixed, system and metric: value, and its 95 % interval low,
-    high.
+    """A row per effect, what is held fixed, system and metric: value, low, high (95 % interval).
 
     Effects: those of `EFFECTS`, with a row `mean` over the paper's systems; `mae`, MAE as described
     minus as released under each protocol; `level`, the score itself under each protocol. What was
@@ -132,8 +130,7 @@ def one(
 
 
 def order(scores: Scores) -> pd.DataFrame:
-    """How the two protocols rank the paper's systems of a backbone by mean F1, with MAE as
-    described and as released.
+    """How both protocols rank the paper's systems of a backbone by mean F1, with either MAE.
 
     Columns mae, method, backbone, rho, pairs, swapped, told_apart, rank_clean, rank_paper. A row
     per system has its ranks (1 is best). A row of the method `all` has Spearman's correlation of
@@ -162,8 +159,7 @@ def order(scores: Scores) -> pd.DataFrame:
 
 
 def _swaps(clean: np.ndarray, paper: np.ndarray) -> dict[str, int]:
-    """Pairs of the systems' F1 (systems, 1 + B) by protocol: all, those that change places, and
-    those told apart under both."""
+    """Pairs of systems by F1 (systems, 1 + B): all, those that change places, those told apart."""
     pairs = list(combinations(range(len(clean)), 2))
     first, second = np.transpose(pairs)
     gaps = [f1[first] - f1[second] for f1 in (clean, paper)]
@@ -198,8 +194,7 @@ def split(saved: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def verdicts(effects: pd.DataFrame, order: pd.DataFrame) -> list[str]:
-    """A sentence an effect, of the mean over the paper's systems, then of each backbone's order,
-    then of MAE."""
+    """A sentence an effect (mean over the paper's systems), a backbone's order, and on MAE."""
     sentences = []
     for effect, readings in EFFECTS.items():
         for held in readings:

@@ -10,8 +10,7 @@ from lib.study.grid import Run
 
 
 def of_runs(wanted: list[Run | Stored]) -> dict:
-    """What a footer says of these runs: data, profile, seeds, sizes, and how many are fresh or from
-    the reference."""
+    """What a footer says of these runs: data, profile, seeds, sizes, how many are fresh."""
     stored = [load(run) for run in wanted]
     runs = [one.run for one in stored]
     table, videos_known = results.validation(stored[0])
@@ -36,8 +35,7 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
 
 
 def of_data(profile: str) -> dict:
-    """What a footer says where no run is read, only the images of `profile`, drawn first where they
-    are not there."""
+    """What a footer says where only the images of `profile` are read; they are drawn if needed."""
     p = profiles.load(profile)
     training, validation = (len(sources.tables(p["data"], split)[0]) for split in sources.TABLES)
     return {

@@ -11,8 +11,7 @@ from lib.store import measured
 
 
 def measure_over_rankme(board: Board, mae: str) -> dict:
-    """How much better than RankMe the best label-free measure ranks systems and train shares by F1;
-    the note names the measure."""
+    """How much better than RankMe the best label-free measure, named in the note, ranks by F1."""
     other = next(row for row in claims.VARIANTS.values() if row != mae)
     wanted = [s.run for s in board.stored if s.run.method != other]
     measures = {run.id: measured.measures(run) for run in wanted}

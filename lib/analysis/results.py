@@ -52,19 +52,14 @@ def aligned(
     """
     table, _ = validation(stored)
     scores = stored.scores
-    rows = scores[
-        (scores["split"] == "val")
-        & (scores["evaluation"] == evaluation)
-        & (scores["probe"] == probe)
-    ]
+    which = (scores["evaluation"] == evaluation) & (scores["probe"] == probe)
+    rows = scores[which & (scores["split"] == "val")]
     if rows.empty:
         raise MissingRuns(f"{stored.run.id} holds no {evaluation} scores of the {probe} probe.")
     order = pd.Index(table["Filename"]).get_indexer(rows["Filename"])
     if (order < 0).any():
-        raise MissingRuns(
-            f"{stored.run.id} scored {(order < 0).sum()} images that the validation table lacks: "
-            "FORCE=1."
-        )
+        lacking = f"{(order < 0).sum()} images that the validation table lacks"
+        raise MissingRuns(f"{stored.run.id} scored {lacking}: FORCE=1.")
     return rows["logit"].to_numpy(), table.iloc[order], order
 
 
@@ -152,8 +147,7 @@ def f2ciw_maximum(run: Run) -> float:
 
 
 def health(stored: Stored) -> str:
-    """Verdict on a run: its training's ("collapsed", "diverged"), "no better than random", or
-    "healthy".
+    """Verdict on a run: "collapsed", "diverged", "no better than random" or "healthy".
 
     No better than random: AUROC of the converged probe on plain images is not above that of the
     backbone as initialised, with the same share and seed, at 95 % (paired over videos). The verdict
@@ -243,8 +237,7 @@ def interval(drawn: np.ndarray) -> dict:
 
 
 def over_seeds(measured: pd.DataFrame, keys: Sequence[str] = KEYS) -> pd.DataFrame:
-    """One row per combination of `keys`: the mean over seeds, and its 95 % interval by draws of
-    seeds, then of videos.
+    """A row per combination of `keys`: mean over seeds, 95 % interval by draws of seeds and videos.
 
     With one seed the interval is its own, and knows nothing of the spread over seeds. `health`: the
     worst of the runs. Raises KeyError for several seeds without the column `draws` of `measure`.
@@ -275,8 +268,7 @@ def measured_metrics(reduced: pd.DataFrame, metrics: list[str]) -> list[str]:
 def rectangle(
     reduced: pd.DataFrame, metric: str, rows: list[str], column: str, what: str = "value"
 ) -> pd.DataFrame:
-    """The rows of one metric as a rectangle, `rows` by `column`, in the order in which they
-    come."""
+    """The rows of one metric as a rectangle, `rows` by `column`, in the order that they have."""
     one = reduced[reduced["metric"] == metric]
     wide = one.set_index([*rows, column])[what].unstack(column, sort=False)
     return wide.rename_axis(columns=None)

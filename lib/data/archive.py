@@ -1,5 +1,4 @@
-"""Simulated frames in the layout of Sewer-ML's archive: two tables, zips with frames of two sizes,
-and no table of videos.
+"""Simulated frames in Sewer-ML's layout: two tables, zips of two sizes of frames, no Videos.csv.
 
     make archive SEWERML_ROOT=/path/to/new/folder TRAIN=440 VAL=200
 
@@ -19,10 +18,8 @@ SEED = 42
 # A share of 1 % of defects takes 99 normal frames, in half of the training table and in the whole
 # validation table: 440 frames hold 232 normal ones, half of them 116.
 TRAIN, VAL = 440, 200
-ZIPS = {  # Sewer-ML has 14 and 2
-    "train": ("train00.zip", "train01.zip"),
-    "val": ("valid00.zip", "valid01.zip"),
-}
+# Sewer-ML has 14 and 2.
+ZIPS = {"train": ("train00.zip", "train01.zip"), "val": ("valid00.zip", "valid01.zip")}
 PAL, CIF = (576, 720), (288, 352)  # height, width
 SIZES = (PAL, PAL, CIF)  # of the frames of one video, the next, the one after it, and so on
 
@@ -44,15 +41,11 @@ def _write_zip(job: tuple[Path, str, range]) -> None:
 
 def write(root: Path, train: int = TRAIN, val: int = VAL, workers: int = 1) -> None:
     """Write the tables and zips of `train` and `val` frames; `root` appears when they are complete.
-
-    Raises FileExistsError where `root` holds anything.
-    """
+    Raises FileExistsError where `root` holds anything."""
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise FileExistsError(
-            f"{root} is not empty, and real images may lie there: name a new folder, "
-            "SEWERML_ROOT=/path/to/new/folder."
-        )
+        what = f"{root} is not empty, and real images may lie there"
+        raise FileExistsError(f"{what}: name a new folder, SEWERML_ROOT=/path/to/new/folder.")
     with new_folder(root) as work:
         jobs = []
         for split, n in (("train", train), ("val", val)):

@@ -26,7 +26,7 @@ import numpy as np
 from lib.system import progress
 from lib.system.atomic import put
 from lib.system.errors import DataError
-from lib.system.parallel import Bad, each, together
+from lib.system.parallel import Bad, Do, each, together
 
 BLOCK = 512  # images between two notes: a kill loses seconds of work
 ALONE = 2000  # images that one process reads in the time that others take to start
@@ -34,16 +34,18 @@ LOUD_IMAGES, LOUD_BYTES = 5000, 1e9  # a fill of more takes a while, and is anno
 NAMED = 5  # bad images that the summary names
 FULL = 0.95  # share of the free disk that may be taken
 
+Find = Callable[[Any], Any]  # an image's name, or its row -> its place
+Read = Callable[[Any], np.ndarray]  # a place -> its pixels
+
 
 @dataclass(frozen=True)
 class Task:
-    """What every process of a fill needs: the file, where its rows begin, and how to read an
-    image."""
+    """What every process of a fill needs: the file, where its rows begin, and an image's reader."""
 
     partial: Path
     side: int
     start: int  # bytes of the .npy header
-    read: Callable[[Any], np.ndarray]
+    read: Read
 
     def write(self, rows: Sequence[int], places: Sequence[Any]) -> list[Bad]:
         """Read these images and write them to disk; returns those that could not be read."""
@@ -87,12 +89,7 @@ def disk(folder: Path) -> Path:
 
 
 def fill(
-    path: Path,
-    names: Sequence[str],
-    side: int,
-    find: Callable[[str], Any],
-    read: Callable[[Any], np.ndarray],
-    workers: int = 1,
+    path: Path, names: Sequence[str], side: int, find: Find, read: Read, workers: int = 1
 ) -> None:
     """Write the images' pixels to `path`, (n, side, side, 3) uint8, with `workers` processes.
 
@@ -104,11 +101,7 @@ def fill(
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
     content = {"n": len(names), "side": side, "block": BLOCK, "names": digest}
     finished = _finished_blocks(path, content)
-    todo = {}
-    for start in range(0, len(names), BLOCK):
-        every_row = list(range(start, min(start + BLOCK, len(names))))
-        if rows := finished.get(start // BLOCK, every_row):
-            todo[start // BLOCK] = rows
+    todo = {block: rows for block, rows in (blocks(len(names)) | finished).items() if rows}
     count = sum(map(len, todo.values()))
     need, workers = count * side * side * 3, workers if count > ALONE else 1
     long = count > LOUD_IMAGES or need > LOUD_BYTES
@@ -116,24 +109,12 @@ def fill(
     plan = f"{count:,} images to decode to {side} x {side} px {how}" if long else ""
     _check_disk(path, need, plan)
     task = Task(beside(path, "partial"), side, _begin(path, content, finished), read)
-    bar, bad = progress.Images("pixel cache", count, long), []
-    work = (
-        (block, rows, [place_or_error(find, names[row]) for row in rows])
-        for block, rows in todo.items()
-    )
-    with (
-        open(beside(path, "blocks"), "a") as notes,
-        closing(together(task.write, work, workers)) as results,
-    ):
-        for block, refused in results:
-            notes.write(_note(block, [row for row, _, _ in refused]))
-            notes.flush()
-            os.fsync(notes.fileno())
-            bad += refused
-            bar.advance(len(todo[block]))
-    bar.close()
+    with open(beside(path, "blocks"), "a") as notes:
+        bad = in_blocks(
+            "pixel cache", todo, lambda row: find(names[row]), task.write, workers, long, notes
+        )
     if bad:
-        raise DataError(summary(sorted(bad), len(names), beside(path, "bad.txt")))
+        raise DataError(summary(bad, len(names), beside(path, "bad.txt")))
     task.partial.replace(path)
     for what in ("blocks", "bad.txt"):
         beside(path, what).unlink(missing_ok=True)
@@ -153,10 +134,38 @@ def _check_disk(path: Path, need: float, plan: str) -> None:
         print("Stopped half-way, the same command goes on where it was.", flush=True)
 
 
-def place_or_error(find: Callable[[str], Any], name: str) -> Any:
+def blocks(n: int) -> dict[int, list[int]]:
+    """Number of a block -> its rows, for n images."""
+    starts = range(0, n, BLOCK)
+    return {start // BLOCK: list(range(start, min(start + BLOCK, n))) for start in starts}
+
+
+def in_blocks(
+    what: str, todo, find: Find, do: Do, workers: int, loud=True, notes=None
+) -> list[Bad]:
+    """`do(rows, places)` for the blocks `todo` (number -> rows) in `workers` processes, below a
+    bar; returns the images that it or `find` refused, in order.
+
+    `find(row)` gives a place, in this process; `notes` is a file for a line on each finished block.
+    """
+    bar, bad = progress.Images(what, sum(map(len, todo.values())), loud), []
+    work = ((block, rows, [place_or_error(find, r) for r in rows]) for block, rows in todo.items())
+    with closing(together(do, work, workers)) as results:
+        for block, refused in results:
+            if notes is not None:
+                notes.write(_note(block, [row for row, _, _ in refused]))
+                notes.flush()
+                os.fsync(notes.fileno())
+            bad += refused
+            bar.advance(len(todo[block]))
+    bar.close()
+    return sorted(bad)
+
+
+def place_or_error(find: Find, image: Any) -> Any:
     """The image's place, or the DataError that refuses it."""
     try:
-        return find(name)
+        return find(image)
     except DataError as error:
         return error
 

@@ -17,26 +17,21 @@ from typing import Any
 import pandas as pd
 
 from lib.data import cache, image_check, labels, pixels, sources, splits
+from lib.data.files import Images
 from lib.data.image_check import Presence, some
 from lib.study import grid, profiles
 from lib.study.names import CLASS_NAMES, CLASSES
 from lib.system import environment, paths
 from lib.system.errors import DataError
 
-PUBLISHED = {  # rows, normal and defect images of Sewer-ML's tables
-    "train": (1_040_129, 552_820, 487_309),
-    "val": (130_046, 68_681, 61_365),
-}
+# Rows, normal and defect images of Sewer-ML's tables.
+PUBLISHED = {"train": (1_040_129, 552_820, 487_309), "val": (130_046, 68_681, 61_365)}
 ACCESS = (
     "Access to Sewer-ML is by the form on its page of Aalborg University's Visual Analysis and "
     "Perception (VAP) group, which mails a password for the zips; licence CC BY-NC-SA 4.0."
 )
 PARTS = {"grid": "the grid", "augmentation": "Figure 3", "resolution": "Table 2"}
-SOURCES = {
-    "sewer-ml": "Sewer-ML",
-    "simulated": "simulated frames",
-    "own": "images of your own",
-}
+SOURCES = {"sewer-ml": "Sewer-ML", "simulated": "simulated frames", "own": "images of your own"}
 
 Tables = dict[str, pd.DataFrame]  # split -> its whole table
 
@@ -55,10 +50,8 @@ class Section:
         """Print all but what is wrong: the first column to the left, the others to the right."""
         rows = [[f"{c:,}" if isinstance(c, int) else str(c) for c in row] for row in self.rows]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = []
-        for first, *others in rows:
-            cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-            lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+        layout = "  ".join(f"{{:{'>' if i else '<'}{width}}}" for i, width in enumerate(widths))
+        lines = [layout.format(*row).rstrip() for row in rows]
         print("\n  ".join([f"\n{self.title}", *lines, *self.remarks]), flush=True)
         for warning in self.warnings:
             print(f"warning: {warning}", file=sys.stderr, flush=True)
@@ -66,17 +59,13 @@ class Section:
 
 def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
     """Print what is there and what was expected; returns what is wrong, a sentence each. A `scan`
-    decodes every image in as many processes as `workers`.
-
-    Raises DataError where there is nothing to check.
+    decodes every image with `workers` processes. Raises DataError where there is nothing to check.
     """
     data = profiles.load(profile)["data"]
     print(f"Profile {profile}: {SOURCES[data['source']]} in {_root(data)}", flush=True)
     tables, wrong = _read(data)
-    sections = []
-    if tables:
-        sections = [_rows(data, tables), _classes(tables), _images(data, tables)]
-        wrong += sections[-1].wrong
+    sections = [_rows(data, tables), _classes(tables), _images(data, tables)] if tables else []
+    wrong += [sentence for section in sections for sentence in section.wrong]
     if data["source"] == "sewer-ml" and wrong:
         sections.append(Section(ACCESS))
     if len(tables) == len(sources.TABLES):
@@ -92,8 +81,7 @@ def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
 
 
 def _root(data: dict[str, Any]) -> Path:
-    root = sources.root(data)
-    if root.is_dir():
+    if (root := sources.root(data)).is_dir():
         return root
     if data["source"] == "simulated":
         remedy = "`make data`, with the same PROFILE, draws the simulated images"
@@ -104,19 +92,13 @@ def _root(data: dict[str, Any]) -> Path:
 
 def _read(data: dict[str, Any]) -> tuple[Tables, list[str]]:
     """The tables that can be used, and what is wrong with those that cannot."""
-    tables, wrong = {}, []
-    if data["source"] == "own":
+    tables, errors = {}, []
+    for split in sources.TABLES:
         try:
-            table, _ = sources.own(sources.labels_csv(), data["seed"])
+            tables[split] = sources.whole(data, split)
         except DataError as error:
-            return {}, [str(error)]
-        parts = {split: table[table["Split"] == split] for split in sources.TABLES}
-        return {split: part.reset_index(drop=True) for split, part in parts.items()}, []
-    for split, name in sources.TABLES.items():
-        try:
-            tables[split] = labels.read_table(sources.root(data) / name)
-        except DataError as error:
-            wrong.append(str(error))
+            errors.append(str(error))
+    wrong = list(dict.fromkeys(errors))  # both splits of the user's own table
     names = [set(table["Filename"]) for table in tables.values()]
     if len(names) == 2 and (shared := set.intersection(*names)):
         both = f"{' and '.join(sources.TABLES.values())} ({some(shared)})"
@@ -152,11 +134,10 @@ def _rows(data: dict[str, Any], tables: Tables) -> Section:
 
 def _classes(tables: Tables) -> Section:
     """Images of each class."""
-    counts = []
-    for table in tables.values():
-        if (classes := labels.class_labels(table)) is None:
-            return Section("No class columns: F2CIW is left out.")
-        counts.append(classes.sum(axis=0).tolist())
+    classes = [labels.class_labels(table) for table in tables.values()]
+    if any(flags is None for flags in classes):
+        return Section("No class columns: F2CIW is left out.")
+    counts = [flags.sum(axis=0).tolist() for flags in classes]
     names = [f"{code} {CLASS_NAMES[code]}" for code in CLASSES]
     rows = [list(row) for row in zip(names, *counts, strict=True)]
     return Section("Images of each class", [["", *tables], *rows])
@@ -164,15 +145,13 @@ def _classes(tables: Tables) -> Section:
 
 def _images(data: dict[str, Any], tables: Tables) -> Section:
     """Where the images are, and what is wrong with them."""
-    names = {sources.TABLES[split]: list(table["Filename"]) for split, table in tables.items()}
-    stored = {sources.TABLES[split]: sources.images(data, split) for split in tables}
-    if data["source"] == "own":  # both splits are in one folder
-        name = sources.labels_csv().name
-        names = {name: [n for part in names.values() for n in part]}
-        stored = {name: sources.images(data, "train")}
+    parts: dict[str, tuple[Images, list[str]]] = {}
+    for split, table in tables.items():  # the splits of the user's own table are in one folder
+        name = sources.labels_csv().name if data["source"] == "own" else sources.TABLES[split]
+        parts.setdefault(name, (sources.images(data, split), []))[1].extend(table["Filename"])
     section = Section("Images", [["", "in the table", "found", "absent"]])
-    groups = [Presence(stored[name], names[name]) for name in names]
-    for name, group in zip(names, groups, strict=True):
+    groups = {name: Presence(*part) for name, part in parts.items()}
+    for name, group in groups.items():
         n, absent = len(group.keys), len(group.absent)
         section.rows.append([name, n, n - absent, absent])
         section.rows += [[f"  {p}", "", count, ""] for p, count in group.count_by_place.items()]
@@ -180,8 +159,8 @@ def _images(data: dict[str, Any], tables: Tables) -> Section:
         section.remarks += filter(None, [group.zips()])
         section.warnings += filter(None, [group.stored.copies_note()])
     if len(tables) == len(sources.TABLES):
-        named = set.union(*(set(group.keys) for group in groups))
-        if spare := set.union(*(group.stored_keys for group in groups)) - named:
+        named = set.union(*(set(group.keys) for group in groups.values()))
+        if spare := set.union(*(group.stored_keys for group in groups.values())) - named:
             what = f"images are in no table and are not used ({some(spare)})"
             section.remarks.append(f"{len(spare):,} {what}.")
     return section
@@ -197,9 +176,8 @@ def _caches(profile: str, tables: Tables) -> dict[Path, tuple[str, int, int, lis
                 key = split, data["fraction"] if split == "train" else 1  # all validation rows
                 if key not in drawn:
                     drawn[key] = splits.stratified_fraction(table, key[1], data["seed"])
-                path = pixels.cached(data, split, drawn[key])
                 new = split, len(drawn[key]), data["cache"], []
-                *_, parts = caches.setdefault(path, new)
+                *_, parts = caches.setdefault(pixels.cached(data, split, drawn[key]), new)
                 if part not in parts:
                     parts.append(part)
     return caches

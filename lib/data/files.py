@@ -23,6 +23,8 @@ SERIES = {
     "train*.zip": tuple(f"train{i:02}.zip" for i in range(14)),
     "valid*.zip": tuple(f"valid{i:02}.zip" for i in range(2)),
 }
+# zipfile raises all of these for a file that is cut short or damaged.
+NOT_A_ZIP = (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, struct.error)
 SMALLEST = 16  # px a side: the smallest input of a profile is 32, and no inspection frame is near
 LARGEST = 50_000_000  # px: Sewer-ML's frames have under 1 million, the largest cameras under 50
 Image.MAX_IMAGE_PIXELS = None  # Pillow would warn at 89 million; `decode` refuses above LARGEST
@@ -79,14 +81,8 @@ class Zips:
             try:
                 with zipfile.ZipFile(path) as archive:
                     self._list(path, archive.infolist())
-            except (
-                zipfile.BadZipFile,
-                OSError,
-                NotImplementedError,
-                ValueError,
-                struct.error,
-            ) as e:
-                self.damaged[path] = str(e)
+            except NOT_A_ZIP as error:
+                self.damaged[path] = str(error)
 
     def _list(self, path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
         for entry in entries:
@@ -103,8 +99,7 @@ class Zips:
 
 @dataclass(frozen=True)
 class Images:
-    """The images of one table: below `root` in one of `folders`, or in zips that match
-    `archives`."""
+    """The images of one table: in `folders` below `root`, or in its zips that match `archives`."""
 
     root: Path
     folders: tuple[str, ...] = (".",)
@@ -124,8 +119,7 @@ class Images:
         return [self.root / folder for folder in self.folders if (self.root / folder).is_dir()]
 
     def files(self, name: str) -> list[Path]:
-        """The files of that name in the folders; else those with the suffix in the other case, as
-        .PNG for .png."""
+        """The files of that name in the folders, else with the suffix in the other case (.PNG)."""
         stem, dot, suffix = name.rpartition(".")
         for spelling in dict.fromkeys((name, key(name), f"{stem}{dot}{suffix.upper()}")):
             paths = [folder / spelling for folder in self.existing_folders]
@@ -135,10 +129,7 @@ class Images:
 
     def find(self, name: str) -> Place:
         """Where the image is read from: a folder first, then the zips in order.
-
-        Raises ImageError for an image that is absent, that is in a zip with a password, or that is
-        in two places with different content.
-        """
+        Raises ImageError where it is absent, in a locked zip, or in two places and different."""
         places = [Place(path, length=path.stat().st_size) for path in self.files(name)]
         places += self.zips.members.get(key(name), [])
         if not places:
@@ -151,12 +142,10 @@ class Images:
         if others:
             self.copies.append((first, others[0]))
         if first.path in self.zips.locked:
-            raise ImageError(
-                "zip with a password",
-                f"{first.path} is protected by a password (the one mailed by the VAP group): "
-                f"extract it, unzip -j -P PASSWORD {first.path.name} -d "
-                f"{self.root / self.folders[0]} (or 7z e -pPASSWORD).",
-            )
+            archive, folder = first.path, self.root / self.folders[0]
+            why = f"{archive} is protected by a password (the one mailed by the VAP group)"
+            how = f"unzip -j -P PASSWORD {archive.name} -d {folder} (or 7z e -pPASSWORD)"
+            raise ImageError("zip with a password", f"{why}: extract it, {how}.")
         return first
 
     def _where_looked(self) -> str:
@@ -173,21 +162,16 @@ class Images:
             return f"{looked}, of which there are none: {remedy}"
         if not zips.missing:
             return f"{looked}, of which {len(zips.paths)} were read: {remedy}"
-        absent = in_ranges(zips.missing, zips.series)
-        return (
-            f"{looked}: of {zips.series[0]} to {zips.series[-1]}, {absent} not there; "
-            f"put what is missing into {self.root}"
-        )
+        absent = f"of {zips.series[0]} to {zips.series[-1]}, {in_ranges(zips.missing, zips.series)}"
+        return f"{looked}: {absent} not there; put what is missing into {self.root}"
 
     def copies_note(self) -> str:
         """How many of the images found so far lie in two places with the same size, "" if none."""
         if not self.copies:
             return ""
-        used, other = self.copies[0]
-        return (
-            f"{len(self.copies):,} images lie in two places with the same size ({used} is used, "
-            f"{other} is not); remove one to save disk."
-        )
+        first = "{} is used, {} is not".format(*self.copies[0])
+        what = f"{len(self.copies):,} images lie in two places with the same size"
+        return f"{what} ({first}); remove one to save disk."
 
     def read(self, name: str) -> np.ndarray:
         """(h, w, 3) uint8 RGB. Raises ImageError for an image that cannot be used."""
@@ -204,16 +188,14 @@ def in_ranges(names: Sequence[str], series: Sequence[str]) -> str:
     """Names of a series in its order, three and more in a row as "first to last"."""
     runs: list[list[str]] = []
     for name in names:
-        if runs and series.index(runs[-1][-1]) + 1 == series.index(name):
-            runs[-1].append(name)
-        else:
-            runs.append([name])
+        if not runs or series.index(runs[-1][-1]) + 1 != series.index(name):
+            runs.append([])
+        runs[-1].append(name)
     return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(run) for run in runs)
 
 
 def decode(place: Place) -> np.ndarray:
-    """(h, w, 3) uint8 RGB of the image there; grey becomes RGB. Raises ImageError for an image that
-    cannot be used."""
+    """(h, w, 3) uint8 RGB of the image; grey becomes RGB. Raises ImageError where that fails."""
     data = _bytes(place)
     remedy = "download the zip again" if place.member else "extract or download it again"
     try:
@@ -279,5 +261,5 @@ def _unzip(place: Place) -> bytes:
                 data = b""
             if len(data) == place.length and zlib.crc32(data) == place.crc:
                 return data
-    message = f"{place} is damaged in the zip: download {place.path.name} again."
-    raise ImageError("damaged zip", message)
+    remedy = f"download {place.path.name} again"
+    raise ImageError("damaged zip", f"{place} is damaged in the zip: {remedy}.")

@@ -14,16 +14,14 @@ COLUMNS = ("Filename", "Class", "x0", "y0", "x1", "y1")
 
 
 def boxes(data: dict[str, Any]) -> pd.DataFrame:
-    """Where the defects were drawn, in pixels of the stored frame, columns `COLUMNS`; empty for
-    photographs."""
+    """Where defects were drawn, pixels of the stored frame, in `COLUMNS`; empty for photographs."""
     if data["source"] != "simulated":
         return pd.DataFrame(columns=list(COLUMNS))
     return pd.read_csv(sources.root(data) / "Boxes.csv", dtype={"Filename": str})
 
 
 def choose(table: pd.DataFrame, boxes: pd.DataFrame, n: int) -> pd.DataFrame:
-    """`n` rows of `table` or fewer: normal frames, one frame of every class that it has, and frames
-    of several classes.
+    """At most `n` rows of `table`: normal frames, a frame of every class, and of several classes.
 
     A class is shown by a frame without other classes where there is one: the frame whose box is at
     the quantile `TYPICAL` of area, or the middle row where there are no `boxes`. Normal frames and
@@ -51,8 +49,7 @@ def choose(table: pd.DataFrame, boxes: pd.DataFrame, n: int) -> pd.DataFrame:
 
 
 def _typical(rows: pd.DataFrame, areas: pd.Series | None) -> pd.DataFrame:
-    """The row whose box is at the quantile `TYPICAL` of `areas` (file name -> area), or the middle
-    row where no box is known."""
+    """The row at the quantile `TYPICAL` of `areas` (file name -> area), or the middle one."""
     if areas is not None:
         areas = areas[areas.index.isin(rows["Filename"])].sort_values(kind="stable")
     if areas is None or areas.empty:
@@ -61,8 +58,7 @@ def _typical(rows: pd.DataFrame, areas: pd.Series | None) -> pd.DataFrame:
 
 
 def _spread(rows: pd.DataFrame, n: int) -> pd.DataFrame:
-    """`n` rows, evenly spread over the first row of every video, or over all rows where there are
-    too few videos."""
+    """`n` rows, evenly spread over the first one of every video, or over all if too few videos."""
     first = rows.drop_duplicates("Video")
     rows = first if len(first) >= n else rows
     if not n or rows.empty:
@@ -71,8 +67,7 @@ def _spread(rows: pd.DataFrame, n: int) -> pd.DataFrame:
 
 
 def caption(row: pd.Series) -> str:
-    """What a row shows: "Normal", the codes and names of its classes, or "Defect" where the classes
-    are unknown."""
+    """What a row shows: "Normal", its classes' codes and names, or "Defect" if they are unknown."""
     if not row["Defect"]:
         return "Normal"
     codes = [name for name in CLASSES if row.get(name, 0) == 1]

@@ -3,14 +3,13 @@
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lib.data import cache, files
 from lib.data.files import Images
-from lib.system import parallel, progress
+from lib.system import parallel
 from lib.system.errors import DataError
 
 NAMED = 3  # names that a sentence shows
@@ -38,8 +37,7 @@ class Presence:
             self.stored_keys.add(key)
 
     def _entries(self) -> Iterator[tuple[str, str]]:
-        """(folder or zip, key) of every image file in the folders that the names point to, then in
-        the zips."""
+        """(folder or zip, key) of every image file, in the names' folders, then in the zips."""
         parents = sorted({key.rpartition("/")[0] for key in self.keys})
         endings = tuple({"." + key.rpartition(".")[2] for key in self.keys})
         for folder in self.stored.existing_folders:
@@ -72,25 +70,20 @@ class Presence:
         return f"{len(series) - len(missing)} of the {all_of_them}; absent: {absent}."
 
     def wrong(self) -> list[str]:
-        """What is wrong, a sentence each: damaged or locked zips, names that stand for two images,
-        absent images."""
-        zips = self.stored.zips
-        sentences = [
-            f"{path} is not a complete zip ({why}): download it again."
-            for path, why in zips.damaged.items()
-        ]
+        """A sentence on each damaged or locked zip, on names of two images, on absent images."""
+        zips, sentences = self.stored.zips, []
+        for path, why in zips.damaged.items():
+            sentences.append(f"{path} is not a complete zip ({why}): download it again.")
         for path in sorted(zips.locked):
             inside = [key for key, places in zips.members.items() if places[0].path == path]
             names = [self.keys[key] for key in inside if key in self.keys]
             if locked := [name for name in names if not self.stored.files(name)]:
-                sentences.append(
-                    f"{len(locked):,} images are in a locked zip: {self._why(locked[0])}"
-                )
+                count = f"{len(locked):,} images are in a locked zip"
+                sentences.append(f"{count}: {self._why(locked[0])}")
         reasons = map(self._why, self._duplicates)
         if different := [why for why in reasons if "other content" in why]:
-            sentences.append(
-                f"{len(different):,} names stand for two different images: {different[0]}"
-            )
+            count = f"{len(different):,} names stand for two different images"
+            sentences.append(f"{count}: {different[0]}")
         if self.absent:
             count = f"{len(self.absent):,} of {len(self.keys):,} images are absent"
             sentences.append(f"{count} ({some(self.absent)}): {self._why(self.absent[0])}")
@@ -114,21 +107,12 @@ def scan(tables: Sequence[tuple[Images, Sequence[str]]], jobs: int, listing: Pat
     count = len(pairs)
     jobs = jobs if count > cache.ALONE else 1
     print(f"\nEvery image: {count:,} to decode in {jobs} process(es).", flush=True)
-    starts = range(0, count, cache.BLOCK)
-    blocks = {start: range(start, min(start + cache.BLOCK, count)) for start in starts}
-    work = (
-        (i, list(rows), [cache.place_or_error(pairs[r][0].find, pairs[r][1]) for r in rows])
-        for i, rows in blocks.items()
+    bad = cache.in_blocks(
+        "every image", cache.blocks(count), lambda row: Images.find(*pairs[row]), unusable, jobs
     )
-    bar, bad = progress.Images("every image", count, loud=True), []
-    with closing(parallel.together(unusable, work, jobs)) as results:
-        for start, refused in results:
-            bad += refused
-            bar.advance(len(blocks[start]))
-    bar.close()
     listing.unlink(missing_ok=True)
     if not bad:
         print(f"  All {count:,} images can be used.", flush=True)
         return []
     listing.parent.mkdir(parents=True, exist_ok=True)
-    return [cache.summary(sorted(bad), count, listing)]
+    return [cache.summary(bad, count, listing)]

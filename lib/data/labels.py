@@ -20,29 +20,23 @@ SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "
 
 def read_table(path: Path, columns: tuple[str, ...] = COLUMNS) -> pd.DataFrame:
     """A table of labels with unique file names and labels 0 or 1, `Defect` being "any defect".
-
-    Windows line ends and a byte-order mark are accepted. Raises DataError naming file, row, image
-    and remedy.
-    """
+    Accepts Windows line ends and a byte-order mark. DataErrors name file, row, image, remedy."""
     own = columns is not COLUMNS
-    _check_file(path, own)
+    check_file(path, own)
     try:
         _check_separator(path)
         table = pd.read_csv(path, encoding="utf-8-sig", dtype={"Filename": str})
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         why = str(error).strip()
         raise DataError(f"{path} is no CSV in UTF-8 ({why}): save it as one.") from None
-    missing = [c for c in columns if c not in table.columns]
-    if missing:
-        expected, present = ", ".join(columns), ", ".join(map(str, table.columns))
-        remedy = "add them" if own else "download it again"
-        raise DataError(
-            f"{path} lacks the column(s) {', '.join(missing)}; expected {expected}, "
-            f"found {present}: {remedy}."
-        )
+    add_columns, add_rows = "add them", "add a row an image"
+    if not own:
+        add_columns = add_rows = "download it again"
+    if missing := ", ".join(c for c in columns if c not in table.columns):
+        both = f"expected {', '.join(columns)}, found {', '.join(map(str, table.columns))}"
+        raise DataError(f"{path} lacks the column(s) {missing}; {both}: {add_columns}.")
     if table.empty:
-        remedy = "add a row an image" if own else "download it again"
-        raise DataError(f"{path} has a header and no rows: {remedy}.")
+        raise DataError(f"{path} has a header and no rows: {add_rows}.")
     _check_filled(path, table, "Filename")
     again = table["Filename"].duplicated()
     if again.any():
@@ -53,7 +47,8 @@ def read_table(path: Path, columns: tuple[str, ...] = COLUMNS) -> pd.DataFrame:
     return table
 
 
-def _check_file(path: Path, own: bool) -> None:
+def check_file(path: Path, own: bool = False) -> None:
+    """Raise DataError unless there is this file, of Sewer-ML or the user's `own`."""
     if path.is_dir() and own:
         names = ", ".join(sorted(p.name for p in path.glob("*.csv"))[:3])
         inside = f", which holds {names}" if names else " without a CSV"
@@ -69,8 +64,8 @@ def _check_separator(path: Path) -> None:
         header = file.readline()
     for mark, name in ((";", "semicolons"), ("\t", "tabs")):
         if mark in header and "," not in header:
-            remedy = "expected commas: save it as a CSV with commas."
-            raise DataError(f"{path} is separated by {name}, {remedy}")
+            what = f"separated by {name}, expected commas"
+            raise DataError(f"{path} is {what}: save it as a CSV with commas.")
 
 
 def _check_filled(path: Path, table: pd.DataFrame, column: str) -> None:
@@ -82,16 +77,15 @@ def _check_filled(path: Path, table: pd.DataFrame, column: str) -> None:
 
 def _check_labels(path: Path, table: pd.DataFrame) -> None:
     """Every label is 0 or 1, and `Defect` is 1 exactly where one of the classes is."""
+    remedy = "correct the row or remove it"
     classes = list(CLASSES) if set(CLASSES) <= set(table.columns) else []
     for column in (*classes, "Defect"):
         _check_filled(path, table, column)
         other = ~pd.to_numeric(table[column], errors="coerce").isin((0, 1))
-        what = f"labels must be 0 or 1, {column} is '{{{column}}}'"
-        _refuse(path, table, other, what, "correct the row or remove it")
-    contradiction = table[classes].any(axis=1) != table["Defect"].astype(bool)
+        _refuse(path, table, other, f"labels must be 0 or 1, {column} is '{{{column}}}'", remedy)
     if classes:
-        what = "the class columns contradict Defect"
-        _refuse(path, table, contradiction, what, "correct the row or remove it")
+        contradiction = table[classes].any(axis=1) != table["Defect"].astype(bool)
+        _refuse(path, table, contradiction, "the class columns contradict Defect", remedy)
 
 
 def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, remedy: str) -> None:
@@ -117,10 +111,7 @@ def class_labels(table: pd.DataFrame) -> np.ndarray | None:
 
 def read_own(path: Path) -> pd.DataFrame:
     """The user's own table: Filename, Defect, and optionally the 17 class columns, Split and Group.
-    Split comes back as "train" or "val".
-
-    Raises DataError naming file, row, image and remedy.
-    """
+    Split comes back as "train" or "val". Raises DataError naming file, row, image and remedy."""
     table = read_table(path, OWN)
     for column in ("Group", "Split"):
         if column in table:
@@ -139,44 +130,34 @@ def check_sides(path: Path, table: pd.DataFrame) -> None:
     for split, other in (("train", "val"), ("val", "train")):
         defect = table["Defect"][table["Split"] == split]
         if not len(defect):
-            remedy = "name some train and some val"
-            raise DataError(f"{path}: every row is in the split {other}; {remedy}.")
+            what = f"every row is in the split {other}"
+            raise DataError(f"{path}: {what}; name some train and some val.")
         if defect.nunique() < 2:
-            raise DataError(
-                f"{path}: its {split} rows need normal and defect images, found "
-                f"{(defect == 0).sum()} normal and {defect.sum()} defect; add what is missing, or "
-                "move rows from the other split."
-            )
+            counts = f"{(defect == 0).sum()} normal and {defect.sum()} defect"
+            what = f"its {split} rows need normal and defect images, found {counts}"
+            remedy = "add what is missing, or move rows from the other split"
+            raise DataError(f"{path}: {what}; {remedy}.")
 
 
 def check_holdout(path: Path, table: pd.DataFrame, folds: int) -> None:
-    """Raise DataError unless one of `folds` parts (of whole groups) can be held out with normal and
-    defect images."""
+    """Raise DataError unless every one of `folds` parts, of whole groups, can have both labels."""
     what = "groups" if "Group" in table else "images"
     normal, defect = (table["Video"][table["Defect"] == label].nunique() for label in (0, 1))
     if min(normal, defect) < folds:
-        raise DataError(
-            f"{path}: a part can be held out of {folds} normal and {folds} defect {what} or more; "
-            f"add Split, or images (found {normal} normal and {defect} defect {what})."
-        )
+        needed = f"a part can be held out of {folds} normal and {folds} defect {what} or more"
+        counts = f"found {normal} normal and {defect} defect {what}"
+        raise DataError(f"{path}: {needed}; add Split, or images ({counts}).")
 
 
 def leak(path: Path, table: pd.DataFrame, has_split: bool) -> str:
     """How validation images may resemble training images of the user's own table, "" if they do
     not; `has_split`: the CSV itself has the column Split."""
     if "Group" in table:
-        groups = [set(table["Video"][table["Split"] == split]) for split in ("train", "val")]
-        both = set.intersection(*groups)
-        where = (
-            f"{len(both)} groups of {path.name} ({min(both, default='')} ...) lie in both splits"
-        )
-        return f"{where}: scores will flatter." if both else ""
-    if has_split:
-        return ""
-    return (
-        f"{path.name} has no Split and no Group: frames of one video may lie in both splits and "
-        "flatter."
-    )
+        both = set.intersection(*(set(rows["Video"]) for _, rows in table.groupby("Split")))
+        what = f"{len(both)} groups of {path.name} ({min(both, default='')} ...)"
+        return f"{what} lie in both splits: scores will flatter." if both else ""
+    risk = "frames of one video may lie in both splits and flatter"
+    return "" if has_split else f"{path.name} has no Split and no Group: {risk}."
 
 
 def ignored_classes(path: Path, table: pd.DataFrame) -> str:

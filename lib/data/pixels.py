@@ -40,8 +40,7 @@ class Split:
 
 
 def prepare(data: dict[str, Any], workers: int = 1) -> None:
-    """Draw the simulated images if they are wanted and absent, and fill the cache, with `workers`
-    processes."""
+    """Draw the simulated images if there are none, and fill the cache, with `workers` processes."""
     sources.simulated(data, workers)
     if data["source"] == "own":
         path = sources.labels_csv()
@@ -70,8 +69,7 @@ def cached(data: dict[str, Any], split: str, table: pd.DataFrame) -> Path:
 
 
 def load(data: dict[str, Any], split: str, workers: int = 1) -> Split:
-    """Table and memory-mapped pixels of `split`; images that are not cached yet are drawn and
-    decoded first, by `workers` processes."""
+    """Table and memory-mapped pixels of `split`; `workers` decode what is not cached yet."""
     table, videos_known = sources.tables(data, split)
     path = cached(data, split, table)
     path.parent.mkdir(parents=True, exist_ok=True)

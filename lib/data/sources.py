@@ -40,10 +40,8 @@ def identity(data: dict[str, Any]) -> str:
         digest.update(f"{labels_csv().read_text('utf-8-sig')}{sizes}".encode())
         return f"own-{digest.hexdigest()[:12]}"
     for name in TABLES.values():
-        path = root(data) / name
-        if not path.is_file():
-            raise DataError(f"{path} does not exist: set SEWERML_ROOT to the folder that holds it.")
-        digest.update(path.read_bytes())
+        labels.check_file(root(data) / name)
+        digest.update((root(data) / name).read_bytes())
     return f"sewerml-{digest.hexdigest()[:12]}"
 
 
@@ -75,10 +73,10 @@ def _own(path: Path, seed: int, content: str) -> tuple[pd.DataFrame, str]:
 
 def labels_csv() -> Path:
     """The CSV of the user's own images, from LABELS."""
-    if (path := environment.labels()) is None:
-        what = "set LABELS to a CSV with the columns Filename, Defect"
-        raise DataError(f"the profile reads images of your own: {what}.")
-    return path
+    if path := environment.labels():
+        return path
+    remedy = "set LABELS to a CSV with the columns Filename, Defect"
+    raise DataError(f"the profile reads images of your own: {remedy}.")
 
 
 def root(data: dict[str, Any]) -> Path:
@@ -87,10 +85,10 @@ def root(data: dict[str, Any]) -> Path:
         return paths.DATA / identity(data)
     if data["source"] == "own":
         return environment.images() or labels_csv().parent
-    if (path := environment.sewerml_root()) is None:
-        what = "set SEWERML_ROOT to the folder with its CSVs and images"
-        raise DataError(f"the profile reads Sewer-ML: {what}.")
-    return path
+    if path := environment.sewerml_root():
+        return path
+    remedy = "set SEWERML_ROOT to the folder with its CSVs and images"
+    raise DataError(f"the profile reads Sewer-ML: {remedy}.")
 
 
 def simulated(data: dict[str, Any], workers: int = 1) -> None:
@@ -103,20 +101,21 @@ def simulated(data: dict[str, Any], workers: int = 1) -> None:
                 frames.write(root(data), data["seed"], *sizes, workers)
 
 
+def whole(data: dict[str, Any], split: str) -> pd.DataFrame:
+    """Every row of `split`, in the user's own table or in Sewer-ML's."""
+    if data["source"] != "own":
+        return labels.read_table(root(data) / TABLES[split])
+    table, _ = own(labels_csv(), data["seed"])
+    return table[table["Split"] == split].reset_index(drop=True)
+
+
 def tables(data: dict[str, Any], split: str) -> tuple[pd.DataFrame, bool]:
     """The rows of `split` that the study uses, and whether their videos (or groups) are known.
-
-    Training rows are the stratified fraction; validation rows are all, with the fraction marked in
-    the column `Sampled`.
-    """
-    if data["source"] == "own":
-        table, _ = own(labels_csv(), data["seed"])
-        table = table[table["Split"] == split].reset_index(drop=True)
-        videos_known = "Group" in table
-    else:
-        simulated(data)
-        table = labels.read_table(root(data) / TABLES[split])
-        videos_known = _add_videos(table, root(data) / "Videos.csv")
+    Training rows are the stratified fraction, validation rows all; `Sampled` marks theirs."""
+    simulated(data)
+    table = whole(data, split)
+    is_own, videos = data["source"] == "own", root(data) / "Videos.csv"
+    videos_known = "Group" in table if is_own else _add_videos(table, videos)
     sampled = splits.stratified_fraction(table, data["fraction"], data["seed"]).index
     table["Sampled"] = table.index.isin(sampled)
     if split == "train":

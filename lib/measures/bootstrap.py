@@ -55,17 +55,15 @@ def resampled(
 def _checked(logit, defect, classes, weights):
     logit, weights = np.asarray(logit, float), np.asarray(weights, float)
     if logit.ndim != 1 or not logit.size or np.isnan(logit).any():
-        raise ValueError(
-            f"logit has shape {logit.shape} and {np.isnan(logit).sum()} nan, expected (n,) and none"
-        )
+        nans = np.isnan(logit).sum()
+        raise ValueError(f"logit has shape {logit.shape} and {nans} nan, expected (n,) and none")
     n = logit.size
     defect = metrics.checked_binary("defect", defect, (n,))
     classes = metrics.checked_classes(classes, n)
     shaped = weights.ndim == 2 and weights.shape[1] == n
     if not shaped or not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError(
-            f"weights has shape {weights.shape}, expected (shares, {n}), finite and not negative"
-        )
+        expected = f"(shares, {n}), finite and not negative"
+        raise ValueError(f"weights has shape {weights.shape}, expected {expected}")
     return logit, defect, classes, weights
 
 
@@ -80,11 +78,9 @@ def _numbered(groups, n: int) -> tuple[np.ndarray, int]:
 
 
 def interval(draws, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval (low, high), each (...), of draws (..., 1 + B) as `resampled`
-    returns them.
+    """Percentile interval (low, high), each (...), of draws (..., 1 + B) as of `resampled`.
 
-    Column 0, the estimate, is left out, and so are undefined resamples; nan where all are, or where
-    there are none.
+    Column 0, the estimate, and undefined resamples are left out; nan where none is left.
     """
     resamples = np.asarray(draws, float)[..., 1:]
     if not resamples.shape[-1]:
@@ -96,21 +92,16 @@ def interval(draws, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def paired_difference(
-    a, b, level: float = 0.95
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Estimate, low, high and p, each (...), of a - b; a and b (..., 1 + B) from the same rows,
-    seed and draws.
+def paired_difference(a, b, level: float = 0.95) -> tuple[np.ndarray, ...]:
+    """Estimate, low, high and p, each (...), of a - b, both (..., 1 + B) of equal rows and draws.
 
     p is two-sided: twice the smaller share of resamples at or beyond 0, each counted with one extra
     (Davison and Hinkley 1997, section 4.4), so never 0 and at most 1.
     """
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.shape != b.shape:
-        raise ValueError(
-            f"shapes {a.shape} and {b.shape} differ: "
-            "pairs need the same shares, rows, seed and draws"
-        )
+        needed = "pairs need the same shares, rows, seed and draws"
+        raise ValueError(f"shapes {a.shape} and {b.shape} differ: {needed}")
     difference = a - b
     low, high = interval(difference, level)
     resamples = difference[..., 1:]
@@ -132,8 +123,7 @@ class _Side:
         self.weight = None if (weight == 1).all() else weight[order]
 
     def cumulative(self, counts: np.ndarray) -> np.ndarray:
-        """Weight of the first 0, 1, ... rows, (draws, rows + 1), under group counts (draws,
-        groups)."""
+        """Weight of the first 0, 1, ... rows, (draws, rows + 1), by counts (draws, groups)."""
         steps = counts[:, self.group]
         if self.weight is not None:
             steps = steps * self.weight
@@ -172,8 +162,7 @@ def _shares(logit, defect, classes, group, size, weights) -> list[_Share]:
 
 
 def _places(defects: _Side, normals: _Side) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per distinct logit of a defect: how many defects reach it, and how many normals reach and
-    exceed it."""
+    """By distinct logit of a defect: defects that reach it, normals that do, and that exceed it."""
     levels, first = np.unique(defects.descending, return_index=True)
     hits = np.append(first[1:], defects.group.size)[: levels.size]
     reach = np.searchsorted(normals.descending, levels, "right")
@@ -181,8 +170,7 @@ def _places(defects: _Side, normals: _Side) -> tuple[np.ndarray, np.ndarray, np.
 
 
 class _Curve:
-    """Defects and normals called at every distinct logit of a defect, (draws, levels), in every
-    resample."""
+    """Defects and normals called at every distinct logit of a defect, (draws, levels)."""
 
     def __init__(self, defects, normals, hits, reach, exceed):
         self.positives, self.negatives = defects[:, -1].astype(float), normals[:, -1].astype(float)
@@ -193,8 +181,7 @@ class _Curve:
         self.tp_gain = self.tp * self.gain
 
     def metrics(self, normal_weight: float) -> dict[str, np.ndarray]:
-        """The metrics without a threshold, each (draws,), where a normal weighs `normal_weight`
-        defects."""
+        """The metrics without a threshold, (draws,); a normal weighs `normal_weight` defects."""
         return {
             "auroc": self.auroc(),
             "ap": self.average_precision(normal_weight),
@@ -202,8 +189,7 @@ class _Curve:
         }
 
     def auroc(self) -> np.ndarray:
-        """Chance that a defect outranks a normal (Mann and Whitney 1947), a tie counting half;
-        (draws,)."""
+        """Chance that a defect outranks a normal, a tie half (Mann, Whitney 1947); (draws,)."""
         losses = (self.gain * (self.fp + self.exceed)).sum(axis=1) / 2
         pairs = self.positives * self.negatives
         return np.divide(pairs - losses, pairs, out=np.full_like(pairs, np.nan), where=pairs > 0)
@@ -216,8 +202,7 @@ class _Curve:
         return np.divide(hits, self.positives, out=np.full(hits.shape, np.nan), where=defined)
 
     def average_precision(self, normal_weight: float) -> np.ndarray:
-        """Sum of precision times gain in recall, a normal weighing `normal_weight` defects;
-        (draws,)."""
+        """Sum of precision times gain in recall, (draws,); `normal_weight` as in `metrics`."""
         called = self.fp * np.float32(normal_weight)
         called += self.tp
         np.maximum(called, np.finfo(np.float32).tiny, out=called)  # none called yet: 0 / tiny
@@ -232,11 +217,8 @@ def multiplicities(drawn: np.ndarray, n: int) -> np.ndarray:
     return np.bincount(cells.ravel(), minlength=rows * n).reshape(rows, n)
 
 
-def _resamples(
-    groups: int, draws: int, seed: int, chunk: int
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """How often each group was drawn, (rows, groups), a chunk of columns at a time; the first row
-    is all ones."""
+def _resamples(groups: int, draws: int, seed: int, chunk: int) -> Iterator[tuple]:
+    """Slices of columns, and how often each group was drawn, (rows, groups): once in column 0."""
     rng = np.random.default_rng(seed)
     yield slice(0, 1), np.ones((1, groups), int)
     for start in range(0, draws, chunk):

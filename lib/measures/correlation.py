@@ -1,8 +1,9 @@
 """Spearman's rank correlation of resampled points.
 
-A resample is how often each point was drawn, so that midranks of all resamples are one product of
-matrices.
+A resample is how often each point was drawn: midranks of all are then one product of matrices.
 """
+
+from functools import partial
 
 import numpy as np
 
@@ -10,8 +11,7 @@ from lib.measures import bootstrap
 
 
 def spearman(x, y, draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
-    """Rank correlation rho of x (n,) and y (n,), and its 95 % percentile interval over resampled
-    pairs: rho, low, high.
+    """Rank correlation of x and y (n,), and both ends of its 95 % percentile interval over pairs.
 
     Ties share the mean of their ranks (Spearman 1904). rho is nan where x or y is constant, as are
     such resamples; the interval leaves them out. Raises ValueError for shapes that differ, fewer
@@ -19,10 +19,8 @@ def spearman(x, y, draws: int = 1000, seed: int = 0) -> tuple[float, float, floa
     """
     pairs = np.array([x, y], float) if np.shape(x) == np.shape(y) else np.empty(0)
     if pairs.ndim != 2 or pairs.shape[1] < 2 or np.isnan(pairs).any():
-        shapes = f"{np.shape(x)} and {np.shape(y)}"
-        raise ValueError(
-            f"x and y have shapes {shapes}, expected twice the same (n,) of 2 or more, and no nan"
-        )
+        shapes = f"x and y have shapes {np.shape(x)} and {np.shape(y)}"
+        raise ValueError(f"{shapes}, expected twice the same (n,) of 2 or more, and no nan")
     n = pairs.shape[1]
     drawn = np.vstack([np.arange(n), np.random.default_rng(seed).integers(n, size=(draws, n))])
     counts = bootstrap.multiplicities(drawn, n).T[None]
@@ -32,11 +30,10 @@ def spearman(x, y, draws: int = 1000, seed: int = 0) -> tuple[float, float, floa
 
 
 def midranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Midranks (m, n, r) of values (n, m) or (n, 1), less their mean, where resample r holds point
-    n counts (m, n, r) times.
+    """Midranks (m, n, r), less their mean, of values (n, m) or (n, 1), of which resample r holds
+    point n counts (m, n, r) times.
 
-    A resample with a nan has no ranks: nan. In float32, in which multiples of a half are exact
-    below 2^23.
+    All are nan where a resample holds a nan. Float32 has multiples of a half exact below 2^23.
     """
     constant = (values == values[:, :1]).all()  # one product serves all m
     columns = (values[:, :1] if constant else values).T
@@ -51,11 +48,8 @@ def midranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Spearman's rho (m, r) of the `midranks` x and y (m, n, r) under counts (m, n, r); nan where
-    one does not vary."""
-    xx, yy, xy = (
-        np.einsum("mnr,mnr,mnr->mr", counts, a, b, dtype=np.float64)
-        for a, b in ((x, x), (y, y), (x, y))
-    )
+    """Spearman's rho (m, r) of `midranks` x and y under counts (m, n, r); nan for a constant."""
+    product = partial(np.einsum, "mnr,mnr,mnr->mr", counts, dtype=np.float64)
+    xx, yy, xy = product(x, x), product(y, y), product(x, y)
     out = np.full(xx.shape, np.nan)
     return np.divide(xy, np.sqrt(xx * yy), out=out, where=np.minimum(xx, yy) > 0)

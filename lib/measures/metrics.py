@@ -38,39 +38,33 @@ def scores(defect, predicted, classes) -> dict[str, float]:
 
 
 def share_weights(defect, share: float | None) -> np.ndarray:
-    """Weights (n,) that give the images in defect (n,) a share of defects, the `clean` protocol's
-    way.
+    """Weights (n,) that give the images in defect (n,) a share of defects, as protocol `clean`.
 
     Every normal weighs 1 and every defect n0 share / ((1 - share) n1): exact at any share, above 1
     where a share larger than the natural one asks for it. `share` None, the natural share, weighs
-    every image 1. Raises ValueError for a share outside (0, 1), or without both normals and
-    defects.
+    every image 1. Raises ValueError for a share outside (0, 1), or where one label is absent.
     """
     defect = checked_binary("defect", defect)
     if share is None:
         return np.ones(defect.size)
     if not 0 < share < 1:
-        raise ValueError(
-            f"share is {share}, expected a fraction between 0 and 1, or None for the natural share"
-        )
+        expected = "a fraction between 0 and 1, or None for the natural share"
+        raise ValueError(f"share is {share}, expected {expected}")
     defects = int(defect.sum())
     normals = defect.size - defects
     if not defects or not normals:
-        raise ValueError(
-            f"a share of {share} needs normal and defect images, found {normals} and {defects}"
-        )
+        needed = f"a share of {share} needs normal and defect images"
+        raise ValueError(f"{needed}, found {normals} and {defects}")
     return np.where(defect, normals * share / ((1 - share) * defects), 1.0)
 
 
 def always_defect_f1(share: float) -> float:
-    """F1 of calling every image a defect, at a share of defects: precision is the share and recall
-    1."""
+    """F1 of calling every image a defect, at a share of defects: the precision; recall is 1."""
     return 2 * share / (1 + share)
 
 
 def f2ciw_bounds(classes, weights) -> tuple[float, float]:
-    """F2CIW of always saying "normal", 0, and of always saying "defect", the most any detector can
-    reach.
+    """F2CIW of always saying "normal", 0, and of always "defect", the most a detector can reach.
 
     classes (n, 17), or None: nan; weights (n,), or None: equal. The upper bound is the importance
     of the classes that occur with a positive weight over that of all 17: F2CIW sees no false alarm,
@@ -84,8 +78,7 @@ def f2ciw_bounds(classes, weights) -> tuple[float, float]:
 
 
 def counted(defect, predicted, classes) -> list[np.ndarray]:
-    """Columns (n,) that sum to tp, fp, fn, tn, then images found per class, then images per
-    class."""
+    """Columns (n,) that sum to tp, fp, fn, tn, then images found and images of each class."""
     decisions = [d & p for p in (predicted, ~predicted) for d in (defect, ~defect)]
     by_class = [] if classes is None else [*(classes & predicted[:, None]).T, *classes.T]
     return decisions + by_class
@@ -119,9 +112,8 @@ def checked_binary(name: str, values, shape: tuple[int, ...] | None = None) -> n
         raise ValueError(f"{name} has shape {values.shape}, expected {shape or '(n,)'}")
     other = values[(values != 0) & (values != 1)]
     if other.size:
-        raise ValueError(
-            f"{name} holds {other[0]}, expected 0 or 1 (a logit is a defect where above 0)"
-        )
+        expected = "0 or 1 (a logit is a defect where above 0)"
+        raise ValueError(f"{name} holds {other[0]}, expected {expected}")
     return values == 1
 
 

@@ -65,9 +65,7 @@ def measures(features, views) -> dict[str, float]:
 
 def training_loss(method: str, history: Mapping) -> float:
     """The loss of the last epoch, from columns by name; nan for the rows of `WITHOUT_LOSS`.
-
-    Losses of different methods are different quantities and must not be compared.
-    """
+    Losses of different methods are different quantities and must not be compared."""
     return math.nan if method in WITHOUT_LOSS else float(np.asarray(history["loss"])[-1])
 
 
@@ -84,13 +82,11 @@ def spectrum(features) -> np.ndarray:
 
 
 def alpha_req(features, fitted: tuple[int, int] = FITTED) -> float:
-    """alpha-ReQ, the exponent of the spectrum lambda_j ~ j^-alpha of features (n, d) (Agrawal et
-    al. 2022).
+    """alpha-ReQ, the exponent of features' spectrum lambda_j ~ j^-alpha (Agrawal et al. 2022).
 
     It is the slope, by least squares, of log lambda_j on log j over the ranks j in `fitted`, both
     ends included. Infinite where fewer than three of these eigenvalues are above 0, because the
-    spectrum then falls faster than any power; nan where there are fewer than three (n or d is too
-    small).
+    spectrum then falls faster than any power; nan where n or d is too small for three.
     """
     eigenvalues = spectrum(features)[: fitted[1]]
     if len(eigenvalues) < fitted[0] + 2:
@@ -103,21 +99,17 @@ def alpha_req(features, fitted: tuple[int, int] = FITTED) -> float:
 
 
 def nesum(features) -> float:
-    """NESum, the sum of the covariance's eigenvalues over the largest (He and Ozay 2022).
-
-    Between 1, features (n, d) in a single direction, and min(n, d), a whitened set; 0 for constant
-    features.
-    """
+    """NESum, the sum of the covariance's eigenvalues over the largest (He and Ozay 2022). Between
+    1, features (n, d) in one direction, and min(n, d), a whitened set; 0 for constant ones."""
     eigenvalues = spectrum(features)
     return float(eigenvalues.sum() / eigenvalues[0]) if eigenvalues[0] > 0 else 0.0
 
 
 def stable_rank(features) -> float:
-    """Squared Frobenius norm of features (n, d) over the squared spectral norm (Rudelson and
-    Vershynin 2007).
+    """Squared Frobenius norm over squared spectral norm (Rudelson and Vershynin 2007).
 
     Not centred, as Tsitsulin et al. (2023) use it: a common mean counts as a direction. Between 1
-    and min(n, d); 0 for features that are zero.
+    and min(n, d) for features (n, d); 0 for features that are zero.
     """
     s = np.linalg.svd(_features(features), compute_uv=False)
     return float((s**2).sum() / s[0] ** 2) if s[0] > 0 else 0.0
@@ -147,8 +139,7 @@ def lidar(views, delta: float = 1e-4, eps: float = 1e-7) -> float:
 
 
 def alignment(views) -> float:
-    """Mean squared distance of two views of an image on the unit sphere (Wang and Isola 2020,
-    alpha 2).
+    """Mean squared distance of an image's views on the unit sphere (Wang, Isola 2020, alpha 2).
 
     views (k, q, d); the mean is over all pairs of different views of an image, then over images.
     Between 0, invariant features, and 4.
@@ -160,11 +151,9 @@ def alignment(views) -> float:
 
 
 def uniformity(features, t: float = 2.0) -> float:
-    """Logarithm of the mean Gaussian potential of two images on the unit sphere (Wang and Isola
-    2020, t 2).
+    """Log of the mean Gaussian potential of two images on the unit sphere (Wang, Isola 2020, t 2).
 
-    features (n, d); over all pairs of different images. Between 0, all features at one point, and
-    -4 t, two opposite points.
+    Over all pairs of different images. Between 0, all at one point, and -4 t, two opposite points.
     """
     unit = _unit(_features(features))
     first, second = np.triu_indices(len(unit), 1)

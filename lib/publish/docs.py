@@ -68,8 +68,7 @@ def pages() -> dict[Path, str]:
 
 
 def filled(text: str, part: str, content: str, readme: str) -> str:
-    """`text` with `content` between the marks of `part`. Raises ValueError unless they are there
-    once."""
+    """`text` with `content` between the marks of `part`, or ValueError unless they exist once."""
     start, end = f"<!-- {part}: generated -->", f"<!-- /{part} -->"
     around = re.split(f"{re.escape(start)}.*?{re.escape(end)}", text, flags=re.S)
     if len(around) != 2:
@@ -141,9 +140,7 @@ def _difference(backbone: str) -> str:
         for runs in [grid.cells(PROFILE, methods=[method], backbones=(backbone,))]
     ]
     gaps = {name: difference(*pair, metric=name) for name in ("f1", "auroc")}
-    values = (
-        f"{wording.difference(gap)} in {names.METRIC_NAMES[name]}" for name, gap in gaps.items()
-    )
+    values = [f"{wording.difference(gap)} in {names.METRIC_NAMES[n]}" for n, gap in gaps.items()]
     return f"{names.label(backbone)}: {' and '.join(values)}."
 
 
@@ -171,11 +168,10 @@ def effects(measured: pd.DataFrame, wanted: str) -> str:
     cells = []
     for effect, held in (one.split(", ") for one in wanted.split("; ") if one):
         system = ("mae", "vit_tiny") if effect == "mae" else ("mean", "all")
-        rows = {
-            name: protocol_effects.one(measured, effect, held, *system, name)
-            for name in protocol_effects.METRICS
-        }
-        values = [f"{names.METRIC_NAMES[n]} {wording.of_row(row)}" for n, row in rows.items()]
+        values = []
+        for name in protocol_effects.METRICS:
+            row = protocol_effects.one(measured, effect, held, *system, name)
+            values.append(f"{names.METRIC_NAMES[name]} {wording.of_row(row)}")
         what = f"described − released, `{held}`" if effect == "mae" else held
         cells.append(f"{what}: {', '.join(values)}")
     return "; ".join(cells) or "–"
@@ -241,18 +237,15 @@ def _speed() -> dict[str, Any]:
     parts = ("input", "steps", "grid", "evaluation", "redraw")
     measured = {part: read_part(BENCHMARK, part) for part in parts}
     where, grid_rows = measured["steps"].iloc[0], measured["grid"]
-    scores, passes = (
-        measured["evaluation"].set_index("measured")["median"][name]
-        for name in ("ours, from stored scores", "passes on every pair")
-    )
+    medians = measured["evaluation"].set_index("measured")["median"]
     return {
         "where": where,
         "inputs": _inputs(measured["input"]),
         "steps": _steps(measured["steps"]),
         "grid": "; ".join(f"{row.measured}: {row.ratio:.2f}" for row in grid_rows.itertuples()),
         "peak": grid_rows["peak_gb"].max(),
-        "from_scores": scores,
-        "from_passes": passes,
+        "from_scores": medians["ours, from stored scores"],
+        "from_passes": medians["passes on every pair"],
         "redraw": ", ".join(
             f"`{row.measured}` {row.median:.1f} s" for row in measured["redraw"].itertuples()
         ),

@@ -1,5 +1,4 @@
-"""Markdown whose formulas are drawn by matplotlib, so that a page needs neither scripts nor a
-network.
+"""Markdown whose formulas matplotlib draws, so that a page needs neither scripts nor a network.
 
 formulas.markdown("The loss is $-\\cos(z_1, z_2)$.")
 """

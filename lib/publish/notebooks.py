@@ -1,5 +1,4 @@
-"""Notebooks with checked parameters: run one, or render the tables and figures that are out of
-date.
+"""Notebooks with checked parameters: run one, or render what is out of date.
 
     python -m lib render [ARTEFACT...]
     python -m lib notebook NOTEBOOK [-p NAME VALUE]... [--to COPY]
@@ -43,9 +42,8 @@ def parameters(notebook: Path) -> dict[str, Any]:
     cells = json.loads(notebook.read_text())["cells"]
     sources = [c["source"] for c in cells if "parameters" in c["metadata"].get("tags", ())]
     if len(sources) != 1:
-        raise NotebookError(
-            f"{notebook.name} has {len(sources)} cells tagged 'parameters', expected one."
-        )
+        cells = f"{len(sources)} cells tagged 'parameters'"
+        raise NotebookError(f"{notebook.name} has {cells}, expected one.")
     defaults = {}
     for line in ast.parse("".join(sources[0])).body:
         try:
@@ -58,8 +56,7 @@ def parameters(notebook: Path) -> dict[str, Any]:
 
 
 def check(notebook: Path, given: dict[str, Any]) -> None:
-    """Raise ValueError unless every given name is a parameter of the notebook and of its default's
-    type."""
+    """Raise ValueError unless each given name is a parameter, with a value of the right type."""
     defaults = parameters(notebook)
     for name, value in given.items():
         names.nearest(name, defaults, f"parameter of {notebook.name}")
@@ -173,9 +170,8 @@ def _render(artefact: str, given: dict[str, Any], now: dict[str, Any], stamp: Pa
     copy = stamp.parent.parent / "notebooks" / f"{artefact}.ipynb"
     command = [sys.executable, "-m", "lib", "notebook", ARTEFACTS[artefact].notebook]
     options = [part for name, value in given.items() for part in ("-p", name, repr(value))]
-    process = subprocess.run(
-        [*command, "--to", str(copy), *options], cwd=paths.ROOT, capture_output=True, text=True
-    )
+    command += ["--to", str(copy), *options]
+    process = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
     if process.returncode:
         lines = [line for line in process.stderr.splitlines() if line.strip()]
         reason = lines[-1] if lines else f"exit status {process.returncode}"

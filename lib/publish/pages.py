@@ -1,10 +1,9 @@
-"""The report: every rendered table and figure on static pages that open from disk, without a
-network or a server.
+"""The report: every rendered table and figure on static pages that open from disk.
 
     make report
 
-Reads figures/<profile>/ and the executed notebooks, writes
-build/<profile>/report/.
+Reads figures/<profile>/ and the executed notebooks, writes build/<profile>/report/. The pages need
+neither a network nor a server.
 """
 
 import json
@@ -42,15 +41,13 @@ HONEST = {
 READINGS = {"described": "MAE as described", "released": "MAE as released"}
 # The richest form of an output that needs no script.
 RICHEST = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
-LOCAL = re.compile(
-    rf"(?<![\w+/])(?:{'|'.join(re.escape(str(p)) for p in (paths.WORKSPACE, paths.ROOT))})/"
-)
+FOLDERS = "|".join(re.escape(str(path)) for path in (paths.WORKSPACE, paths.ROOT))
+LOCAL = re.compile(rf"(?<![\w+/])(?:{FOLDERS})/")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An artefact as the pages show it; `thumbnail` (width, height) is None where it has not been
-    rendered."""
+    """An artefact as the pages show it."""
 
     name: str
     kind: str  # a key of KINDS
@@ -58,7 +55,7 @@ class Entry:
     heading: str
     command: str  # remakes it
     files: tuple[str, ...]
-    thumbnail: tuple[int, int] | None
+    thumbnail: tuple[int, int] | None  # width, height; None where it is not rendered
     page: str  # of the executed notebook, or ""
 
 
@@ -100,9 +97,8 @@ def thumbnail(png: Path) -> Image.Image:
     """The picture at the width of `THUMBNAIL`, cut below its height."""
     with Image.open(png) as image:
         width, height = image.size
-        image = image.convert("RGB").crop(
-            (0, 0, width, min(height, width * THUMBNAIL[1] // THUMBNAIL[0]))
-        )
+        shown = min(height, width * THUMBNAIL[1] // THUMBNAIL[0])
+        image = image.convert("RGB").crop((0, 0, width, shown))
     image.thumbnail(THUMBNAIL, Image.Resampling.LANCZOS)
     return image
 
@@ -201,26 +197,18 @@ def write(profile: str) -> Path:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals.update(
-        study=TITLE,
-        profile=profile,
-        facts=facts,
-        remake=remake,
-        honest=HONEST[facts["data"]["source"]],
-    )
+    honest = HONEST[facts["data"]["source"]]
+    about = {"study": TITLE, "profile": profile, "facts": facts}
+    environment.globals |= about | {"remake": remake, "honest": honest}
 
     def put(page: str, template: str, **content) -> None:
         text = environment.get_template(template).render(**content)
         (beside / page).write_text(text, encoding="utf-8")
 
-    kinds = [
-        {
-            "id": name.lower().replace(" ", "-"),
-            "name": name,
-            "entries": [one for one in entries if one.kind == kind],
-        }
-        for kind, name in KINDS.items()
-    ]
+    kinds = []
+    for kind, name in KINDS.items():
+        members = [one for one in entries if one.kind == kind]
+        kinds.append({"id": name.lower().replace(" ", "-"), "name": name, "entries": members})
     card = claims(figures / "claims.csv")
     put("index.html", "index.html.j2", entries=entries, kinds=kinds, scorecard=card)
     paged = [one for one in entries if one.page]

@@ -57,9 +57,8 @@ def renew() -> None:
     absent = [run for run in absent if run not in kept]
     if absent:
         command = " and ".join(f"`make {name}`" for name in ("replicate", "walkthrough"))
-        raise MissingRuns(
-            f"{len(absent)} runs are missing or stale ({absent[0].id} ...): {command} make them."
-        )
+        what = f"{len(absent)} runs are missing or stale ({absent[0].id} ...)"
+        raise MissingRuns(f"{what}: {command} make them.")
     measured.require(cells(PROFILE), "make detectors")
     if not kept:
         write([load(run) for run in networks], paths.REFERENCE / "walkthrough", weights=True)
@@ -160,17 +159,12 @@ def compare() -> pd.DataFrame:
         if run_directory.state(run)[0] != "complete":
             continue
         pair = load(run), committed(run)
-        values = [
-            results.measure([stored], "clean", resamples=0).set_index("metric")["value"]
-            for stored in pair
-        ]
+        frames = [results.measure([stored], "clean", resamples=0) for stored in pair]
+        ours, theirs = (frame.set_index("metric")["value"] for frame in frames)
         row = {"run": run.id, "identical": pair[0].scores.equals(pair[1].scores)}
         for metric in TOLERANCE:
-            row |= {
-                f"{metric}_here": values[0][metric],
-                f"{metric}_reference": values[1][metric],
-                f"{metric}_difference": values[0][metric] - values[1][metric],
-            }
+            row |= {f"{metric}_here": ours[metric], f"{metric}_reference": theirs[metric]}
+            row[f"{metric}_difference"] = ours[metric] - theirs[metric]
         rows.append(row)
     if not rows:
         raise MissingRuns(f"no run of `{PROFILE}` is complete here: `make replicate` makes them.")
@@ -179,10 +173,8 @@ def compare() -> pd.DataFrame:
 
 def told(compared: pd.DataFrame) -> tuple[str, bool]:
     """What `compare` found, in words, and whether it is within `TOLERANCE`."""
-    lines = [
-        f"{len(compared)} runs compared, {compared['identical'].sum()} identical to the last score."
-    ]
-    within = True
+    identical, within = compared["identical"].sum(), True
+    lines = [f"{len(compared)} runs compared, {identical} identical to the last score."]
     for metric, (typical, mean) in TOLERANCE.items():
         gap = compared[f"{metric}_difference"]
         good = gap.abs().median() <= typical and abs(gap.mean()) <= mean

@@ -1,5 +1,4 @@
-"""Stamps of rendered artefacts. A rendering is up to date if its files are there and were made from
-the same inputs.
+"""Stamps of rendered artefacts: one is current if its files are there, made from the same inputs.
 
 Inputs are hashed by content, because git resets the times of files.
 """
@@ -29,9 +28,8 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     notebook = paths.NOTEBOOKS / f"{artefacts.ARTEFACTS[artefact].notebook}.ipynb"
     cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
     source = "\n".join("".join(c["source"]) for c in cells)
-    grid = runs(
-        artefact, given["profile"], methods=given["methods"] or None, seeds=given["seeds"] or None
-    )
+    chosen = {name: given[name] or None for name in ("methods", "seeds")}
+    grid = runs(artefact, given["profile"], **chosen)
     reads = artefacts.ARTEFACTS[artefact].reads_measured
     (measured.require if reads else stored.require)(grid, artefacts.command(artefact, given))
     profile = profiles.load(given["profile"])
@@ -53,8 +51,7 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def outdated(stamp: Path, now: dict[str, Any]) -> str:
-    """Why an artefact has to be rendered again, or "" if its files are there and made from the same
-    inputs."""
+    """Why an artefact has to be rendered again, or "" if it is current."""
     then = read_json(stamp)
     if then is None:
         return "not rendered yet"

@@ -40,9 +40,7 @@ def footer(facts: dict[str, Any], protocol: str | list[str]) -> str:
         images = f"{facts['n_training']:,} training and {facts['n_validation']:,} validation images"
         return f"{start}{images}. No run is read."
     fixed = ", fixed, so small train shares get fewer steps" * (facts["train_shares"] > 1)
-    epochs = " or ".join(map(str, facts["epochs"])) + (
-        " epoch" if facts["epochs"] == [1] else " epochs"
-    )
+    epochs = f"{' or '.join(map(str, facts['epochs']))} epoch{'s' * (facts['epochs'] != [1])}"
     seeds = "Means over seeds " if len(facts["seeds"]) > 1 else "One seed, "
     seeds += ", ".join(map(str, facts["seeds"]))
     return (
@@ -55,10 +53,8 @@ def footer(facts: dict[str, Any], protocol: str | list[str]) -> str:
 def _protocols(protocol: str | list[str]) -> str:
     """A sentence with a blank behind it, or "" where no protocol applies."""
     names = [protocol] if isinstance(protocol, str) else protocol
-    rules = [
-        f"{name}: {PROTOCOLS[name].probe} probe, shares by {PROTOCOLS[name].sampling}"
-        for name in names
-    ]
+    chosen = ((name, PROTOCOLS[name]) for name in names)
+    rules = [f"{name}: {rule.probe} probe, shares by {rule.sampling}" for name, rule in chosen]
     return f"Protocol {'; '.join(rules)}. " if rules else ""
 
 
@@ -83,10 +79,8 @@ def below(fig: Figure, caption: str, note: str) -> Iterator[None]:
     (lib.report.style.page), which keeps its size.
     """
     width, height = fig.get_size_inches()
-    blocks = [
-        textwrap.fill(text.replace(" %", "\N{NO-BREAK SPACE}%"), int(width / LETTER))
-        for text in (caption, note)
-    ]
+    texts = [text.replace(" %", "\N{NO-BREAK SPACE}%") for text in (caption, note)]
+    blocks = [textwrap.fill(text, int(width / LETTER)) for text in texts]
     counts = [block.count("\n") + 1 for block in blocks]
     added = LINE * (sum(counts) + 1)
     total = height + added

@@ -170,8 +170,7 @@ def correlations(
 
 
 def _correlation(ax, y: float, row: dict, value: str, prefix: str) -> None:
-    """Draw one estimate with both intervals: a gain in the colour of its verdict, a rho in
-    black."""
+    """Draw one estimate with both intervals: a gain in its verdict's colour, a rho in black."""
     if np.isnan(row[value]):
         return
     sign, colour = (1, DECIDED[row["verdict"]]) if prefix else (row["sign"], "#000000")

@@ -92,9 +92,8 @@ def draw(rows: list[Strip]) -> Figure:
 
 
 def _draw_frames(axes: np.ndarray, strip: Strip) -> None:
-    for ax, image, text, boxes in zip(
-        axes, strip.images, strip.captions, strip.boxes, strict=False
-    ):
+    shown = zip(axes, strip.images, strip.captions, strip.boxes, strict=False)
+    for ax, image, text, boxes in shown:
         ax.imshow(image, interpolation="bicubic")
         # The first line of the title is the strip's.
         ax.set_title(f"\n{text}", fontsize=5, loc="left", pad=1.5)

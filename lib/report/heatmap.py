@@ -92,8 +92,7 @@ def _write_cell(image: AxesImage, i: int, j: int, value: float, mark: str, their
 
 
 def _outline(ax, frame: pd.DataFrame, cell: tuple[Any, Any]) -> None:
-    """Draw a frame that shows on light and on dark around the cell (row, column), if there is such
-    a cell."""
+    """Draw a frame that shows on light and on dark around the cell (row, column), if it exists."""
     row, column = cell
     if row in frame.index and column in frame.columns:
         corner = (frame.columns.get_loc(column) - 0.5, frame.index.get_loc(row) - 0.5)
@@ -103,8 +102,7 @@ def _outline(ax, frame: pd.DataFrame, cell: tuple[Any, Any]) -> None:
 
 
 def _group_lines(ax, frame: pd.DataFrame, labelled: bool) -> None:
-    """Draw lines between groups of rows, dashed above the study's own rows, and write the groups'
-    names on the left."""
+    """Draw lines between groups of rows, dashed above our own, and write their names at left."""
     groups = frame.index.get_level_values(0)
     starts = [i for i in range(len(groups)) if i == 0 or groups[i] != groups[i - 1]]
     for start, end in zip(starts, [*starts[1:], len(groups)], strict=True):

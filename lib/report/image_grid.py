@@ -29,8 +29,7 @@ def draw(
     marked: str = "OS",
     columns: int = 6,
 ) -> Figure:
-    """Frames (h, w, 3) uint8 with captions above, and boxes (Class, x0, y0, x1, y1 in their pixels)
-    where known.
+    """Frames (h, w, 3) uint8, captions above, known boxes (Class, x0, y0, x1, y1 in their pixels).
 
     Boxes of the class `marked` are red and solid, the others cyan and dashed, so that they differ
     in grey, too. `red` says which frames show that class; their captions are red.

@@ -30,9 +30,8 @@ PALETTE = {
 }
 # Added methods take the yellow that is left of those eight, then Tol's muted colours (2021); with
 # more methods than colours, the colours repeat.
-PALETTE |= dict(
-    zip(names.ADDED, cycle(("#F0E442", "#332288", "#44AA99", "#882255", "#999933")), strict=False)
-)
+SPARE = cycle(("#F0E442", "#332288", "#44AA99", "#882255", "#999933"))
+PALETTE |= dict(zip(names.ADDED, SPARE, strict=False))
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 6.5,

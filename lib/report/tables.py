@@ -226,9 +226,8 @@ def table(
     blocks = []
     for metric in metrics:
         fields = ["value", "low", "high", "health", *(["paper"] if "paper" in reduced else [])]
-        value, low, high, health, *paper = (
-            rectangle(reduced, metric, rows, column, of) for of in fields
-        )
+        parts = (rectangle(reduced, metric, rows, column, of) for of in fields)
+        value, low, high, health, *paper = parts
         best = value.eq(value.groupby(level=among).transform("max") if among else value.max())
         cells = np.empty(value.shape, dtype=object)
         for i, j in np.ndindex(value.shape):

@@ -1,5 +1,4 @@
-"""What a set of trainings will take here, in hours and disk, before it starts: closed-form counts
-over measured rates.
+"""What a set of trainings will take here, in hours and disk: closed-form counts, measured rates.
 
     make estimate [ARTEFACT=fig2]
 
@@ -13,6 +12,7 @@ import shutil
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 
 import pandas as pd
 
@@ -40,15 +40,12 @@ class Work:
 
     def seconds(self, measured: dict) -> float:
         """At the rates of `lib.scheduling.throughput_probe.Rates`."""
-        return sum(
-            getattr(self, part) / measured[part]
-            for part in ("training", "clean", "augmented", "fitting")
-        )
+        parts = ("training", "clean", "augmented", "fitting")
+        return sum(getattr(self, part) / measured[part] for part in parts)
 
 
 def work(run: Run, rows: int, validation: int) -> Work:
-    """The work of a run on `rows` training images, scored on `validation`: lib.training.train and
-    lib.training.probes, counted."""
+    """What lib.training.train and probes do for a run on `rows` images, scored on `validation`."""
     s, grid = run.settings, run.study == "grid"
     single = rows % min(s.batch, rows) == 1  # which cannot be batch-normalised, and is left out
     checks = -(-s.epochs // s.validate_every)
@@ -90,14 +87,12 @@ class Estimate:
         return "GPU-hours" if self.gpus else "core-hours"
 
     def hours(self, seconds: float) -> float:
-        """Seconds of one process in GPU-hours or core-hours: several processes on one GPU share
-        it."""
+        """Seconds of one process in GPU-hours or core-hours: processes on one GPU share it."""
         return seconds / 3600 * (min(1.0, len(self.gpus) / self.workers) if self.gpus else 1.0)
 
     @property
     def wall(self) -> float:
-        """Seconds until all are trained, longest first, each given to the first process that is
-        free."""
+        """Seconds until all are trained, longest first, each by the first process that is free."""
         ends = [0.0] * self.workers
         for taken in sorted(self.seconds, reverse=True):
             heapq.heapreplace(ends, ends[0] + taken)
@@ -110,9 +105,8 @@ class Estimate:
             w.scores * SCORE + r["weights"] * (run.study == "grid")
             for run, w, r in zip(self.todo, self.work, self.rates, strict=True)
         )
-        return int(
-            kept + 2 * self.workers * max(r["checkpoint"] for r in self.rates)
-        )  # the next beside the last
+        checkpoint = max(r["checkpoint"] for r in self.rates)
+        return int(kept + 2 * self.workers * checkpoint)  # the next beside the last
 
     @property
     def memory(self) -> int:
@@ -121,8 +115,7 @@ class Estimate:
 
 
 def make(todo: list[Run], workers: int, gpus: list[str]) -> Estimate:
-    """The estimate of these runs, `workers` at a time on `gpus`; systems that were not measured yet
-    are, in minutes.
+    """The estimate of these runs, `workers` at a time on `gpus`; measures new systems, in minutes.
 
     Raises DataError where a train share cannot be reached, ValueError where the probe dies.
     """
@@ -137,9 +130,8 @@ def make(todo: list[Run], workers: int, gpus: list[str]) -> Estimate:
     for run in todo:
         for split in sources.TABLES:
             images = tables[same_rows(run.data), split]
-            caches[pixels.cached(run.data, split, images)] = (
-                len(images) * run.data["cache"] ** 2 * 3
-            )
+            path = pixels.cached(run.data, split, images)
+            caches[path] = len(images) * run.data["cache"] ** 2 * 3
     free = shutil.disk_usage(cache.disk(paths.DATA)).free
     return Estimate(
         todo=todo,
@@ -160,10 +152,9 @@ def same_rows(data: dict) -> str:
 
 def _tables(todo: list[Run]) -> dict[tuple[str, str], pd.DataFrame]:
     """Each table that these runs read, once, by its rows and split."""
-    wanted = {
-        (same_rows(run.data), split): (run.data, split) for run in todo for split in sources.TABLES
-    }
-    return {key: sources.tables(*table)[0] for key, table in wanted.items()}
+    wanted = {same_rows(run.data): run.data for run in todo}
+    pairs = product(wanted.items(), sources.TABLES)
+    return {(rows, split): sources.tables(data, split)[0] for (rows, data), split in pairs}
 
 
 # What is printed, and asked
@@ -192,9 +183,8 @@ def table(estimate: Estimate) -> str:
 
 def _sums(estimate: Estimate) -> list[str]:
     devices = f"{len(estimate.gpus)} GPU(s)" if estimate.gpus else "this processor"
-    pixels, runs, free = (
-        f"{size / 1e9:.1f} GB" for size in (estimate.caches, estimate.store, estimate.free)
-    )
+    sizes = estimate.caches, estimate.store, estimate.free
+    pixels, runs, free = (f"{size / 1e9:.1f} GB" for size in sizes)
     return [
         f"time:   about {duration(estimate.wall)} on {devices}, {estimate.at_once} training(s) at "
         "once, after decoding the images",
@@ -205,9 +195,7 @@ def _sums(estimate: Estimate) -> list[str]:
 
 def _warnings(estimate: Estimate) -> list[str]:
     pairs = zip(estimate.todo, estimate.rates, strict=True)
-    halved = {
-        throughput.name(run): rates for run, rates in pairs if rates["batch"] < rates["wanted"]
-    }
+    halved = {throughput.name(run): r for run, r in pairs if r["batch"] < r["wanted"]}
     if estimate.gpus:
         return [
             f"{name}: a batch of {rates['wanted']} does not fit this GPU's memory, where the "
@@ -217,15 +205,12 @@ def _warnings(estimate: Estimate) -> list[str]:
         ]
     warnings = []
     if halved:
-        warnings.append(
-            "on a processor, steps of fewer images than the batch were measured, and scaled."
-        )
+        steps = "steps of fewer images than the batch were measured"
+        warnings.append(f"on a processor, {steps}, and scaled.")
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if estimate.memory * estimate.at_once > 0.9 * total:
-        warnings.append(
-            f"{estimate.at_once} trainings at once may exceed the memory, {total / 1e9:.1f} GB: "
-            "lower JOBS."
-        )
+        what = f"{estimate.at_once} trainings at once may exceed the memory"
+        warnings.append(f"{what}, {total / 1e9:.1f} GB: lower JOBS.")
     return warnings
 
 
@@ -245,8 +230,7 @@ def check_disk(estimate: Estimate) -> None:
 
 
 def agreed(many: int, target: str) -> bool:
-    """Whether the user, at a terminal, says yes to so many trainings; if not, says how to start
-    `make target`."""
+    """Whether the user, at a terminal, agrees to the trainings; else prints how to start them."""
     if sys.stdin.isatty():
         with suppress(EOFError):
             if input(f"Start {many} trainings? [y/N] ").strip().lower() in ("y", "yes"):

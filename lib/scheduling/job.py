@@ -9,8 +9,7 @@ from lib.study.grid import Run
 
 
 def state(run: Run) -> tuple[str, str]:
-    """As `run_directory.state`; a network of the walkthrough that came with the repository counts
-    as complete."""
+    """As `run_directory.state`; committed networks of the walkthrough count as complete."""
     committed = run.profile == "walkthrough" and reference(run)
     return ("complete", "") if committed else run_directory.state(run)
 
@@ -51,8 +50,7 @@ class Job:
     def do(self, progress: Callable[[float, dict], None] | None, rank: int = 0) -> None:
         """Train and measure the run as far as it needs it; `progress` hears what is done.
 
-        The caller holds the run's lock. Of several ranks, all train and rank 0 measures. Raises
-        what the training raises.
+        The caller holds the run's lock. All ranks train, rank 0 measures. Raises what `train` does.
         """
         from lib.training import train  # torch: after the environment is set
 

@@ -23,8 +23,7 @@ from lib.system.progress import duration
 
 @dataclass(frozen=True)
 class Request:
-    """The runs that are to be complete, those of some artefacts or a single one, and how to train
-    those that are not."""
+    """The runs that are to be complete, of some artefacts or a single one, and how they train."""
 
     profile: str
     artefacts: Sequence[str] = ()  # none: all that have a notebook
@@ -47,8 +46,7 @@ class Request:
         return list({(run.profile, run.id): run for run in every}.values())
 
     def pending(self) -> list[Job]:
-        """The runs to train or measure; says so where nothing is to do, and where stale runs are
-        kept.
+        """The runs to train or measure; prints if there are none, and if stale runs are kept.
 
         Stale runs of the profile `paper` cost GPU-hours and wait for FORCE=1. The walkthrough's
         networks are trained only where those that come with the repository are out of date.
@@ -58,10 +56,8 @@ class Request:
         todo = [job for job in jobs if job.need()]
         kept = [run for run in runs if run.profile == "paper" and state(run)[0] == "stale"]
         if kept and not self.force:
-            print(
-                f"{len(kept)} runs are stale and kept: `make explain` says why, FORCE=1 trains "
-                "them again."
-            )
+            remedy = "`make explain` says why, FORCE=1 trains them again"
+            print(f"{len(kept)} runs are stale and kept: {remedy}.")
         if not todo:
             print(f"profile {self.profile}: all {len(runs)} runs are complete.")
         return todo
@@ -73,8 +69,7 @@ class Request:
 
 
 def pace(runs: list[Run]) -> float | None:
-    """Median seconds per unit of `cost` over the complete runs, made here or committed; None where
-    there are none."""
+    """Median seconds per unit of `cost` of complete runs, made here or committed; None without."""
     rates = []
     for run in runs:
         with suppress(MissingRuns):
@@ -103,8 +98,7 @@ def check_train_shares(runs: list[Run], workers: int) -> None:
 
 
 def check_validation_shares(run: Run) -> None:
-    """Warn, before anything trains, of validation shares that the protocol `paper` cannot draw from
-    these images."""
+    """Warn, before training, of validation shares that the protocol `paper` cannot draw here."""
     profile = profiles.load(run.profile)
     table, _ = sources.tables(run.data, "val")
     try:
@@ -143,8 +137,7 @@ def train(todo: list[Job], request: Request) -> int:
 
 
 def run(request: Request) -> int:
-    """Train what is missing of the request, Sewer-ML only once its cost was seen and agreed to;
-    returns the exit status."""
+    """Train what is missing, Sewer-ML only once its cost is agreed to; returns the exit status."""
     todo = request.pending()
     if not todo:
         return 0
@@ -169,16 +162,14 @@ def run(request: Request) -> int:
 
 
 def _at_once(runs: list[Run], request: Request) -> str:
-    """How many of these runs this machine trains at a time, and, where the pace is known, for how
-    long."""
+    """How many of these runs this machine trains at a time, and for how long, if that is known."""
     workers, rate = request.workers(), pace(grid.cells(request.profile))
     seconds = sum(map(cost, runs)) * rate / workers if rate else 0
     return f"{workers} at a time" + (f", about {duration(seconds)}" if rate else "")
 
 
 def explain(request: Request) -> None:
-    """Print, per artefact, how many runs are complete, unmeasured, missing or stale, which, and why
-    they are so."""
+    """Print, per artefact, how many runs are complete, unmeasured, missing or stale, and why."""
     for name in request.artefacts or artefacts.drawn():
         chosen = {"methods": request.methods, "seeds": request.seeds}
         states = {run.id: status(run) for run in grid.runs(name, request.profile, **chosen)}

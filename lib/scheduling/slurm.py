@@ -1,5 +1,4 @@
-"""Train runs on a SLURM cluster through submitit: one array, an element a run, watched under the
-same bar.
+"""Train runs on a SLURM cluster through submitit: one array, an element a run, and the same bar.
 
     make replicate CLUSTER=slurm PARTITION=gpu
 
@@ -45,15 +44,11 @@ class Cluster:
 def check_installed(name: str) -> None:
     """Raise ValueError unless `name`, the value of CLUSTER, is "slurm" and SLURM is here."""
     if name != "slurm":
-        raise ValueError(
-            f"CLUSTER={name}: 'slurm' is the one that is known; without CLUSTER, this machine "
-            "trains."
-        )
+        what = f"CLUSTER={name}: 'slurm' is the one that is known"
+        raise ValueError(f"{what}; without CLUSTER, this machine trains.")
     if not shutil.which("sbatch"):
-        raise ValueError(
-            "CLUSTER=slurm, but sbatch is not here: submit from a machine that has it, or unset "
-            "CLUSTER."
-        )
+        remedy = "submit from a machine that has it, or unset CLUSTER"
+        raise ValueError(f"CLUSTER=slurm, but sbatch is not here: {remedy}.")
 
 
 def options(cluster: Cluster, runs: int) -> dict:
@@ -65,10 +60,8 @@ def options(cluster: Cluster, runs: int) -> dict:
     limit = min(p.minutes for p in chosen)
     time_limit = cluster.minutes or int(min(MINUTES, limit))
     if time_limit > limit:
-        raise ValueError(
-            f"TIME={time_limit}: a job may take {limit:.0f} minutes in {chosen[0].name}; "
-            "ask for fewer."
-        )
+        most = f"{limit:.0f} minutes in {chosen[0].name}"
+        raise ValueError(f"TIME={time_limit}: a job may take {most}; ask for fewer.")
     several = {"ntasks_per_node": cluster.devices} if cluster.devices > 1 else {}
     gpus = any(p.gpus for p in chosen) and environment.device() != "cpu"
     return {
@@ -87,8 +80,7 @@ def options(cluster: Cluster, runs: int) -> dict:
 
 
 def plan(cluster: Cluster, runs: int) -> str:
-    """What is asked of SLURM for as many runs, in words; raises as `options`, before anything slow
-    starts."""
+    """What is asked of SLURM for as many runs, in words. Raises what `options` raises."""
     chosen = options(cluster, runs)
     gpus = f", {chosen['gpus_per_node']} GPU(s) each" if "gpus_per_node" in chosen else ""
     several = f"{min(runs, chosen['array_parallelism'])} at a time{gpus}"
@@ -103,18 +95,14 @@ def log(name: str) -> Path:
 
 def submit(todo: list[Job], cluster: Cluster) -> dict[Run, str]:
     """Run -> SLURM's job. Runs whose jobs have not ended stay with them; the rest become a new
-    array.
-
-    Raises OSError where SLURM refuses.
-    """
+    array. Raises OSError where SLURM refuses."""
     slurm_job.folder().mkdir(parents=True, exist_ok=True)
     with FileLock(slurm_job.folder() / "lock"):  # of two processes at once, one submits
         notes = {job.run: slurm_job.note(job.run, "job") for job in todo}
         names = {run: path.read_text() for run, path in notes.items() if path.exists()}
         states = settled(names.values())
-        jobs = {
-            run: name for run, name in names.items() if states.get(name, UNKNOWN)[0] not in ENDED
-        }
+        ended = {run for run, name in names.items() if states.get(name, UNKNOWN)[0] in ENDED}
+        jobs = {run: name for run, name in names.items() if run not in ended}
         if jobs:
             print(f"{len(jobs)} runs have jobs already, which go on.", flush=True)
         rest = [job for job in todo if job.run not in jobs]
@@ -153,9 +141,8 @@ def train(todo: list[Job], cluster: Cluster) -> int:
         failed = Watch(jobs).until_all_ended()
     except KeyboardInterrupt:
         arrays = " ".join(sorted({name.split("_")[0] for name in jobs.values()}))
-        raise KeyboardInterrupt(
-            f"the jobs go on; the same command watches them again, `scancel {arrays}` stops them."
-        ) from None
+        remedy = f"the same command watches them again, `scancel {arrays}` stops them"
+        raise KeyboardInterrupt(f"the jobs go on; {remedy}.") from None
     for run, why in failed.items():
         details = f"(job {jobs[run]}, details in {log(jobs[run])})"
         print(f"error: {run.id}: {why.splitlines()[0]} {details}", file=sys.stderr)
@@ -207,8 +194,7 @@ class Watch:
             self.bar.advance(run, fraction, resumed=True)
 
     def _without_a_note(self, run: Run, state: str) -> str:
-        """How a run ended whose job left no outcome; "" while the job goes on, or while its note
-        may be on its way here."""
+        """How a run ended whose job left no outcome; "" while that may still be on its way here."""
         if state not in ENDED:
             self.silent.pop(run, None)
             return ""
@@ -218,8 +204,7 @@ class Watch:
         return f"its job ended without a word, SLURM says {state}"
 
     def _say_why_they_wait(self, left: list[Run], states: dict) -> None:
-        """Print, once, every reason that does not pass by itself, such as a limit that the job
-        exceeds."""
+        """Print, once, every reason that does not pass by itself, such as too high a limit."""
         queued = [states.get(self.jobs[run], UNKNOWN) for run in left]
         waiting = [reason for state, reason in queued if state == "PENDING"]
         for reason in dict.fromkeys(waiting):

@@ -1,5 +1,4 @@
-"""One run as a job of SLURM: what trains it there, and the notes by which it says how far it is.
-Knows no torch.
+"""One run as a job of SLURM: what trains it there, and its notes of how far it is. Knows no torch.
 
 runs/.slurm/PROFILE/ID.job    the job that the run was given to
 runs/.slurm/PROFILE/ID.json   how far it is, and how it ended
@@ -21,8 +20,7 @@ INTERVAL = 1.0  # seconds between two notes of how far a run is
 
 
 def folder() -> Path:
-    """The folder of all notes and logs: beside the runs of every profile, since one array may train
-    runs of two profiles."""
+    """The folder of all notes and logs, of every profile: one array may train runs of two."""
     return paths.RUNS / ".slurm"
 
 
@@ -35,8 +33,7 @@ def note(run: Run, kind: str) -> Path:
 
 def tell(run: Run, fraction: float, outcome: str = "") -> None:
     """Note what is done of a run and, once it has ended, the outcome: "done" or what went wrong."""
-    text = json.dumps({"fraction": fraction, "outcome": outcome})
-    atomic.put(note(run, "json"), lambda path: path.write_text(text))
+    atomic.put_text(note(run, "json"), json.dumps({"fraction": fraction, "outcome": outcome}))
 
 
 def heard(run: Run) -> tuple[float, str]:
@@ -61,8 +58,7 @@ class Training:
         return DelayedSubmission(self)
 
     def __call__(self) -> None:
-        """Train the run, on as many devices as the job has processes. Raises what the training
-        raises."""
+        """Train the run, a device for each process of the job. Raises what the training raises."""
         from submitit.helpers import JobEnvironment, TorchDistributedEnvironment
 
         environment.hand_down(parallel.ONE_THREAD)  # before torch

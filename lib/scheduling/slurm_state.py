@@ -27,9 +27,8 @@ def slurm(*command: str) -> str:
     """What a command of SLURM prints. Raises OSError with the first line of its complaint."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise OSError(
-            f"{command[0]} failed: {(done.stderr.strip() or 'no reason given').splitlines()[0]}"
-        )
+        reason = done.stderr.strip() or "no reason given"
+        raise OSError(f"{command[0]} failed: {reason.splitlines()[0]}")
     return done.stdout
 
 
@@ -55,8 +54,7 @@ def minutes(limit: str) -> float:
 
 
 def partitions(names: str) -> list[Partition]:
-    """These partitions (comma-separated; none: the default one). Raises ValueError for one that is
-    not there."""
+    """These partitions (comma-separated; none: the default). Raises ValueError for unknown ones."""
     lines = slurm("sinfo", "--all", "--noheader", "--format=%P|%l|%G").splitlines()
     listed = [  # a partition with several kinds of nodes has several lines
         Partition(name.rstrip("*"), name.endswith("*"), minutes(limit), "gpu" in resources)
@@ -64,34 +62,25 @@ def partitions(names: str) -> list[Partition]:
     ]
     chosen = [p for p in listed if (p.name in names.split(",") if names else p.default)]
     if not chosen or (names and {p.name for p in chosen} != set(names.split(","))):
-        wrong = (
-            f"PARTITION={names}: no such partition" if names else "SLURM has no default partition"
-        )
-        raise ValueError(
-            f"{wrong}; set PARTITION to one of {', '.join(sorted({p.name for p in listed}))}."
-        )
+        unknown, none = f"PARTITION={names}: no such partition", "SLURM has no default partition"
+        present = ", ".join(sorted({p.name for p in listed}))
+        raise ValueError(f"{unknown if names else none}; set PARTITION to one of {present}.")
     return chosen
 
 
 def queue() -> dict[str, tuple[str, str]]:
-    """Job, or element of an array -> (state, why it waits), of all the user's jobs that SLURM
-    remembers."""
-    lines = slurm(
-        "squeue", "--me", "--array", "--noheader", "--states=all", "--format=%i %T %r"
-    ).splitlines()
-    return {
-        name: (state, reason) for name, state, reason in (line.split(maxsplit=2) for line in lines)
-    }
+    """Job, or element of an array -> (state, why it waits), of the jobs that SLURM remembers."""
+    options = "--me", "--array", "--noheader", "--states=all", "--format=%i %T %r"
+    rows = [line.split(maxsplit=2) for line in slurm("squeue", *options).splitlines()]
+    return {name: (state, reason) for name, state, reason in rows}
 
 
 def settled(jobs: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """`queue`, waiting while one of these jobs, after a kill, may be about to end or to be queued
-    again."""
+    """`queue`, once none of these jobs may be about to end or, after a kill, to be queued again."""
     until = time.time() + PATIENCE
-    states = queue()
-    while (
-        any(states.get(name, UNKNOWN)[0] == "COMPLETING" for name in jobs) and time.time() < until
-    ):
-        time.sleep(1.0)
+    while True:
         states = queue()
-    return states
+        completing = any(states.get(name, UNKNOWN)[0] == "COMPLETING" for name in jobs)
+        if not completing or time.time() >= until:
+            return states
+        time.sleep(1.0)

@@ -78,10 +78,9 @@ def _measure(absent: dict[str, tuple[int, Run]], workers: int, gpus: list[str]) 
             try:
                 rates[key] = future.result()
             except BrokenProcessPool:
-                raise ValueError(
-                    f"a process that measured {name(run)} died (out of memory, or killed): "
-                    f"lower JOBS, now {workers}, or close other programs."
-                ) from None
+                what = f"a process that measured {name(run)} died (out of memory, or killed)"
+                remedy = f"lower JOBS, now {workers}, or close other programs"
+                raise ValueError(f"{what}: {remedy}.") from None
     return rates
 
 

@@ -1,8 +1,7 @@
-"""The probe: how fast a system trains and scores here, from a few steps on random pixels. Torch, in
-its own process.
+"""The probe: how fast a system trains and scores here, from a few steps on random pixels.
 
 Steps are those of lib.training.train: Lightning, device, precision, optimiser, augmentation. What a
-step reads from disk is not in it, nor is the start of a process.
+step reads from disk is not in it, nor is the start of a process. Imports torch, in its own process.
 """
 
 import gc
@@ -10,7 +9,7 @@ import time
 import warnings
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -55,17 +54,15 @@ class _Noise:
     """Cached pixels of as many images as one likes: random ones, repeated."""
 
     def __init__(self, images: int, side: int):
-        self.noise = np.random.default_rng(0).integers(
-            0, 256, (images, side, side, 3), dtype=np.uint8
-        )
+        rng = np.random.default_rng(0)
+        self.noise = rng.integers(0, 256, (images, side, side, 3), dtype=np.uint8)
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         return self.noise[rows % len(self.noise)]
 
 
 class _Clock(Callback):
-    """The time at each step's end, its kernels finished; stops the training when enough is
-    measured.
+    """The time at each step's end, its kernels finished; stops once enough is measured.
 
     In the first step, which is not counted, `kept` sums what the forward pass keeps for the
     backward pass, in bytes.
@@ -84,9 +81,8 @@ class _Clock(Callback):
 
     def on_train_batch_start(self, trainer, method, batch, batch_index) -> None:
         if batch_index == 0:
-            self.watched.enter_context(
-                torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
-            )
+            hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
+            self.watched.enter_context(hooks)
 
     def on_exception(self, trainer, method, exception) -> None:
         self.watched.close()
@@ -107,8 +103,7 @@ class _Clock(Callback):
 def measure(run: Run, rows: int) -> dict:
     """The `Rates` of the run's system as a dict, when it trains on `rows` images.
 
-    The batch is halved until the GPU's memory holds it. Raises ValueError where it cannot hold two
-    images.
+    The batch is halved until the GPU's memory holds it. Raises ValueError if two are too many.
     """
     device = torch_device.device()
     wanted = min(run.settings.batch, rows)
@@ -118,10 +113,9 @@ def measure(run: Run, rows: int) -> dict:
             return asdict(_measure(run, rows, batch, wanted, device))
         except torch.OutOfMemoryError:
             if batch < 4:
-                name = torch.cuda.get_device_name()
-                raise ValueError(
-                    f"{run.id}: the memory of {name} cannot hold two images of {run.px} px."
-                ) from None
+                memory = f"the memory of {torch.cuda.get_device_name()}"
+                what = f"{memory} cannot hold two images of {run.px} px"
+                raise ValueError(f"{run.id}: {what}.") from None
         batch //= 2
         gc.collect()  # what the failed step held
         torch.cuda.empty_cache()
@@ -133,9 +127,7 @@ def _measure(run: Run, rows: int, batch: int, wanted: int, device: str) -> Rates
     split = pixels.Split(table, _Noise(batch, run.data["cache"]), False)
     probed = run.with_settings(batch=batch)
     batches = Batches(probed, split, images, torch.device(device))
-    steps = -(
-        -rows // min(run.settings.batch, rows)
-    )  # an epoch, which decides how often RankMe is taken
+    steps = -(-rows // wanted)  # an epoch, which decides how often RankMe is taken
     method = methods.build(probed, steps=10 * len(batches), steps_per_epoch=steps, pos_weight=1.0)
     clock = _Clock(device)
     trainer = Trainer(
@@ -151,25 +143,19 @@ def _measure(run: Run, rows: int, batch: int, wanted: int, device: str) -> Rates
         callbacks=[clock],
     )
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # on noise a schedule of a few steps may warn; nothing of it is kept
+        # On noise a schedule of a few steps may warn; nothing of it is kept.
+        warnings.simplefilter("ignore")
         trainer.fit(method.to(memory_format=torch.channels_last), batches)
     weights = _bytes(method.state_dict().values())
-    checkpoint = weights + _bytes(
-        v for held in trainer.optimizers[0].state.values() for v in held.values()
-    )
+    states = trainer.optimizers[0].state.values()
+    checkpoint = weights + _bytes(value for state in states for value in state.values())
     gradients = _bytes(p for p in method.parameters() if p.requires_grad)
     kept = max(sum(clock.kept.values()) * wanted // batch, PASSING * run.px**2 * probes.BATCH)
     method.to(device)
     with trainer.precision_plugin.forward_context():
-        clean, augmented = (
-            batch
-            / _seconds(
-                lambda view=view: probes.features(method, split.pixels, images[:batch], view)
-            )
-            for view in (probes.clean(run.px), probes.augmented(probed, 0))
-        )
+        features = partial(probes.features, method, split.pixels, images[:batch])
+        clean = batch / _seconds(partial(features, probes.clean(run.px)))
+        augmented = batch / _seconds(partial(features, probes.augmented(probed, 0)))
     return Rates(
         training=batch / clock.step(),
         clean=clean,
@@ -184,8 +170,7 @@ def _measure(run: Run, rows: int, batch: int, wanted: int, device: str) -> Rates
 
 
 def _seconds(call, least: float = 0.5) -> float:
-    """Seconds a call takes, which ends with its numbers on the CPU: the median after a first one,
-    not counted."""
+    """Seconds of a call that ends with its numbers on the CPU: the median, a first one apart."""
     call()
     taken = []
     while sum(taken) < least or len(taken) < 2:
@@ -203,10 +188,8 @@ def _bytes(tensors) -> int:
 def _fitting(features: int) -> float:
     """Rows/s of the converged probe's cross-validation and fit on noise of that many features."""
     rng = np.random.default_rng(0)
-    noise, defect = (
-        rng.standard_normal((PROBED, features), dtype=np.float32),
-        rng.integers(0, 2, PROBED),
-    )
+    noise = rng.standard_normal((PROBED, features), dtype=np.float32)
+    defect = rng.integers(0, 2, PROBED)
     began = time.perf_counter()
     probes.converged(noise, defect, 0)
     return PROBED / (time.perf_counter() - began)

@@ -92,14 +92,12 @@ ARTEFACTS = {
 
 def drawn() -> list[str]:
     """The artefacts whose notebook exists, in the paper's order."""
-    return [
-        name for name, a in ARTEFACTS.items() if (paths.NOTEBOOKS / f"{a.notebook}.ipynb").exists()
-    ]
+    notebooks = {path.stem for path in paths.NOTEBOOKS.glob("*.ipynb")}
+    return [name for name, artefact in ARTEFACTS.items() if artefact.notebook in notebooks]
 
 
 def command(target: str, given: dict[str, Any]) -> str:
-    """The make command for `target` with the choices in `given`: profile, protocol, methods,
-    seeds."""
+    """The make command for `target` with the `given` profile, protocol, methods and seeds."""
     own = profiles.load(given["profile"])["data"]["source"] == "own"
     variables = {
         "PROFILE": given["profile"],
@@ -108,6 +106,5 @@ def command(target: str, given: dict[str, Any]) -> str:
         "SEEDS": ",".join(map(str, given.get("seeds", ()))),
         "LABELS": "your.csv" if own else "",
     }
-    return " ".join(
-        [f"make {target}", *(f"{name}={value}" for name, value in variables.items() if value)]
-    )
+    words = [f"{name}={value}" for name, value in variables.items() if value]
+    return " ".join([f"make {target}", *words])

@@ -58,10 +58,9 @@ ID = re.compile(
 )
 
 
-def run(
-    name, method, backbone, share, seed, *, study="grid", px=None, crop=None, jitter=None
-) -> Run:
+def run(name, method, backbone, share, seed, *, study="grid", **view) -> Run:
     """The Run of one cell, every setting resolved from the profile `name`; see `Run` for the types.
+    An ablation's `view` has what differs of px, crop and jitter.
 
     Raises ValueError, naming the nearest valid name, and for a system that the study does not have.
     """
@@ -71,9 +70,9 @@ def run(
     if not names.exists(method, backbone):
         needed = "needs the backbone vit_tiny (protocol: MAE only with ViT-Tiny)"
         raise ValueError(f"{method} {needed}, not {backbone}.")
-    px = px or p["views"]["px"]
+    view = {key: p["views"][key] for key in ("px", "crop", "jitter")} | view
     # Table 2 asks for inputs larger than the common cache.
-    data = p["data"] | {"cache": max(p["data"]["cache"], px)}
+    data = p["data"] | {"cache": max(p["data"]["cache"], view["px"])}
     if study != "grid":
         data["fraction"] = 1.0  # ablations use the full training table (docs/study.md, Artefacts)
     return Run(
@@ -83,9 +82,7 @@ def run(
         share=share,
         seed=int(seed),
         study=study,
-        px=px,
-        crop=p["views"]["crop"] if crop is None else crop,
-        jitter=p["views"]["jitter"] if jitter is None else jitter,
+        **view,
         settings=_settings(name, method, study),
         data=data,
     )
@@ -134,37 +131,29 @@ def cells(
     seeds = p["seeds"] if seeds is None else seeds
     chosen = p["methods"] if methods is None else methods
     chosen = [names.nearest(method, names.METHODS, "method") for method in chosen]
-    methods = [method for method in names.METHODS if method in chosen]
+    shares, views = [names.NATURAL], [{}]
     if study == "grid":
-        return [
-            run(name, method, backbone, share, seed)
-            for method in methods
-            for backbone in backbones
-            if names.exists(method, backbone)
-            for share in p["train_shares"]
-            for seed in seeds
-        ]
-    if study == "augmentation":
+        shares = p["train_shares"]
+    elif study == "augmentation":
         views = [{"crop": c, "jitter": j} for c in p[study]["crops"] for j in p[study]["jitters"]]
     elif study == "resolution":
         views = [{"px": px, "crop": 1.0, "jitter": 0.0} for px in p[study]["px"]]
     else:
         raise ValueError(f"unknown part of the study '{study}': grid, augmentation or resolution.")
     return [
-        run(name, "supervised", backbone, names.NATURAL, seed, study=study, **view)
+        run(name, method, backbone, share, seed, study=study, **view)
+        for method in (names.METHODS if study == "grid" else ["supervised"])
         for backbone in backbones
+        if method in chosen and names.exists(method, backbone)
+        for share in shares
         for view in views
         for seed in seeds
-        if "supervised" in methods
     ]
 
 
 def runs(artefact: str, profile: str = "mini", *, methods=None, seeds=None) -> list[Run]:
-    """Every Run that `artefact` reads under `profile`; none where `methods` leaves out all that it
-    shows.
-
-    Raises ValueError, naming the nearest valid name, for an unknown artefact, profile or method.
-    """
+    """Every Run that `artefact` reads under `profile`; none where it shows none of `methods`.
+    Raises ValueError, naming the nearest valid name, for an unknown artefact, profile or method."""
     shown = artefacts.ARTEFACTS[names.nearest(artefact, artefacts.ARTEFACTS, "artefact")]
     if shown.study is None:
         return [parse("walkthrough", name) for name in shown.networks]

@@ -79,10 +79,8 @@ def nearest(name: str, valid: Iterable, what: str) -> str:
     valid = [str(v) for v in valid]
     if name in valid:
         return name
-    raise ValueError(
-        f"unknown {what} '{name}': did you mean '{closest(name, valid)}'? "
-        f"Valid: {', '.join(valid)}."
-    )
+    guess = f"did you mean '{closest(name, valid)}'?"
+    raise ValueError(f"unknown {what} '{name}': {guess} Valid: {', '.join(valid)}.")
 
 
 def closest(name: str, valid: list[str]) -> str:
@@ -96,8 +94,7 @@ def protocol(name: str) -> Protocol:
 
 
 def exists(method: str, backbone: str) -> bool:
-    """Whether the study has this system: MAE only with ViT-Tiny (docs/study.md, Question and
-    grid)."""
+    """Whether the study has this system; MAE needs ViT-Tiny (docs/study.md, Question and grid)."""
     return backbone in settings.METHODS[method].backbones
 
 

@@ -17,12 +17,8 @@ def available() -> list[str]:
 
 @lru_cache
 def load(name: str) -> dict[str, Any]:
-    """The profile as nested dicts: its `base` (default: paper.toml) with the profile's own
-    differences over it.
-
-    Raises ValueError for an unknown profile or key (naming the nearest valid one) and for a wrong
-    type.
-    """
+    """The profile as nested dicts: its `base` (default: paper.toml) with its differences over it.
+    Raises ValueError for a wrong type, or an unknown profile or key, naming the nearest one."""
     nearest(name, available(), "profile")
     own = tomllib.loads((paths.PROFILES / f"{name}.toml").read_text())
     if name != "paper":
@@ -49,10 +45,7 @@ def _merge(base: dict, change: dict, where: str) -> dict:
 
 def typed(kind: type[Settings], values: dict[str, Any], where: str) -> Settings:
     """The settings `values` as an object of their class.
-
-    Raises ValueError for an unknown key, naming the nearest one, for a wrong type, and for settings
-    that are missing.
-    """
+    Raises ValueError for a wrong type, a missing setting, or an unknown key, naming the nearest."""
     types = {field.name: field.type for field in fields(kind)}
     for key, value in values.items():
         nearest(key, types, f"setting in {where}")
@@ -65,6 +58,5 @@ def typed(kind: type[Settings], values: dict[str, Any], where: str) -> Settings:
 def _check_type(key: str, value: Any, kind: type, where: str) -> None:
     """A float may be written without a point; otherwise the type must be the very same."""
     if type(value) is not kind and not (kind is float and type(value) is int):
-        raise ValueError(
-            f"{where}: '{key}' should be of type {kind.__name__} as in paper.toml, found {value!r}."
-        )
+        expected = f"should be of type {kind.__name__} as in paper.toml"
+        raise ValueError(f"{where}: '{key}' {expected}, found {value!r}.")

@@ -22,8 +22,7 @@ def fixed(images: int) -> np.ndarray:
 
 
 class Order:
-    """The order of the training images in each epoch, a function of (seed, epoch). Lightning calls
-    `set_epoch`."""
+    """The order of the training images, from (seed, epoch). Lightning calls `set_epoch`."""
 
     def __init__(self, rows: np.ndarray, seed: int):
         self.rows, self.seed, self.epoch = rows, seed, 0
@@ -39,8 +38,7 @@ class Order:
 class Batches:
     """Batches of augmented views, made on the training device: ([views], labels, image ids).
 
-    Several ranks cut each batch, the same as on one device, into shards that differ by at most one
-    image.
+    Several ranks cut each batch, the same as on one device, into shards equal to within an image.
     """
 
     def __init__(
@@ -76,8 +74,5 @@ class Batches:
                 )
                 for view in range(run.settings.views_per_image)
             ]
-            yield (
-                images,
-                torch.as_tensor(self.split.defect[rows], device=self.device),
-                torch.as_tensor(rows),
-            )
+            labels = torch.as_tensor(self.split.defect[rows], device=self.device)
+            yield images, labels, torch.as_tensor(rows)

@@ -1,5 +1,4 @@
-"""What a trained network is asked without a defect label: detectors' scores and label-free
-measures.
+"""What a trained network tells without a defect label: detectors' scores, label-free measures.
 
 The job that trained a run calls this while the network and the features of its images are in
 memory (`lib.training.train.ensure`). lib.store.measured keeps the answers.
@@ -44,8 +43,7 @@ class Trained:
 
 
 def measure(run: Run, trained: Trained) -> tuple[pd.DataFrame, dict]:
-    """Scores of the validation images, a row per image and a column "detector, setting", and the
-    record of them.
+    """Scores of the validation images (rows) by "detector, setting" (columns), and their record.
 
     A score is the detector's minus its threshold, in standard deviations of the training scores, so
     it is a defect above 0, as a logit is. Settings: `normals`, fitted on the training images
@@ -69,10 +67,8 @@ def measure(run: Run, trained: Trained) -> tuple[pd.DataFrame, dict]:
         if isinstance(method, MAE):
             errors, masks = _reconstructed(method, training, rows, validation)
     table = training.table.loc[rows]
-    of_normals = table["Defect"].to_numpy() == 0
-    scores, fits = scored(
-        bank, features, of_normals, table["Video"].to_numpy(), *(e.mean(1) for e in errors)
-    )
+    of_normals, videos = table["Defect"].to_numpy() == 0, table["Video"].to_numpy()
+    scores, fits = scored(bank, features, of_normals, videos, *(e.mean(1) for e in errors))
     scores.insert(0, "Filename", validation.table["Filename"].to_numpy())
     record = {
         "fitted_on": {"normals": int(of_normals.sum()), "unlabelled": len(rows)},
@@ -86,8 +82,7 @@ def measure(run: Run, trained: Trained) -> tuple[pd.DataFrame, dict]:
 
 
 def fitted_on(rows: np.ndarray, seed: int) -> np.ndarray:
-    """The rows of the training subset that detectors are fitted on: all, or `BANK` drawn from
-    them."""
+    """The rows of the training subset that detectors are fitted on: all, or `BANK` of them."""
     drawn = views.uniforms(seed, views.EVALUATION, rows, batches.SHUFFLE, 1)[:, 0]
     return rows[np.sort(np.argsort(drawn)[:BANK])]
 
@@ -100,8 +95,7 @@ def scored(
     train_errors=None,
     errors=None,
 ) -> tuple[pd.DataFrame, dict]:
-    """Columns "detector, setting" of standardised scores of `features` (m, d), and each column's
-    fitted numbers.
+    """Standardised scores of `features` (m, d) by "detector, setting", and what each one fitted.
 
     `bank` (n, d) with `of_normals` (n,) and `groups` (n,), the videos; reconstruction errors (n,)
     and (m,) where there are any. An image's reconstruction needs no fit but the network's, so both
@@ -130,22 +124,15 @@ def scored(
 
 def _augmented(method, run, split: Split, rows: np.ndarray) -> np.ndarray:
     """(len(rows), VIEWS, d) features of random training views of these images."""
-    view_numbers = range(FIRST_VIEW, FIRST_VIEW + VIEWS)
-    features = [
-        probes.features(method, split.pixels, rows, probes.augmented(run, view))
-        for view in view_numbers
-    ]
-    return np.stack(features, axis=1)
+    drawn = [probes.augmented(run, FIRST_VIEW + number) for number in range(VIEWS)]
+    return np.stack([probes.features(method, split.pixels, rows, view) for view in drawn], axis=1)
 
 
 # What a masked autoencoder fails to reconstruct
 
 
 def fixed_masks(patches: int, ratio: float) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Kept (1, 1 + kept) and masked (1, masked) positions, the same for every image and run.
-
-    As many as it takes to mask every patch `MASKED` times.
-    """
+    """Kept (1, 1 + kept) and masked (1, masked) positions that mask every patch `MASKED` times."""
     masks, hidden = [], np.zeros(patches, int)
     for number in count():
         u = views.uniforms(0, views.EVALUATION, np.array([number]), MASKS, patches)
@@ -159,8 +146,7 @@ def fixed_masks(patches: int, ratio: float) -> list[tuple[torch.Tensor, torch.Te
 def patch_errors(
     method: MAE, masks: list, pixels: np.ndarray, rows: np.ndarray, view: Callable
 ) -> np.ndarray:
-    """(len(rows), patches) mean squared error of each patch's normalised pixels, over the masks
-    that hide it."""
+    """(len(rows), patches) mean squared error of normalised pixels over masks that hide a patch."""
     errors = []
     for start in range(0, len(rows), probes.BATCH):
         batch = rows[start : start + probes.BATCH]
@@ -187,8 +173,7 @@ def _reconstructed(method: MAE, training: Split, rows: np.ndarray, validation: S
 
 
 def maps(errors: np.ndarray, table: pd.DataFrame) -> dict[str, list[float]]:
-    """Filename -> errors of its patches, row by row, of the `MAPS` images at either end that a
-    gallery shows."""
+    """Filename -> its patches' errors, row by row, of the `MAPS` images at either end."""
     order = np.argsort(-errors.mean(1), kind="stable")
     defect = table["Defect"].to_numpy()[order] == 1
     chosen = np.concatenate([order[~defect][:MAPS], order[defect][:MAPS], order[defect][-MAPS:]])

@@ -38,15 +38,13 @@ from lib.training.measure import Trained
 PACKAGES = ("torch", "torchvision", "timm", "lightly", "pytorch-lightning", "numpy", "scikit-learn")
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-# Lightning's performance hints
-warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")  # hints on speed
 
 Progress = Callable[[float, dict], None]  # fraction of the run done, latest row of its history
 
 
 class EpochEnd(Checkpoint):
-    """At each epoch's end: validation metrics into the history, then the checkpoint, replaced in
-    one step."""
+    """At each epoch's end: validation metrics into the history, then a new checkpoint, at once."""
 
     def __init__(self, run: Run, split: Split, path: Path):
         self.run, self.split, self.path = run, split, path
@@ -97,8 +95,7 @@ class Report(Callback):
 
 
 def ensure(run: Run, progress: Progress | None = None, again: bool = False) -> None:
-    """Train and measure `run` where it is missing or stale, or `again`; measure it from its weights
-    where only its measurement is; else do nothing.
+    """Train and measure `run` where it is missing or stale, or `again`, else measure it if needed.
 
     The caller holds the run's lock. Every rank of a run on several devices calls this, all with the
     same `again`. Raises what `train` raises.
@@ -130,8 +127,7 @@ def train(
     store: Path | None = None,
     then: Callable[[Trained], None] | None = None,
 ) -> Path:
-    """Train, score and store `run`; resume where a checkpoint of the same fingerprint lies. Returns
-    its folder.
+    """Train, score and store `run`, or resume a checkpoint of its fingerprint; returns its folder.
 
     `store` is where run directories lie, the profile's own unless given. `then` is called when the
     run is stored, with what is still in memory. The caller holds the run's lock
@@ -207,12 +203,11 @@ def _begin(run: Run, partial: Path) -> str:
     """Make or adopt the partial folder; returns the precision, which a resumed run keeps."""
     fingerprint = fingerprints.fingerprint(run)
     begun = run_directory.read_json(partial / "begun.json") or {}
-    if begun.get("fingerprint") == fingerprint:
-        return begun["precision"]
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    begun = {"fingerprint": fingerprint, "precision": torch_device.precision()}
-    atomic.put_text(partial / "begun.json", json.dumps(begun))
+    if begun.get("fingerprint") != fingerprint:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        begun = {"fingerprint": fingerprint, "precision": torch_device.precision()}
+        atomic.put_text(partial / "begun.json", json.dumps(begun))
     return begun["precision"]
 
 
@@ -242,6 +237,7 @@ def _score(run, trained: Trained, training: Split, rows: np.ndarray, validation:
 def _record(run: Run, precision: str, counts: dict, history: pd.DataFrame, rankme: float) -> dict:
     last, seconds = history.iloc[-1], float(history["seconds"].iloc[-1])
     losses = history["loss"].tolist()
+    processor = platform.processor() or platform.machine()
     on_gpu = torch_device.device() == "cuda"
     return {
         "run": run.resolved(),
@@ -254,9 +250,7 @@ def _record(run: Run, precision: str, counts: dict, history: pd.DataFrame, rankm
         "images_per_second": round(sum(counts.values()) * len(history) / seconds, 1),
         "precision": precision,
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name()
-        if on_gpu
-        else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name() if on_gpu else processor,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
     }

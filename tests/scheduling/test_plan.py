@@ -127,14 +127,14 @@ def test_where_one_rank_fails_all_are_replaced_and_nothing_waits(
 HANGS = """
 import signal, sys, time, types
 
-def hang(run, progress=None):
+def hang(run, progress=None, again=False):
     progress and progress(0.1, {})
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.SIG_IGN)  # as a rank that waits for another in a collective
     print("waits", flush=True)
     time.sleep(60)
 
-sys.modules["lib.training.train"] = types.SimpleNamespace(train=hang)
+sys.modules["lib.training.train"] = types.SimpleNamespace(ensure=hang)
 if __name__ == "__main__":
     # A shell may have put Ctrl-C off for what it runs in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
