@@ -19,7 +19,6 @@ from lib.study.grid import Run
 from lib.system import atomic
 
 SOURCES = ("training/measure", "measures/detectors", "measures/representation")  # modules of lib
-SETTINGS = ("normals", "unlabelled")
 
 
 @dataclass(frozen=True)
