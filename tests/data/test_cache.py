@@ -71,7 +71,7 @@ def test_a_killed_fill_goes_on_where_it_was_and_ends_with_the_same_bytes(tmp_pat
         target=fill_and_die, args=(path, log, NAMES[29])
     )
     child.start()
-    child.join(60)
+    child.join()
     assert child.exitcode == -signal.SIGKILL
     assert log.read_text().split() == NAMES[:29]
     assert not path.exists()

@@ -2,7 +2,7 @@
 measures, when, and that what it predicts comes true."""
 
 import io
-import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,15 +11,15 @@ import torch
 from lib import methods
 from lib.data import labels, pixels, sources, splits
 from lib.methods import base
-from lib.scheduling import estimate, job, local, plan, throughput, throughput_probe
-from lib.scheduling.job import Job
+from lib.scheduling import estimate, job, plan, throughput, throughput_probe
 from lib.scheduling.plan import Request
 from lib.simulator import frames
 from lib.store import fingerprints, run_directory
+from lib.store.stored import load
 from lib.study import grid, profiles
 from lib.system import hardware, paths, torch_device
 from lib.system.progress import duration
-from lib.training import batches
+from lib.training import batches, train
 
 RATES = {
     "training": 10.0,
@@ -365,31 +365,21 @@ def test_a_processor_measures_steps_that_take_seconds(monkeypatch):
 
 
 def test_the_predicted_time_is_the_measured_one_within_a_factor_of_two(store, monkeypatch):
-    """Of one training on one thread. The first of three warms the worker (libraries load), the
-    quicker of the others counts, and the probe is taken before and after: others may take the
-    processor meanwhile."""
+    """Of one training on one thread, in processor time: others use the processor, too. A training
+    before it warms this process, which loads libraries."""
     monkeypatch.setenv("DEVICE", "cpu")
-    run = grid.run("smoke", "simclr", "resnet18", 0.45, 42)
-    run = run.with_settings(epochs=6)
+    for clock in ("time", "perf_counter"):
+        monkeypatch.setattr(time, clock, time.process_time)
+    run = grid.run("smoke", "simclr", "resnet18", 0.45, 42).with_settings(epochs=6)
     pixels.prepare(run.data)
     rows = len(splits.resample(sources.tables(run.data, "train")[0], run.share, run.data["seed"]))
-    counted = estimate.work(run, rows, run.data["val"])
-    probed = [throughput._measure({"": (rows, run)}, 1, [])[""]]
-    three = [replace(run, seed=seed) for seed in (40, 41, 42)]
-    assert local.Pool(1, []).train([Job(r) for r in three]) == {}
-    taken = min(
-        json.loads((run_directory.folder(r) / "run.json").read_text())["total_seconds"]
-        for r in three[1:]
-    )
-    probed.append(throughput._measure({"": (rows, run)}, 1, [])[""])
-    predicted = [counted.seconds(p) for p in probed]
-    assert min(predicted) / 2 < taken < 2 * max(predicted), (
-        predicted,
-        taken,
-    )  # seconds; usually within a quarter
+    for one in (replace(run, seed=41), run):
+        train.train(one)
+    taken = load(run).record["total_seconds"]
+    rates = throughput_probe.measure(run, rows)
+    predicted = estimate.work(run, rows, run.data["val"]).seconds(rates)
+    assert predicted / 2 < taken < 2 * predicted  # usually within a quarter
     folder = run_directory.folder(run)
     scores = (folder / "scores.parquet").stat().st_size
-    assert scores < 2 * counted.scores * estimate.SCORE
-    assert probed[0]["weights"] == pytest.approx(
-        (folder / "checkpoint.pt").stat().st_size, rel=0.05
-    )
+    assert scores < 2 * estimate.work(run, rows, run.data["val"]).scores * estimate.SCORE
+    assert rates["weights"] == pytest.approx((folder / "checkpoint.pt").stat().st_size, rel=0.05)

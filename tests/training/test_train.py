@@ -65,7 +65,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(store, run, at):
         target=train_and_die, args=(run, (paths.DATA, paths.RUNS), at)
     )
     child.start()
-    child.join(600)  # seconds; a few on a machine of its own
+    child.join()
     assert child.exitcode == -signal.SIGKILL
     assert run_directory.state(run)[0] == "missing"  # nothing partial counts
 
