@@ -90,12 +90,9 @@ def test_sixteen_bits_are_refused_and_never_halved(tmp_path, channels, ending, b
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA"])
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 def test_eight_bits_and_less_are_read(tmp_path, mode, form):
-    if (mode, form) == ("LA", "TIFF"):
-        pytest.skip("Pillow reads what it writes")
     image = Image.fromarray(NOISE).convert(mode)
-    np.testing.assert_array_equal(
-        read(tmp_path, png(image, form)), np.asarray(image.convert("RGB"))
-    )
+    found = read(tmp_path, png(image, form))
+    np.testing.assert_array_equal(found, np.asarray(image.convert("RGB")))
 
 
 # Pages and frames
@@ -117,12 +114,8 @@ def test_one_page_or_frame_is_read(tmp_path, form):
 
 
 def test_the_photograph_of_a_camera_that_adds_small_copies_is_read(tmp_path):
-    small = Image.fromarray(NOISE[:16, :20])
-    assert read(tmp_path, png(NOISE, "MPO", save_all=True, append_images=[small])).shape == (
-        24,
-        30,
-        3,
-    )
+    data = png(NOISE, "MPO", save_all=True, append_images=[Image.fromarray(NOISE[:16, :20])])
+    assert read(tmp_path, data).shape == NOISE.shape
 
 
 # Damage that decoders forgive
