@@ -20,7 +20,7 @@ from lib.data import cache, image_check, labels, pixels, sources, splits
 from lib.data.files import Images
 from lib.data.image_check import Presence, some
 from lib.study import grid, profiles
-from lib.study.names import CLASS_NAMES, CLASSES
+from lib.study.names import CLASS_NAMES
 from lib.system import environment, paths
 from lib.system.errors import DataError
 
@@ -135,13 +135,16 @@ def _rows(data: dict[str, Any], tables: Tables) -> Section:
 
 def _classes(tables: Tables) -> Section:
     """Images of each class."""
-    classes = [labels.class_labels(table) for table in tables.values()]
-    if any(flags is None for flags in classes):
+    counts = [labels.class_flags(table).sum() for table in tables.values()]
+    coded = all(labels.class_labels(table) is not None for table in tables.values())
+    if not len(counts[0]):
         return Section("No class columns: F2CIW is left out.")
-    counts = [flags.sum(axis=0).tolist() for flags in classes]
-    names = [f"{code} {CLASS_NAMES[code]}" for code in CLASSES]
-    rows = [list(row) for row in zip(names, *counts, strict=True)]
-    return Section("Images of each class", [["", *tables], *rows])
+    names = [f"{name} {CLASS_NAMES.get(name, '')}".rstrip() for name in counts[0].index]
+    rows = [list(row) for row in zip(names, *(n.tolist() for n in counts), strict=True)]
+    section = Section("Images of each class", [["", *tables], *rows])
+    if not coded:
+        section.remarks = ["These are not Sewer-ML's 17 classes: F2CIW is left out."]
+    return section
 
 
 def _images(data: dict[str, Any], tables: Tables) -> Section:

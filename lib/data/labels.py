@@ -176,5 +176,7 @@ def class_flags(table: pd.DataFrame) -> pd.DataFrame:
     if "Class" not in table:
         return table[list(CLASSES) if set(CLASSES) <= set(table.columns) else []]
     combinations = table["Class"].cat
-    flags = combinations.categories.to_series().str.get_dummies(";")
+    flags = (
+        combinations.categories.to_series().str.get_dummies(";").drop(columns="", errors="ignore")
+    )
     return flags.iloc[combinations.codes].set_axis(table.index)

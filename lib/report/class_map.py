@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from lib.analysis.classes import ANY, NORMAL
 from lib.report import style
 from lib.study.names import CLASS_NAMES
 
@@ -125,7 +126,7 @@ def _frame(ax, index: pd.Index) -> None:
     style.bare(ax)
     ax.tick_params(pad=1.5)
     ax.set_ylim(len(index) - 0.5, -0.5)
-    classes = sum(name in CLASS_NAMES for name in index)
+    classes = sum(name not in (ANY, NORMAL) for name in index)
     if 0 < classes < len(index):
         ax.axhline(classes - 0.5, color="white", linewidth=2.4)
         ax.axhline(classes - 0.5, color="black", linewidth=0.6)
