@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib.data import cache, image_check, labels, pixels, sources, splits
+from lib.data import cache, image_check, labels, own_labels, pixels, sources, splits
 from lib.data.files import Images
 from lib.data.image_check import Presence, some
 from lib.study import grid, profiles
@@ -76,8 +76,23 @@ def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
     if scan and tables:
         images = [(sources.images(data, s), list(t["Filename"])) for s, t in tables.items()]
         listing = paths.BUILD / profile / "data-check.txt"
-        wrong += image_check.scan(images, workers, listing)
+        bad, contents = image_check.scan(images, workers, listing)
+        wrong += bad + _copies(data, contents)
     return wrong
+
+
+def _copies(data: dict[str, Any], contents: dict[str, str]) -> list[str]:
+    """What is wrong with copies among the user's images, by name -> what each shows; copies that do
+    no harm are warned of."""
+    if data["source"] != "own":
+        return []
+    path, (table, _) = sources.labels_csv(), sources.own(sources.labels_csv(), data["seed"])
+    shown = [contents.get(name, "") for name in table["Filename"]]
+    try:
+        own_labels.warn(path, own_labels.copies(path, table, shown))
+    except DataError as error:
+        return [str(error)]
+    return []
 
 
 def _root(data: dict[str, Any]) -> Path:

@@ -22,7 +22,8 @@ def boxes(data: dict[str, Any]) -> pd.DataFrame:
 
 def choose(table: pd.DataFrame, boxes: pd.DataFrame, n: int) -> pd.DataFrame:
     """`n` rows of `table`, more where there are more classes, less where there are few rows: normal
-    frames, a frame of every class, and of several classes.
+    frames, a frame of every class, and of several classes, or of any defects where the classes are
+    the user's own.
 
     A class is shown by a frame without other classes where there is one: the frame whose box is at
     the quantile `TYPICAL` of area, or the middle row where there are no `boxes`. Normal frames and
@@ -46,7 +47,7 @@ def choose(table: pd.DataFrame, boxes: pd.DataFrame, n: int) -> pd.DataFrame:
     places = max(0, n - len(examples))
     shown = [i for rows in examples for i in rows.index]
     normal = table["Defect"] == 0
-    kinds = normal, ~normal & (count > 1)
+    kinds = normal, ~normal & ((count > 1) | ("Class" in table))
     rest = [table[rows].drop(index=shown, errors="ignore") for rows in kinds]
     several = _spread(rest[1], places // 2)
     normals = _spread(rest[0], places - len(several))

@@ -75,8 +75,9 @@ def _write_counts(ax, counted: pd.DataFrame) -> None:
     _name_columns(ax, counted)
     names = [f"{CLASS_NAMES[c]}  {c}" if c in CLASS_NAMES else c for c in counted.index]
     ax.set_yticks(range(len(counted)), names, fontsize=SMALL)
-    corner = {"xycoords": "axes fraction", "ha": "right", "va": "top", "in_layout": False}
     text = "share of defects in training, %"
+    corner = {"xycoords": "axes fraction", "ha": "right", "va": "top"}
+    corner["in_layout"] = max(map(len, names)) < len(text)  # else it fits below the names
     style.beside(ax, text, (0, 0), (-3, -2.2), fontsize=SMALL, style="italic", **corner)
     ax.set_title("Images", pad=TITLE)
     _frame(ax, counted.index)
