@@ -51,7 +51,7 @@ class Presence:
         endings = tuple({"." + key.rpartition(".")[2] for key in self.keys})
         for folder in self.stored.existing_folders:
             for parent in parents:
-                if not (folder / parent).is_dir():
+                if not os.path.isdir(folder / parent):
                     continue
                 with os.scandir(folder / parent) as entries:
                     for entry in entries:
