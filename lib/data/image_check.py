@@ -1,17 +1,26 @@
 """Which images of a table are there, where, and whether each can be decoded."""
 
 import os
+import re
+import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lib.data import cache, files
+import cv2
+import numpy as np
+
+from lib.data import cache, decoding, files, pixels
+from lib.data.decoding import ImageError, Place
 from lib.data.files import Images
 from lib.system import parallel
 from lib.system.errors import DataError
 
+FORGIVEN = re.compile("(Corrupt JPEG data|Premature end|Inconsistent progression).*")
+SHOWN = "shown"
+ZEROS = 32  # bytes in a row
 NAMED = 3  # names that a sentence shows
 
 
@@ -42,7 +51,7 @@ class Presence:
         endings = tuple({"." + key.rpartition(".")[2] for key in self.keys})
         for folder in self.stored.existing_folders:
             for parent in parents:
-                if not (folder / parent).is_dir():
+                if not os.path.isdir(folder / parent):
                     continue
                 with os.scandir(folder / parent) as entries:
                     for entry in entries:
@@ -95,24 +104,75 @@ class Presence:
         return str(place) if isinstance(place, DataError) else ""
 
 
-def unusable(rows: Sequence[Any], places: Sequence[Any]) -> list[parallel.Bad]:
-    """The images at these places that cannot be decoded; in any process."""
-    return parallel.each(rows, places, lambda _, place: files.decode(place))
+def examine(rows: Sequence[Any], places: Sequence[Any]) -> list[parallel.Bad]:
+    """The images at these places that cannot be used, then a hash of what each of the others shows,
+    as the message of kind `SHOWN`; in any process."""
+    contents: list[parallel.Bad] = []
+    bad = parallel.each(rows, places, lambda r, p: contents.append((r, SHOWN, _content(p))))
+    return bad + contents
 
 
-def scan(tables: Sequence[tuple[Images, Sequence[str]]], jobs: int, listing: Path) -> list[str]:
+def _content(place: Place) -> str:
+    """A hash of what the image shows. Raises ImageError where it cannot be decoded, and for a JPEG
+    with damaged bytes, which decoders forgive: they fill in the pixels that are lost."""
+    image = decoding.decode(place)
+    data = decoding.read_bytes(place)
+    if data.startswith(b"\xff\xd8"):
+        complaint = FORGIVEN.search(_heard(data))
+        why = complaint.group() if complaint else _zeroed(data, image)
+        if why:
+            what = f"{place} is a JPEG with damaged bytes ({why})"
+            remedy = "replace it by an intact copy, or remove the row"
+            raise ImageError("damaged", f"{what}: {remedy}.")
+    return pixels.shown(image)
+
+
+def _zeroed(data: bytes, image: np.ndarray) -> str:
+    """That zeros were written over a JPEG's picture, "" if not: a run of zeros stands for a flat
+    part at most, and the image has none."""
+    at = 2
+    while at + 4 < len(data) and data[at + 1] != 0xDA:  # tables and metadata before the picture
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    if bytes(ZEROS) not in data[at : data.find(b"\xff\xd9", at)]:
+        return ""
+    height, width = (side // 8 for side in image.shape[:2])
+    blocks = image[: 8 * height, : 8 * width].reshape(height, 8, width, 8, 3)
+    flat = (np.ptp(blocks, axis=(1, 3)) == 0).all(axis=-1)
+    return "" if flat.any() else "a run of zeros"
+
+
+def _heard(data: bytes) -> str:
+    """What libjpeg writes on standard error about a JPEG. OpenCV lets it, Pillow does not."""
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as heard:
+        os.dup2(heard.fileno(), 2)
+        try:
+            cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+        heard.seek(0)
+        return heard.read().decode(errors="replace")
+
+
+def scan(
+    tables: Sequence[tuple[Images, Sequence[str]]], jobs: int, listing: Path
+) -> tuple[list[str], dict[str, str]]:
     """Decode every image of these tables in `jobs` processes, past bad ones; returns what is wrong
-    in one text or none, and writes every bad image to the file `listing`."""
+    in one text or none, and name -> hash of what the image shows. Writes every bad image to the
+    file `listing`."""
     pairs = [(stored, name) for stored, names in tables for name in names]
     count = len(pairs)
     jobs = jobs if count > cache.ALONE else 1
     print(f"\nEvery image: {count:,} to decode in {jobs} process(es).", flush=True)
-    bad = cache.in_blocks(
-        "every image", cache.blocks(count), lambda row: Images.find(*pairs[row]), unusable, jobs
+    results = cache.in_blocks(
+        "every image", cache.blocks(count), lambda row: Images.find(*pairs[row]), examine, jobs
     )
+    bad = [result for result in results if result[1] != SHOWN]
+    contents = {pairs[row][1]: content for row, kind, content in results if kind == SHOWN}
     listing.unlink(missing_ok=True)
     if not bad:
         print(f"  All {count:,} images can be used.", flush=True)
-        return []
+        return [], contents
     listing.parent.mkdir(parents=True, exist_ok=True)
-    return [cache.summary(bad, count, listing)]
+    return [cache.summary(bad, count, listing)], contents

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from lib import methods
+from lib.data.decoding import ENDINGS
 from lib.data.files import Images
 from lib.data.pixels import square
 from lib.methods.base import Method
@@ -26,7 +27,6 @@ from lib.system.errors import DataError
 from lib.training import probes
 from lib.training.probes import Probe
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 DRAWINGS = "simulated frames, which are drawings"
 SOURCES = {"simulated": DRAWINGS, "sewer-ml": "Sewer-ML", "own": "your own images"}
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # Lightning's names
