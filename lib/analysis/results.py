@@ -12,6 +12,7 @@ from lib.data import sources, splits
 from lib.data.labels import class_labels
 from lib.measures import bootstrap, metrics
 from lib.measures.health import VERDICTS
+from lib.store import committed
 from lib.store.stored import MissingRuns, Stored, load
 from lib.study import grid, names, profiles
 from lib.study.grid import Run
@@ -27,7 +28,8 @@ def _validation(data: str, folder: Path) -> tuple[pd.DataFrame, bool]:
     copy = folder / "validation.parquet"
     if not copy.exists():
         return sources.tables(json.loads(data), "val")
-    table = pd.read_parquet(copy)
+    with committed.reading(copy):
+        table = pd.read_parquet(copy)
     return table, bool((table["Video"] != table["Filename"]).any())
 
 

@@ -18,11 +18,11 @@ def cores() -> int:
     )
     quotas = [affinity]
     with suppress(OSError, ValueError):  # control groups, version 2; "max" is no quota
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
         quotas.append(int(quota) // int(period))
     with suppress(OSError, ValueError):  # version 1; -1 is no quota
-        quota = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text())
-        period = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text())
+        quota = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text(encoding="utf-8"))
+        period = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text(encoding="utf-8"))
         quotas.append(quota // period if quota > 0 else affinity)
     return max(1, min(quotas))
 
@@ -60,6 +60,8 @@ def machine(gpus: list[str]) -> str:
         name = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
         return f"{len(gpus)} x {name}"
     with suppress(OSError):
-        if model := re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()):
+        if model := re.search(
+            r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        ):
             return model[1].strip()
     return platform.processor() or platform.machine()
