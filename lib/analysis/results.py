@@ -153,8 +153,9 @@ def health(stored: Stored) -> str:
 
     No better than random: AUROC of the converged probe on plain images is not above that of the
     backbone as initialised, with the same share and seed, at 95 % (paired over videos). The verdict
-    of the training stands for ablations, which have no such backbone, and where that backbone was
-    not trained. A detector's verdict is that of the run whose features it reads.
+    of the training stands for ablations, which have no such backbone, where that backbone was not
+    trained, and where images are too few for an interval. A detector's verdict is that of the run
+    whose features it reads.
     """
     trained = stored.trained
     run, of_training = trained.run, trained.record["health"]
@@ -166,7 +167,7 @@ def health(stored: Stored) -> str:
         _, low, _, _ = bootstrap.paired_difference(*pair)
     except MissingRuns:
         return of_training
-    return "healthy" if low > 0 else "no better than random"
+    return "no better than random" if low <= 0 else "healthy"
 
 
 @lru_cache(maxsize=512)
