@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lib.system import environment
+from lib.system import environment, errors
 
 
 def _cluster(choices):
@@ -253,7 +253,9 @@ def main(words: list[str] | None = None) -> int:
     arguments = _parser().parse_args(words)
     try:
         from lib.study import choices
+        from lib.system import atomic, paths
 
+        atomic.sweep(paths.written())
         arguments.choices = choices.read(getattr(arguments, "artefacts", ()))
         return COMMANDS[arguments.command](arguments)
     except KeyboardInterrupt as interrupt:
@@ -263,7 +265,9 @@ def main(words: list[str] | None = None) -> int:
         print(f"\n{str(interrupt) or stopped}")
         return 130
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        where, full = getattr(error, "filename", None), getattr(error, "errno", None) in errors.FULL
+        sentence = errors.no_room(Path(where or paths.WORKSPACE)) if full else error
+        print(f"error: {sentence}", file=sys.stderr)
         return 2
 
 

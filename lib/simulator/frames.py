@@ -226,8 +226,8 @@ def _write_some(job) -> list[tuple]:
     for i in indices:
         image, boxes = draw(seed, split, i, (px, px))
         path = folder / filename(split, i)
-        if not cv2.imwrite(str(path), image[..., ::-1], PNG):
-            raise OSError(f"{path}: cv2.imwrite wrote nothing; is the disk full?")
+        _, data = cv2.imencode(".png", image[..., ::-1], PNG)
+        path.write_bytes(data)  # raises OSError where the disk is full, as cv2.imwrite would not
         rows += [(path.name, *box) for box in boxes]
     return rows
 

@@ -1,0 +1,42 @@
+"""The process that forks those that train. Torch takes 12 s to import; a server that has imported
+it once forks processes in 0.1 s.
+
+Its socket lies in a folder named after its parent, which it removes when the parent has ended,
+however that ended, even while it still imports: `lib.system.fork_server_watch`.
+"""
+
+import atexit
+import multiprocessing
+import os
+import shutil
+import tempfile
+from multiprocessing import forkserver
+from pathlib import Path
+
+from lib.system import atomic
+
+LONGEST = 60  # letters of a folder in which a socket's path, of 107 at most, has room
+
+
+def socket_folder(parent: int) -> Path:
+    """Where the socket of the server of the process `parent` lies; /tmp where TMPDIR is long."""
+    temporary = tempfile.gettempdir()
+    folder = Path(temporary if len(os.fsencode(temporary)) <= LONGEST else "/tmp")
+    return folder / f".fork-server.new-{atomic.HOST}-{parent}"
+
+
+def context(preload: list[str]):
+    """How processes start: as forks of a server that has imported these modules."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lib.system.fork_server_watch", *preload])
+    folder, usual = socket_folder(os.getpid()), tempfile.tempdir
+    if not folder.exists():
+        atomic.sweep([folder.parent])
+        folder.mkdir(mode=0o700)
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    tempfile.tempdir = str(folder)
+    try:
+        forkserver.ensure_running()
+    finally:
+        tempfile.tempdir = usual
+    return context
