@@ -255,7 +255,7 @@ def write(root: Path, seed: int, train: int, val: int, px: int, workers: int = 1
             boxes = [_write_some(job) for job in jobs]
         else:
             with parallel.pool(workers, "drew images") as pool:
-                boxes = list(pool.map(_write_some, jobs))
+                boxes = parallel.results(pool, _write_some, jobs)
         pd.concat(tables)[["Filename", "Video"]].to_csv(work / "Videos.csv", index=False)
         with open(work / "Boxes.csv", "w", newline="", encoding="utf-8") as f:
             writer = csv.writer(f, lineterminator="\n")

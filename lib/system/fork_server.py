@@ -5,15 +5,15 @@ Its socket lies in a folder named after its parent, which it removes when the pa
 however that ended, even while it still imports: `lib.system.fork_server_watch`.
 """
 
-import atexit
 import multiprocessing
 import os
 import shutil
 import tempfile
 from multiprocessing import forkserver
+from multiprocessing.util import Finalize
 from pathlib import Path
 
-from lib.system import atomic
+from lib.system import atomic, parallel
 
 LONGEST = 60  # letters of a folder in which a socket's path, of 107 at most, has room
 
@@ -33,10 +33,12 @@ def context(preload: list[str]):
     if not folder.exists():
         atomic.sweep([folder.parent])
         folder.mkdir(mode=0o700)
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        # After multiprocessing has removed its own folder, inside this one.
+        Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=-200)
     tempfile.tempdir = str(folder)
     try:
-        forkserver.ensure_running()
+        with parallel.deaf_to_interrupts():
+            forkserver.ensure_running()
     finally:
         tempfile.tempdir = usual
     return context

@@ -9,11 +9,12 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -42,6 +43,18 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes that start in this block never hear Ctrl-C, not even while they import; this one
+    hears it at the end of the block."""
+    resource_tracker.ensure_running()  # when it starts, it unblocks the signal
+    usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+
+
 def start(context, variables: dict[str, str], target: Callable, *arguments):
     """A process that ends with this one, and the end of a pipe on which it is heard: it calls
     `target(connection, *arguments)`.
@@ -52,7 +65,9 @@ def start(context, variables: dict[str, str], target: Callable, *arguments):
     ours, theirs = context.Pipe()
     everything, call = environment.everything() | variables, pickle.dumps((target, arguments))
     process = context.Process(target=_call, args=(theirs, everything, call), daemon=True)
-    process.start()
+    # Forks of a server are deaf as it is; a start would wait until it has imported torch.
+    with deaf_to_interrupts() if context.get_start_method() == "spawn" else nullcontext():
+        process.start()
     theirs.close()
     return process, ours
 
@@ -80,12 +95,19 @@ def pool(workers: int, job: str, gpus: Sequence[str] = ()) -> Iterator[ProcessPo
     Raises DataError where a process dies; `job` says what the processes did, as in "read images".
     """
     context = multiprocessing.get_context("spawn")
-    cards = context.SimpleQueue()
+    try:
+        cards = context.SimpleQueue()
+    except OSError as error:  # its lock is a file in /dev/shm
+        what = f"several processes need shared memory, /dev/shm ({error.strerror})"
+        raise DataError(f"{what}: mount it, in a container with --shm-size=1g.") from None
     for i in range(workers):
         cards.put(gpus[i % len(gpus)] if gpus else None)
     others = multiprocessing.active_children()
     with ProcessPoolExecutor(workers, context, _begin, (cards,)) as executor:
         try:
+            with deaf_to_interrupts():
+                for _ in range(workers):  # each starts a process
+                    executor.submit(int)
             yield executor
         except BaseException as error:
             ours = [p for p in multiprocessing.active_children() if p not in others]
@@ -99,6 +121,13 @@ def pool(workers: int, job: str, gpus: Sequence[str] = ()) -> Iterator[ProcessPo
                 f"a process that {job} died (out of memory, or killed): run the same command "
                 "again, with JOBS=1 where memory is short."
             ) from None
+
+
+def results(pool: ProcessPoolExecutor, do: Callable[[Any], Any], jobs: Iterable[Any]) -> list:
+    """`do(job)` of every job, in order. The pool's own `map` cancels what is left at Ctrl-C, and a
+    thread of the pool complains of that."""
+    futures = [pool.submit(do, job) for job in jobs]
+    return [future.result() for future in futures]
 
 
 def together(do: Do, work: Iterator[Block], workers: int) -> Iterator[tuple[int, list[Bad]]]:
