@@ -250,6 +250,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(words: list[str] | None = None) -> int:
     """Run the command that `words`, or the process's arguments, name; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal may lack a letter
     arguments = _parser().parse_args(words)
     try:
         from lib.study import choices

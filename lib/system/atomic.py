@@ -127,5 +127,8 @@ def _lives(process: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:  # another user's
-        pass
+        return True
+    with suppress(OSError):  # one that has ended counts until its parent has asked how
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        return stat.rpartition(")")[2].split()[0] != "Z"
     return True

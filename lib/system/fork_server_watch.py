@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 
+from lib.system import parallel
 from lib.system.fork_server import socket_folder
 
 PAUSE = 0.2  # seconds between two looks at the parent
@@ -18,6 +19,7 @@ def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(PAUSE)
     shutil.rmtree(socket_folder(parent), ignore_errors=True)
+    parallel.sweep()
     os._exit(1)
 
 

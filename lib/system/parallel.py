@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,7 +19,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
-from lib.system import environment
+from lib.system import atomic, environment, paths
 from lib.system.errors import DataError
 
 ONE_THREAD = {
@@ -31,13 +32,15 @@ Bad = tuple[Any, str, str]  # row, kind, message
 Do = Callable[[list[Any], list[Any]], list[Bad]]  # rows and places -> those that could not be read
 
 
-def end_with_parent() -> None:
+def end_with_parent(last: Callable[[], None] = lambda: None) -> None:
     """Tie this process to the one that started it: leave Ctrl-C to the parent, and end at once when
-    the parent has ended, even in the middle of a wait for something that cannot come any more."""
+    the parent has ended, even in the middle of a wait for something that cannot come any more.
+    Where it was killed, `last` is called first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         multiprocessing.parent_process().join()
+        last()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -53,6 +56,14 @@ def deaf_to_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+
+
+def sweep() -> None:
+    """Remove what a process that was killed left unfinished, a few times: others that end with it
+    may still write."""
+    for _ in range(5):
+        atomic.sweep(paths.written())
+        time.sleep(0.05)
 
 
 def start(context, variables: dict[str, str], target: Callable, *arguments):
@@ -81,7 +92,7 @@ def _call(connection: Connection, variables: dict[str, str], call: bytes) -> Non
 
 def _begin(cards) -> None:
     """Prepare a process of the pool, before it imports numpy or torch."""
-    end_with_parent()
+    end_with_parent(sweep)
     card = cards.get()
     chosen = {} if card is None else {"CUDA_VISIBLE_DEVICES": card}
     environment.hand_down(ONE_THREAD | chosen)
