@@ -1,4 +1,4 @@
-"""Simulated images and tables that are damaged are drawn again: nobody has to delete them by hand."""
+"""Simulated images and tables that are damaged are drawn again; nobody deletes them by hand."""
 
 import errno
 import shutil
