@@ -1,6 +1,5 @@
 """What the user chooses for every command alike, checked together before anything slow."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,18 +40,14 @@ def read(chosen_artefacts: Sequence[str] = ()) -> Choices:
         if devices > 1:
             hardware.jobs(hardware.gpus(), devices)
         jobs = jobs and hardware.at_most(jobs, devices)
+    methods = [names.nearest(word, names.METHODS, "method") for word in _words("METHODS")]
+    named = [names.nearest(word, artefacts.ARTEFACTS, "artefact") for word in chosen_artefacts]
     return Choices(
         profile=profile and names.nearest(profile, profiles.available(), "profile"),
         protocol=protocol and names.nearest(protocol, names.PROTOCOLS, "protocol"),
-        methods=_each(
-            "METHODS", [names.nearest(m, names.METHODS, "method") for m in _words("METHODS")]
-        ),
-        seeds=_each("SEEDS", [_seed(word) for word in _words("SEEDS")]),
-        artefacts=_each(
-            "ARTEFACT",
-            [names.nearest(a, artefacts.ARTEFACTS, "artefact") for a in chosen_artefacts],
-        )
-        or [],
+        methods=names.each_once(methods, "METHODS") or None,
+        seeds=names.each_once([_seed(word) for word in _words("SEEDS")], "SEEDS") or None,
+        artefacts=names.each_once(named, "ARTEFACT"),
         jobs=jobs,
         devices=devices,
     )
@@ -72,11 +67,3 @@ def _seed(word: str) -> int:
         what = f"seeds are whole numbers from 0 to {LARGEST_SEED}, separated by commas"
         raise ValueError(f"SEEDS={environment.text('SEEDS')}: {what}, found '{word}'.")
     return int(word)
-
-
-def _each(name: str, values: list) -> list | None:
-    """The values, None where there are none; raises ValueError for one that stands twice."""
-    twice = [value for value, count in Counter(values).items() if count > 1]
-    if twice:
-        raise ValueError(f"{name} names {twice[0]} more than once: name each once.")
-    return values or None

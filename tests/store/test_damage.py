@@ -239,6 +239,12 @@ def test_a_damaged_stamp_is_named(workspace, damage):
     assert renderings.outdated(stamp, {"a": 1}) == "fig2.json is damaged"
 
 
+def test_a_stamp_of_an_earlier_version_is_not_current(workspace):
+    stamp = workspace / "fig2.json"
+    stamp.write_text('{"inputs": {"a": 1}, "files": ["fig2.csv"]}', encoding="utf-8")
+    assert renderings.outdated(stamp, {"a": 1}) == "rendered by an earlier version"
+
+
 @pytest.mark.parametrize("damage", [cut, zero, zero_the_end, empty])
 def test_a_damaged_table_of_the_reference_is_named_and_its_runs_are_missing(
     tmp_path, damage, capsys
