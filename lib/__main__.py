@@ -29,7 +29,7 @@ def _request(arguments: argparse.Namespace):
 
     choices = arguments.choices
     return Request(
-        profile=choices.profile or "mini",
+        profile=choices.profile,
         artefacts=choices.artefacts,
         run_id=getattr(arguments, "id", None),
         methods=choices.methods,
@@ -55,7 +55,7 @@ def render(arguments: argparse.Namespace) -> int:
     from lib.system import hardware
 
     choices = arguments.choices
-    profile = choices.profile or "mini"
+    profile = choices.profile
     with renderings.alone(profile):
         failed = notebooks.render(
             choices.artefacts,
@@ -72,7 +72,7 @@ def report(arguments: argparse.Namespace) -> int:
     """show what was rendered on pages that open from disk"""
     from lib.publish import pages, renderings
 
-    profile = arguments.choices.profile or "mini"
+    profile = arguments.choices.profile
     with renderings.alone(profile):
         print(f"report: {pages.renew(profile)}")
     return 0
@@ -95,7 +95,7 @@ def notebook(arguments: argparse.Namespace) -> int:
     path = notebooks.find(arguments.notebook)
     given = {name: notebooks.literal(value) for name, value in arguments.p}
     if "profile" in notebooks.parameters(path):
-        given.setdefault("profile", arguments.choices.profile or "mini")
+        given.setdefault("profile", arguments.choices.profile)
     build = paths.BUILD / given.get("profile", "mini")
     copy = arguments.to or build / "notebooks" / path.name
     notebooks.execute(path, given, copy)
@@ -131,7 +131,7 @@ def data(arguments: argparse.Namespace) -> int:
     from lib.study import profiles
     from lib.system import hardware
 
-    profile = arguments.choices.profile or "mini"
+    profile = arguments.choices.profile
     pixels.prepare(profiles.load(profile)["data"], hardware.cores())
     return 0
 
@@ -141,9 +141,11 @@ def data_check(arguments: argparse.Namespace) -> int:
     from lib.data.check import check
     from lib.system import hardware
 
-    real = "paper" if environment.sewerml_root() else "mini"
     choices = arguments.choices
-    profile = choices.profile or ("own" if environment.labels() else real)
+    profile = choices.profile
+    if not environment.text("PROFILE"):
+        real = "paper" if environment.sewerml_root() else profile
+        profile = "own" if environment.labels() else real
     wrong = check(profile, environment.switch("SCAN"), choices.jobs or hardware.cores())
     print(f"\n{len(wrong)} thing(s) wrong:" if wrong else "\nAll is well.", flush=True)
     for sentence in wrong:
@@ -172,7 +174,7 @@ def predict(arguments: argparse.Namespace) -> int:
     """score the images of a folder with a finished run"""
     from lib.system import paths
 
-    profile = arguments.choices.profile or "mini"
+    profile = arguments.choices.profile
     images, run_id = environment.images(), environment.text("RUN")
     example = "simclr-resnet18-d45-s42"
     for name, value, what in (

@@ -11,7 +11,7 @@ LARGEST_SEED = 2**32 - 1  # that numpy takes
 
 @dataclass(frozen=True)
 class Choices:
-    """Every choice is valid; what was left open is "" or None."""
+    """Every choice is valid; what was left open is "" or None, and the profile `mini`."""
 
     profile: str
     protocol: str
@@ -28,7 +28,7 @@ def read(chosen_artefacts: Sequence[str] = ()) -> Choices:
     Raises ValueError for the first that is not valid, naming the nearest valid one, and for a name
     that stands twice. More JOBS than this machine holds become as many as it does, in a sentence.
     """
-    profile, protocol = environment.text("PROFILE"), environment.text("PROTOCOL")
+    profile, protocol = environment.text("PROFILE", "mini"), environment.text("PROTOCOL")
     devices = environment.number("DEVICES", 1, "how many devices share one run")
     jobs = environment.number("JOBS", None, "how many runs to train at once")
     chosen = {"DEVICE": environment.device(), "PRECISION": environment.precision()}
@@ -43,7 +43,7 @@ def read(chosen_artefacts: Sequence[str] = ()) -> Choices:
     methods = [names.nearest(word, names.METHODS, "method") for word in _words("METHODS")]
     named = [names.nearest(word, artefacts.ARTEFACTS, "artefact") for word in chosen_artefacts]
     return Choices(
-        profile=profile and names.nearest(profile, profiles.available(), "profile"),
+        profile=names.nearest(profile, profiles.available(), "profile"),
         protocol=protocol and names.nearest(protocol, names.PROTOCOLS, "protocol"),
         methods=names.each_once(methods, "METHODS") or None,
         seeds=names.each_once([_seed(word) for word in _words("SEEDS")], "SEEDS") or None,

@@ -45,7 +45,7 @@ def put_text(path: Path, text: str) -> Path:
 def put_json(path: Path, content: dict[str, Any]) -> Path:
     """As `put`, of a dictionary as JSON, with the checksum that `read_json` looks at."""
     content = json.loads(json.dumps(content))  # keys become texts
-    content["checksum"] = _checkcrcof(content)
+    content["checksum"] = _checksum_of(content)
     return put_text(path, json.dumps(content, indent=1) + "\n")
 
 
@@ -53,13 +53,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """What `put_json` wrote; None where it is absent, was cut short or is otherwise damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        whole = content.pop("checksum", None) in (None, _checkcrcof(content))
+        whole = content.pop("checksum", None) in (None, _checksum_of(content))
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
     return content if whole else None
 
 
-def _checkcrcof(content: dict[str, Any]) -> str:
+def _checksum_of(content: dict[str, Any]) -> str:
     return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
 
 

@@ -92,7 +92,7 @@ def test_the_grid_refuses_them_too(chosen):
 
 
 def test_valid_choices_are_read_once(monkeypatch):
-    assert choices.read() == choices.Choices("", "", None, None, [], None, 1)
+    assert choices.read() == choices.Choices("mini", "", None, None, [], None, 1)
     chosen = {"PROFILE": "smoke", "PROTOCOL": "paper", "METHODS": "simclr byol", "SEEDS": "0,42"}
     chosen |= {"JOBS": "4", "DEVICES": "2", "DEVICE": "cpu", "PRECISION": "bf16-mixed"}
     for name, value in chosen.items():
