@@ -220,7 +220,8 @@ def _begin(run: Run, partial: Path, checkpoint: Path) -> tuple[str, bool]:
     begun = atomic.read_json(partial / "begun.json") or {}
     if checkpoint.exists():
         try:
-            predict.read_weights(checkpoint)
+            if not {"state_dict", "history"} <= predict.read_weights(checkpoint).keys():
+                raise DataError(f"{checkpoint} is not of a training.")
         except DataError as error:
             print(f"warning: {error} The run begins again.", file=sys.stderr, flush=True)
             begun = {}
