@@ -111,13 +111,16 @@ def new_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def sweep(folders: Iterable[Path]) -> None:
-    """Remove what processes that have died left unfinished in these folders."""
+def sweep(folders: Iterable[Path], ends: bool = False) -> None:
+    """Remove what processes that have died left unfinished in these folders; what this one has not
+    finished, too, if it `ends`."""
     for path in (path for folder in folders for path in folder.glob(".*.new-*")):
         name = UNFINISHED.match(path.name)
         with suppress(OSError):
             old = time.time() - path.lstat().st_mtime > DAY
-            if name and (old if name["host"] != HOST else not _lives(int(name["process"]))):
+            process = int(name["process"]) if name else 0
+            dead = (ends and process == os.getpid()) or not _lives(process)
+            if name and (dead if name["host"] == HOST else old):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

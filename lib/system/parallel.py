@@ -62,7 +62,7 @@ def sweep() -> None:
     """Remove what a process that was killed left unfinished, a few times: others that end with it
     may still write."""
     for _ in range(5):
-        atomic.sweep(paths.written())
+        atomic.sweep(paths.written(), ends=True)
         time.sleep(0.05)
 
 
