@@ -5,6 +5,8 @@ which split, so that a change of it makes runs stale.
 """
 
 import hashlib
+import shutil
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -120,12 +122,16 @@ def root(data: dict[str, Any]) -> Path:
     raise DataError(f"the profile reads Sewer-ML: {remedy}.")
 
 
-def simulated(data: dict[str, Any], workers: int = 1) -> None:
-    """Draw the simulated images if `data` asks for them and they are not there yet."""
-    if data["source"] == "simulated" and not root(data).exists():
+def simulated(data: dict[str, Any], workers: int = 1, again: bool = False) -> None:
+    """Draw the simulated images if `data` asks for them and they are not there yet, or `again`, or
+    their tables are damaged."""
+    if data["source"] == "simulated" and (again or not frames.is_whole(root(data))):
         paths.DATA.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{root(data)}.lock"):
-            if not root(data).exists():
+            if again or not frames.is_whole(root(data)):
+                if root(data).exists():
+                    print(f"warning: {root(data)} is damaged: it is drawn again.", file=sys.stderr)
+                    shutil.rmtree(root(data))
                 sizes = data["train"], data["val"], data["frame"]
                 frames.write(root(data), data["seed"], *sizes, workers)
 

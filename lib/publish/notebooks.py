@@ -19,7 +19,7 @@ from typing import Any
 from lib.publish import renderings
 from lib.study import grid, names, profiles
 from lib.study.artefacts import ARTEFACTS, drawn
-from lib.system import environment, parallel, paths
+from lib.system import environment, fork_server, parallel, paths
 
 # What nearly every notebook imports, and its kernel.
 PRELOADED = (
@@ -99,7 +99,7 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
         "PYTHONWARNINGS": NO_WIDGET,  # the executed copy would say so
     }
     environment.hand_down(variables, keep=True)
-    parallel.forking(*PRELOADED)  # imports while this process does, too
+    fork_server.context(*PRELOADED)  # imports while this process does, too
     warnings.filterwarnings("ignore", NO_WIDGET.removeprefix("ignore:"))
     import papermill  # slow to import
     from nbclient.exceptions import DeadKernelError

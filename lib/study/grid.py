@@ -131,6 +131,8 @@ def cells(
     seeds = p["seeds"] if seeds is None else seeds
     chosen = p["methods"] if methods is None else methods
     chosen = [names.nearest(method, names.METHODS, "method") for method in chosen]
+    names.each_once(chosen, "methods")
+    names.each_once(list(seeds), "seeds")
     shares, views = [names.NATURAL], [{}]
     if study == "grid":
         shares = p["train_shares"]
