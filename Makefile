@@ -2,7 +2,7 @@
 # of date. Variables go to `python -m lib` through the environment; lib/__main__.py checks them.
 
 export PROFILE PROTOCOL SEEDS METHODS JOBS DEVICE DEVICES PRECISION SEWERML_ROOT LABELS IMAGES
-export RUN OUT FORCE SCAN YES TRAIN VAL CLUSTER PARTITION TIME WORKSPACE
+export RUN OUT FOLDER FORCE SCAN YES TRAIN VAL CLUSTER PARTITION TIME WORKSPACE
 
 ARTEFACTS := table1 table2 table3 table4 table5 fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 claims protocol classes detectors detectors-unlabelled detectors-shares detectors-gallery labelfree walkthrough
 
@@ -26,6 +26,8 @@ Explore
 
 Real data
   make data           draw or check the images, and decode them once
+  make labels         the table of labels of images in folders (good, scratch, ...): FOLDER=folder
+                      OUT=csv
   make data-check     which data are there, against what is expected; SCAN=1 decodes every image
   make archive        simulated frames as Sewer-ML's archive: SEWERML_ROOT=folder TRAIN=440 VAL=200
 
@@ -62,7 +64,7 @@ ENV := $(if $(PYTHON),,$(LOCKED))
 FILTER := $(PY) -m nbstripout --keep-id --extra-keys "metadata.widgets metadata.papermill metadata.language_info.version metadata.language_info.codemirror_mode metadata.language_info.file_extension metadata.language_info.mimetype metadata.language_info.nbconvert_exporter metadata.language_info.pygments_lexer cell.metadata.papermill cell.metadata.execution cell.metadata.editable cell.metadata.deletable cell.metadata.slideshow cell.metadata.jupyter cell.metadata.jp-MarkdownHeadingCollapsed cell.metadata.vscode"
 
 .DEFAULT_GOAL := help
-.PHONY: help replicate $(ARTEFACTS) redraw report run explain estimate notebook lab predict data data-check archive test lint reference docs compare simulator benchmark mutations lock clean
+.PHONY: help replicate $(ARTEFACTS) redraw report run explain estimate notebook lab predict data data-check labels archive test lint reference docs compare simulator benchmark mutations lock clean
 
 help:
 	@echo "$$HELP"
@@ -96,7 +98,7 @@ lab: $(ENV)
 
 # Real data, drawn data, and images of your own
 
-predict data data-check archive: $(ENV)
+predict data data-check labels archive: $(ENV)
 	$(PY) -m lib $@
 
 # Maintain
