@@ -167,7 +167,7 @@ def _by_mask(images: list[Path], masks: Mapping[Path, Path], folder: Path) -> li
 
 
 def _groups(table: pd.DataFrame) -> str:
-    """Drop `Group` unless every image lies in one and enough hold each label; returns what it is."""
+    """Drop `Group` unless all images have one and enough hold each label; returns what it is."""
     counts = [table["Group"][table["Defect"] == label].nunique() for label in (0, 1)]
     n = table["Group"].nunique()
     if "" in table["Group"].values or n < 2 or (min(counts) < FEWEST and table["Class"].any()):
