@@ -95,7 +95,9 @@ def _read(data: dict[str, Any]) -> tuple[Tables, list[str]]:
     tables, errors = {}, []
     for split in sources.TABLES:
         try:
-            tables[split] = sources.whole(data, split)
+            whole = sources.whole(data, split)
+            sources.notes(data)  # refuses copies on both sides of the split
+            tables[split] = whole
         except DataError as error:
             errors.append(str(error))
     wrong = list(dict.fromkeys(errors))  # both splits of the user's own table
@@ -112,9 +114,7 @@ def _rows(data: dict[str, Any], tables: Tables) -> Section:
     for split, table in tables.items():
         name = sources.TABLES[split]
         if data["source"] == "own":
-            path = sources.labels_csv()
-            name, (whole, leak) = path.name, sources.own(path, data["seed"])
-            section.warnings = [w for w in (labels.ignored_classes(path, whole), leak) if w]
+            name, section.warnings = sources.labels_csv().name, sources.notes(data)
         defect = int(table["Defect"].sum())
         counts = len(table), len(table) - defect, defect
         section.rows.append([f"{name} ({split})", *counts])
@@ -125,8 +125,9 @@ def _rows(data: dict[str, Any], tables: Tables) -> Section:
             section.rows += [["  as published", *PUBLISHED[split]], ["  difference", *difference]]
             remark = "differs from the published one: fine for a subset, else download it again."
             section.remarks.append(f"{name} {remark}")
-        ours = (*labels.COLUMNS, "Video", "Group", "Split")
-        if others := ", ".join(column for column in table.columns if column not in ours):
+        ours = {"", *labels.SPELLINGS.values()}
+        columns, *_ = labels.structure(sources.table(data, split))
+        if others := ", ".join(column for column in columns if column not in ours):
             section.remarks.append(f"{name}: column(s) {others} are not read.")
     section.remarks = list(dict.fromkeys(section.remarks))  # both splits of the user's own table
     return section

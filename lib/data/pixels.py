@@ -4,8 +4,10 @@ A change of this module makes runs stale.
 """
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from PIL import Image
 
 from lib.data import cache, sources
 from lib.data.files import Place, decode
-from lib.data.labels import ignored_classes, warn
+from lib.data.own_labels import copies, warn
 from lib.system import paths
 
 
@@ -42,12 +44,27 @@ class Split:
 def prepare(data: dict[str, Any], workers: int = 1) -> None:
     """Draw the simulated images if there are none, and fill the cache, with `workers` processes."""
     sources.simulated(data, workers)
+    sources.warn(data)
+    parts = [load(data, split, workers) for split in sources.TABLES]
     if data["source"] == "own":
-        path = sources.labels_csv()
-        table, leak = sources.own(path, data["seed"])
-        warn(path, ignored_classes(path, table), leak)
-    for split in sources.TABLES:
-        load(data, split, workers)
+        _compare(data, parts)
+
+
+def _compare(data: dict[str, Any], parts: list[Split]) -> None:
+    """Warn of the user's images that show the same as others; raises DataError where these lie on
+    the other side of the split. Images of equal squares are compared as they are stored."""
+    names = [name for part in parts for name in part.table["Filename"]]
+    squares = list(map(_hash, chain.from_iterable(part.pixels for part in parts)))
+    count, stored = Counter(squares), sources.images(data, "train")
+    equal = [name for name, square in zip(names, squares, strict=True) if count[square] > 1]
+    whole = {name: _hash(stored.read(name)) for name in equal}
+    path = sources.labels_csv()
+    table, _ = sources.own(path, data["seed"])
+    warn(path, copies(path, table, [whole.get(name, "") for name in table["Filename"]]))
+
+
+def _hash(image: np.ndarray) -> str:
+    return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
 
 
 def square(image: np.ndarray, side: int) -> np.ndarray:

@@ -124,6 +124,8 @@ def render(
 
     Raises ValueError, before anything runs, for an unknown artefact, profile, protocol or method.
     """
+    from lib.data import sources
+
     chosen = [names.nearest(name, ARTEFACTS, "artefact") for name in artefacts] or drawn()
     given = {
         "profile": names.nearest(profile, profiles.available(), "profile"),
@@ -132,6 +134,7 @@ def render(
         "seeds": seeds or [],
         "output": str(paths.FIGURES / profile),
     }
+    sources.warn(profiles.load(profile)["data"])
     renderings_due, failures = [], []
 
     def failed(error: object) -> None:

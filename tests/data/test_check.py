@@ -397,8 +397,9 @@ def own(workspace, monkeypatch):
         }
     )
     (folder / "p").mkdir()
+    rng = np.random.default_rng(0)
     for name in frame["Filename"]:
-        (folder / name).write_bytes(png())
+        (folder / name).write_bytes(png(rng.integers(0, 256, (24, 30, 3), dtype=np.uint8)))
     frame.to_csv(folder / "labels.csv", index=False)
     monkeypatch.setenv("LABELS", str(folder / "labels.csv"))
     return folder
