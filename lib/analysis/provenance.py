@@ -7,6 +7,7 @@ from lib.data import sources
 from lib.store.stored import Stored, load
 from lib.study import profiles
 from lib.study.grid import Run
+from lib.study.names import SOURCES
 
 
 def of_runs(wanted: list[Run | Stored]) -> dict:
@@ -14,7 +15,7 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
     stored = [load(run) for run in wanted]
     runs = [one.run for one in stored]
     table, videos_known = results.validation(stored[0])
-    profile = runs[0].profile
+    profile, groups = runs[0].profile, SOURCES[runs[0].data["source"]].groups
     return {
         "data": _data_name(runs[0].data),
         "profile": profile,
@@ -27,7 +28,8 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
         "n_validation": len(table),
         "defect_share": float(table["Defect"].mean()),
         "n_groups": int(table["Video"].nunique()),
-        "bootstrap_unit": "videos" if videos_known else "images",
+        "bootstrap_unit": groups if videos_known else "images",
+        "groups": groups,
         "fresh": sum(one.origin == "fresh" for one in stored),
         "reference": sum(one.origin == "reference" for one in stored),
         "health": dict(Counter(map(results.health, stored))),
@@ -50,7 +52,9 @@ def of_data(profile: str) -> dict:
 
 def _data_name(data: dict) -> str:
     """What a footer calls the data; one's own with how they were split."""
+    if data["source"] == "solar":
+        return "ELPV, modules inferred from the order of the cells"
     if data["source"] != "own":
         return "simulated Sewer-ML" if data["source"] == "simulated" else "Sewer-ML"
-    _, leak = sources.own(sources.labels_csv(), data["seed"])
-    return sources.labels_csv().name + (f" ({leak.rstrip('.')})" if leak else "")
+    _, leak = sources.own(sources.labels_csv(data), data["seed"])
+    return sources.labels_csv(data).name + (f" ({leak.rstrip('.')})" if leak else "")

@@ -59,13 +59,13 @@ def _protocols(protocol: str | list[str]) -> str:
 
 
 def _images(facts: dict[str, Any]) -> str:
-    """How many validation images, of how many videos, and what the intervals are drawn over."""
+    """How many validation images, of how many groups, and what the intervals are drawn over."""
     text, unit = f"n = {facts['n_validation']:,} validation images", facts["bootstrap_unit"]
-    if unit == "videos":
-        text += f" of {facts['n_groups']:,} videos"
+    if unit == facts["groups"]:
+        text += f" of {facts['n_groups']:,} {unit}"
     if not unit:
         return text
-    within = unit in ("videos", "images")  # otherwise the runs themselves are drawn
+    within = unit in (facts["groups"], "images")  # otherwise the runs themselves are drawn
     several = len(facts["seeds"]) > 1
     text += f"; 95 % intervals: bootstrap over {'seeds, then ' * (several and within)}{unit}"
     return text + ", without the spread over seeds" * (within and not several)

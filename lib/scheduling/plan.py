@@ -91,7 +91,7 @@ def check_train_shares(runs: list[Run], workers: int) -> None:
             try:
                 splits.resample(table, run.share, data["seed"])
             except sources.DataError as error:
-                if data["source"] != "own":
+                if data["source"] not in sources.OWN:
                     raise
                 remedy = f"take it out of train_shares in lib/study/profiles/{run.profile}.toml"
                 raise sources.DataError(f"{str(error).rstrip('.')}; {remedy}.") from None

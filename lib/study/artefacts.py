@@ -50,7 +50,7 @@ ARTEFACTS = {
     "table3": _imbalance("table3", "Train share by validation share", "resnet18", EVERY),
     "table4": _imbalance("table4", "Train share by validation share", "vit_tiny", EVERY),
     "table5": Artefact("Images of every defect class", "data", {"artefact": "table5"}, study=None),
-    "fig1": Artefact("Frames and their classes", "data", {"artefact": "fig1"}, study=None),
+    "fig1": Artefact("Images and their classes", "data", {"artefact": "fig1"}, study=None),
     "fig2": _imbalance("fig2", "F1 under imbalance", "resnet18", ["f1"]),
     "fig3": Artefact("Augmentation ablation, supervised", "augmentation", study="augmentation"),
     "fig4": _imbalance(

@@ -21,14 +21,12 @@ from lib.store import run_directory
 from lib.store.stored import MissingRuns, Stored, load
 from lib.study import grid
 from lib.study.grid import Run
-from lib.study.names import closest, label, nearest
+from lib.study.names import SOURCES, closest, label, nearest
 from lib.system import progress, torch_device
 from lib.system.errors import DataError
 from lib.training import probes
 from lib.training.probes import Probe
 
-DRAWINGS = "simulated frames, which are drawings"
-SOURCES = {"simulated": DRAWINGS, "sewer-ml": "Sewer-ML", "own": "your own images"}
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # Lightning's names
 
 
@@ -134,7 +132,7 @@ def find(profile: str, run_id: str) -> Run:
 def _training_data(stored: Stored) -> str:
     """What the scores rest on."""
     run, counts = stored.run, stored.record["counts"]
-    n, source = sum(counts.values()), SOURCES[run.data["source"]]
+    n, source = sum(counts.values()), SOURCES[run.data["source"]].title
     return (
         f"{label(run.method)} on {label(run.backbone)} was trained on {source} (profile "
         f"{run.profile}, {n:,} images, {counts['defect'] / n:.0%} with a defect), so its scores of "
