@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM", "GIF")
+from lib.data.decoding import FORMATS
+
 NO_IMAGE = "not images"
 MASKS = "masks"
 TWICE = "reached twice by links"

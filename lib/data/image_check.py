@@ -1,17 +1,24 @@
 """Which images of a table are there, where, and whether each can be decoded."""
 
 import os
+import re
+import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lib.data import cache, files
+import cv2
+import numpy as np
+
+from lib.data import cache, decoding, files
+from lib.data.decoding import ImageError, Place
 from lib.data.files import Images
 from lib.system import parallel
 from lib.system.errors import DataError
 
+FORGIVEN = re.compile("(Corrupt JPEG data|Premature end|Inconsistent progression).*")
 NAMED = 3  # names that a sentence shows
 
 
@@ -97,7 +104,31 @@ class Presence:
 
 def unusable(rows: Sequence[Any], places: Sequence[Any]) -> list[parallel.Bad]:
     """The images at these places that cannot be decoded; in any process."""
-    return parallel.each(rows, places, lambda _, place: files.decode(place))
+    return parallel.each(rows, places, lambda _, place: _examine(place))
+
+
+def _examine(place: Place) -> None:
+    """Raise ImageError for an image that cannot be decoded, and for a JPEG with damaged bytes,
+    which decoders forgive: they fill in the pixels that are lost."""
+    decoding.decode(place)
+    data = decoding.read_bytes(place)
+    if data.startswith(b"\xff\xd8") and (complaint := FORGIVEN.search(_heard(data))):
+        what = f"{place} is a JPEG with damaged bytes ({complaint.group()})"
+        raise ImageError("damaged", f"{what}: replace it by an intact copy, or remove the row.")
+
+
+def _heard(data: bytes) -> str:
+    """What libjpeg writes on standard error about a JPEG. OpenCV lets it, Pillow does not."""
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as heard:
+        os.dup2(heard.fileno(), 2)
+        try:
+            cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+        heard.seek(0)
+        return heard.read().decode(errors="replace")
 
 
 def scan(tables: Sequence[tuple[Images, Sequence[str]]], jobs: int, listing: Path) -> list[str]:

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from lib.data import folders
-from lib.data.files import Place, decode
+from lib.data.decoding import Place, decode
 from lib.data.folders import MASKS, PASSED, Passed
-from lib.data.labels import SPLITS
+from lib.data.own_labels import SPLITS
 from lib.system import progress
 from lib.system.atomic import put_text
 from lib.system.errors import DataError

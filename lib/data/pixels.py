@@ -17,7 +17,7 @@ from filelock import FileLock
 from PIL import Image
 
 from lib.data import cache, sources
-from lib.data.files import Place, decode
+from lib.data.decoding import Place, decode
 from lib.data.own_labels import copies, warn
 from lib.system import paths
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from lib import methods
 from lib.data import folders
-from lib.data.files import Place, decode
+from lib.data.decoding import Place, decode
 from lib.data.pixels import square
 from lib.methods.base import Method
 from lib.store import run_directory

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from lib.data import cache
-from lib.data.files import ImageError
+from lib.data.decoding import ImageError
 from lib.system import progress
 from lib.system.errors import DataError
 

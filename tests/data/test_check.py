@@ -242,7 +242,7 @@ PASSWORD = (
 )
 def test_what_is_wrong_is_seen_without_opening_an_image(real, capsys, monkeypatch, wrong, expected):
     wrong(real)
-    monkeypatch.setattr(image_check.files, "decode", None)  # nothing is decoded
+    monkeypatch.setattr(image_check.decoding, "decode", None)  # nothing is decoded
     status, out, err = checked(capsys)
     assert status == 1 and re.search(f"^error: .*{expected}", err, re.MULTILINE)
     assert "form on its page of Aalborg University" in out and "CC BY-NC-SA 4.0" in out
@@ -259,7 +259,7 @@ def test_what_is_wrong_is_seen_without_opening_an_image(real, capsys, monkeypatc
         (
             deep_image,
             "wrong mode",
-            "is 16-bit grey, expected 8-bit RGB or grey: save it as 8-bit RGB, or remove the row",
+            "is 16-bit grey, expected 8-bit RGB or grey: save all images as 8-bit with one scale",
         ),
         (
             tiny_image,

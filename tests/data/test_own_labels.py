@@ -1,5 +1,5 @@
-"""The CSV of one's own images is read as it is written, or refused with its row; its images count by
-their content."""
+"""The CSV of one's own images is read as it is written, or refused with its row; its images count
+by their content."""
 
 import os
 import shutil
@@ -224,8 +224,8 @@ def test_a_copy_on_the_other_side_is_refused_with_both_rows(folder, name):
         sources.identity(DATA)
     assert str(error.value) == (
         f"{folder / 'labels.csv'}, row 6 ({name}, val): it shows the same image as row 2 (0.bmp, "
-        "train) (2 such rows lie in both splits); keep one row an image, or put copies on one side, "
-        "by Split or by one Group."
+        "train) (2 such rows lie in both splits); keep one row an image, or put copies on one "
+        "side, by Split or by one Group."
     )
 
 
@@ -257,8 +257,8 @@ def test_copies_on_one_side_are_warned_of_with_their_number(folder, capsys):
     four(folder, "a.bmp,1,train", "b.bmp,0,train")
     pixels.prepare(DATA)
     told = (
-        "warning: 2 images of labels.csv are copies of others (a.bmp of 0.bmp ...) on the same side "
-        "of the split, and count again; 3 of them contradict one another in Defect.\n"
+        "warning: 2 images of labels.csv are copies of others (a.bmp of 0.bmp ...) on the same "
+        "side of the split, and count again; 3 of them contradict one another in Defect.\n"
     )
     assert capsys.readouterr().err.count(told) == 1
     four(folder, "a.bmp,1,train", "c.png,1,train")
