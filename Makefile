@@ -70,7 +70,12 @@ endif
 FILTER := $(PY) -m nbstripout --keep-id --extra-keys "metadata.widgets metadata.papermill metadata.language_info.version metadata.language_info.codemirror_mode metadata.language_info.file_extension metadata.language_info.mimetype metadata.language_info.nbconvert_exporter metadata.language_info.pygments_lexer cell.metadata.papermill cell.metadata.execution cell.metadata.editable cell.metadata.deletable cell.metadata.slideshow cell.metadata.jupyter cell.metadata.jp-MarkdownHeadingCollapsed cell.metadata.vscode"
 
 .DEFAULT_GOAL := help
-.PHONY: help solar replicate $(ARTEFACTS) redraw report run explain estimate notebook lab predict data data-check labels archive test lint reference docs compare simulator benchmark mutations lock clean
+TARGETS := help solar replicate $(ARTEFACTS) redraw report run explain estimate notebook lab predict data data-check labels archive test lint reference docs compare simulator benchmark mutations lock clean
+.PHONY: $(TARGETS)
+
+# A target that does not exist: the nearest one is named.
+.DEFAULT:
+	@python3 -c 'import difflib, sys; near = difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1, 0); print(f"error: there is no `make {sys.argv[1]}`: did you mean `make {near[0]}`? `make help` lists every command.", file=sys.stderr); sys.exit(2)' '$@' $(TARGETS)
 
 help:
 	@echo "$$HELP"
@@ -100,7 +105,7 @@ notebook: $(ENV)
 	$(PY) -m lib notebook $(NB) $(ARGS)
 
 lab: $(ENV)
-	$(PY) -m jupyter lab notebooks
+	$(PY) -m jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 # Real data, drawn data, and images of your own
 

@@ -2,8 +2,11 @@
 
 from collections import Counter
 
+import pandas as pd
+
 from lib.analysis import results
 from lib.data import sources
+from lib.measures import bootstrap
 from lib.store.stored import Stored, load
 from lib.study import profiles
 from lib.study.grid import Run
@@ -16,6 +19,7 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
     runs = [one.run for one in stored]
     table, videos_known = results.validation(stored[0])
     profile, groups = runs[0].profile, SOURCES[runs[0].data["source"]].groups
+    unit = groups if videos_known else "images"
     return {
         "data": _data_name(runs[0].data),
         "profile": profile,
@@ -28,12 +32,26 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
         "n_validation": len(table),
         "defect_share": float(table["Defect"].mean()),
         "n_groups": int(table["Video"].nunique()),
-        "bootstrap_unit": groups if videos_known else "images",
+        "bootstrap_unit": unit,
         "groups": groups,
+        "few": _few(table, unit),
         "fresh": sum(one.origin == "fresh" for one in stored),
         "reference": sum(one.origin == "reference" for one in stored),
         "health": dict(Counter(map(results.health, stored))),
     }
+
+
+def _few(table: pd.DataFrame, unit: str) -> str:
+    """How many videos or images of either kind there are, where they are too few for an interval;
+    else ""."""
+    sampled = table[table["Sampled"]]
+    counts = [sampled.loc[sampled["Defect"] == kind, "Video"].nunique() for kind in (1, 0)]
+    if min(counts) >= bootstrap.FEWEST:
+        return ""
+    return (
+        f"{unit} with a defect: {counts[0]}, without: {counts[1]}; "
+        f"an interval takes {bootstrap.FEWEST} of each"
+    )
 
 
 def of_data(profile: str) -> dict:

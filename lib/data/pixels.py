@@ -91,7 +91,7 @@ def load(data: dict[str, Any], split: str, workers: int = 1) -> Split:
     path = cached(data, split, table)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
-        if not path.exists():
+        if not cache.is_whole(path):
             stored, read = sources.images(data, split), partial(_pixels, side=data["cache"])
             try:
                 cache.fill(path, list(table["Filename"]), data["cache"], stored.find, read, workers)

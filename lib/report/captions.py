@@ -65,6 +65,8 @@ def _images(facts: dict[str, Any]) -> str:
         text += f" of {facts['n_groups']:,} {unit}"
     if not unit:
         return text
+    if facts.get("few"):
+        return f"{text}; no 95 % intervals ({facts['few']})"
     within = unit in (facts["groups"], "images")  # otherwise the runs themselves are drawn
     several = len(facts["seeds"]) > 1
     text += f"; 95 % intervals: bootstrap over {'seeds, then ' * (several and within)}{unit}"

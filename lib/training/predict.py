@@ -3,7 +3,10 @@
 make predict IMAGES=folder RUN=simclr-resnet18-d45-s42 [OUT=scores.csv]
 """
 
+import io
+import pickle
 import sys
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -45,10 +48,36 @@ def restore(run: Run | Stored) -> tuple[Method, Probe]:
     if not path.exists():
         what = f"of {wanted.id}, profile {wanted.profile}, only scores are committed"
         raise MissingRuns(f"{what}: {_command(wanted)}.")
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     method = methods.build(wanted, steps=1, steps_per_epoch=1, pos_weight=1.0)
-    method.load_state_dict(checkpoint["method"])  # the reference's half precision becomes float32
-    return method.eval(), Probe.of(checkpoint["converged"])
+    try:
+        checkpoint = read_weights(path)
+        # the reference's half precision becomes float32
+        method.load_state_dict(checkpoint["method"])
+        return method.eval(), Probe.of(checkpoint["converged"])
+    except (DataError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        what = f"{path} does not hold the weights of {wanted.id}"
+        why = str(error).splitlines()[0].rstrip(".:")
+        again = f"`make run PROFILE={wanted.profile} ID={wanted.id} FORCE=1` trains it again"
+        raise DataError(f"{what} ({why}): {again}.") from None
+
+
+def write_weights(content: dict, path: Path) -> None:
+    """A checkpoint as torch writes it. Raises OSError for a full disk, where torch would not."""
+    whole = io.BytesIO()
+    torch.save(content, whole)
+    path.write_bytes(whole.getbuffer())
+
+
+def read_weights(path: Path) -> dict:
+    """A checkpoint of plain tensors, on the CPU; no code in it is run. Raises DataError where it is
+    damaged, by the checksums of its parts, which torch does not read, or holds anything else."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is None:
+                return torch.load(path, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, KeyError):
+        pass
+    raise DataError(f"{path} is damaged, or no checkpoint of plain tensors.")
 
 
 def _command(run: Run) -> str:
