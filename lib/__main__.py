@@ -80,6 +80,10 @@ def report(arguments: argparse.Namespace) -> int:
 
 def replicate(arguments: argparse.Namespace) -> int:
     """run, then render; without the name of an artefact, all of them, then report"""
+    from lib.publish import notebooks
+    from lib.system import parallel
+
+    parallel.PRELOADED += notebooks.PRELOADED
     status = run(arguments)
     if status:
         return status
@@ -269,9 +273,7 @@ def main(words: list[str] | None = None) -> int:
         arguments.choices = choices.read(getattr(arguments, "artefacts", ()))
         return COMMANDS[arguments.command](arguments)
     except KeyboardInterrupt as interrupt:
-        stopped = (
-            "stopped; the same command goes on from the last finished block of images or epoch."
-        )
+        stopped = "stopped; the same command goes on from what is finished."
         print(f"\n{str(interrupt) or stopped}")
         return 130
     except (ValueError, OSError, RuntimeError) as error:

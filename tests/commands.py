@@ -7,8 +7,10 @@ from pathlib import Path
 
 from lib.system import paths
 
-# Variables that choose what a command does. A make around the tests may have set them.
+# Variables that choose what a command does, and make's own, which make a make within it print more.
+# A make around the tests may have set them.
 CHOICES = (
+    *("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"),
     *("PROFILE", "PROTOCOL", "SEEDS", "METHODS", "JOBS", "DEVICES", "SEWERML_ROOT", "LABELS"),
     *("IMAGES", "RUN", "OUT", "FORCE", "SCAN", "YES", "TRAIN", "VAL"),
     *("CLUSTER", "PARTITION", "TIME"),

@@ -8,7 +8,6 @@ Nothing slow is imported before there is something to render.
 
 import ast
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +18,16 @@ from typing import Any
 from lib.publish import renderings
 from lib.study import grid, names, profiles
 from lib.study.artefacts import ARTEFACTS, drawn
-from lib.system import environment, paths
+from lib.system import environment, parallel, paths
+
+# What nearly every notebook imports, and its kernel.
+PRELOADED = (
+    *("lib.publish.kernels", "ipykernel.ipkernel", "matplotlib.pyplot", "pyarrow.parquet"),
+    *("lib.analysis.provenance", "lib.report.saving", "lib.report.tables"),
+)
+
+# The user's start-up files and configuration of IPython do not reach a rendering.
+ISOLATED = ("--InteractiveShellApp.exec_PYTHONSTARTUP=False",)
 
 
 class NotebookError(RuntimeError):
@@ -82,15 +90,20 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
     error if a cell fails.
     """
     check(notebook, given)
-    import papermill  # slow to import
-    from traitlets.config import Config
 
-    kernels = {
+    variables = {
         "OMP_NUM_THREADS": "1",  # several kernels share the cores
         "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not the user's
         "PYTHONWARNINGS": "ignore:IProgress",  # tqdm misses a widget; the copy would say so
     }
-    environment.hand_down(kernels, keep=True)
+    environment.hand_down(variables, keep=True)
+    parallel.forking(*PRELOADED)  # imports while this process does, too
+    import papermill  # slow to import
+    from nbclient.exceptions import DeadKernelError
+    from traitlets.config import Config
+
+    from lib.publish import kernels
+
     copy.parent.mkdir(parents=True, exist_ok=True)
     # Sockets that are files use no ports, so kernels that start together cannot collide.
     with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
@@ -101,13 +114,19 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
                 copy,
                 given,
                 kernel_name="python3",
-                cwd=paths.ROOT,
+                kernel_manager_class=kernels.manager(),
+                resources={"metadata": {"path": str(paths.ROOT)}},  # the kernel's folder
+                extra_arguments=[f"--BaseIPythonApplication.ipython_dir={folder}", *ISOLATED],
                 progress_bar=False,
                 start_timeout=180,
+                shutdown_kernel="immediate",  # nothing is left to wait for
                 config=sockets,
             )
         except papermill.PapermillExecutionError as error:
             text = f"{error.ename}: {error.evalue} (executed copy: {copy})"
+            raise NotebookError(f"{notebook.name}: {text}") from None
+        except DeadKernelError:
+            text = "its kernel died (out of memory, or killed)"
             raise NotebookError(f"{notebook.name}: {text}") from None
 
 
@@ -156,29 +175,30 @@ def render(
         if reason := renderings.outdated(stamp, now):
             print(f"{name}: {reason}", flush=True)
             renderings_due.append((name, own, now, stamp))
-    with ThreadPoolExecutor(jobs) as pool:  # a thread waits for the process that it started
-        for rendering in [pool.submit(_render, *due) for due in renderings_due]:
-            try:
-                print(rendering.result(), flush=True)
-            except NotebookError as error:
-                failed(error)
+    with ThreadPoolExecutor(jobs) as pool:  # a thread waits for the kernel that it started
+        try:
+            for rendering in [pool.submit(_render, *due) for due in renderings_due]:
+                try:
+                    print(rendering.result(), flush=True)
+                except (NotebookError, ValueError) as error:
+                    failed(error)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            parallel.end_children()
+            raise
     if not renderings_due and not failures:
         print("Every table and figure is up to date.")
     return failures
 
 
 def _render(artefact: str, given: dict[str, Any], now: dict[str, Any], stamp: Path) -> str:
-    """Render one artefact in a process of its own, stamp it, and return a line that says so."""
+    """Render one artefact, stamp it, and return a line that says so."""
     start, output = time.monotonic(), Path(given["output"])
     copy = stamp.parent.parent / "notebooks" / f"{artefact}.ipynb"
-    command = [sys.executable, "-m", "lib", "notebook", ARTEFACTS[artefact].notebook]
-    options = [part for name, value in given.items() for part in ("-p", name, repr(value))]
-    command += ["--to", str(copy), *options]
-    process = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
-    if process.returncode:
-        lines = [line for line in process.stderr.splitlines() if line.strip()]
-        reason = lines[-1] if lines else f"exit status {process.returncode}"
-        raise NotebookError(f"{artefact}: {reason.removeprefix('error: ')}")
+    try:
+        execute(paths.NOTEBOOKS / f"{ARTEFACTS[artefact].notebook}.ipynb", given, copy)
+    except NotebookError as error:
+        raise NotebookError(f"{artefact}: {error}") from None
     files = sorted(p.relative_to(paths.WORKSPACE).as_posix() for p in output.glob(f"{artefact}.*"))
     if not files:
         raise NotebookError(f"{artefact}: the notebook ended without saving anything to {output}.")

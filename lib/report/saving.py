@@ -7,13 +7,15 @@ from typing import Any, Protocol
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
 from lib.report import captions, style
 from lib.system import atomic, paths
 
-PNG = {"dpi": style.DPI, "metadata": {"Software": None}}  # no versions and dates: equal bytes
-PDF = {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}}
+PNG = {"Software": None}  # no versions and dates: equal bytes
+PDF = {"CreationDate": None, "Creator": None, "Producer": None}
 
 
 class Printed(Protocol):
@@ -50,8 +52,11 @@ def save(
     note = captions.footer(facts, protocol)
     fig = content if isinstance(content, Figure) else content.draw()
     with plt.rc_context(style.STYLE), captions.below(fig, caption, note):
-        put("png", lambda path: fig.savefig(path, **PNG))
-        put("pdf", lambda path: fig.savefig(path, **PDF))
+        # Straight to the canvas: savefig would draw each file twice.
+        fig.set_dpi(style.DPI)
+        put("png", lambda path: FigureCanvasAgg(fig).print_png(path, metadata=PNG))
+        fig.set_dpi(72)  # PDF's points
+        put("pdf", lambda path: FigureCanvasPdf(fig).print_pdf(path, metadata=PDF))
     plain = measured.drop(columns="draws", errors="ignore")
     put("csv", lambda path: plain.to_csv(path, index=False, float_format="%.6f"))
     if not isinstance(content, Figure):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from itertools import cycle
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -48,6 +49,7 @@ STYLE = {
     "pdf.fonttype": 42,
     "svg.hashsalt": "ssl-anomaly",
 }
+matplotlib.rcdefaults()  # a matplotlibrc of the user does not change what is drawn
 NOTE = 5.5  # points, of captions and footers
 RED = PALETTE["mae"]  # what a reader should notice: a verdict against, a class without images
 MARKS = {"diverged": "†", "collapsed": "†", "no better than random": "°", "healthy": ""}

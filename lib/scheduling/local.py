@@ -7,7 +7,6 @@ The parent process never imports torch. It holds the lock of every run that it t
 
 import multiprocessing
 import socket
-import sys
 import time
 import traceback
 from collections import deque
@@ -25,14 +24,10 @@ BUSY = 0.5  # seconds until runs that another make trains are looked at again
 
 
 def _context(gpus: list[str]):
-    """How processes start. Torch takes 12 s to import; a server that has imported it once forks
-    processes in 0.1 s. CUDA does not work in a fork of a process that has touched it, and macOS
-    forbids forks that use its libraries: there, each process imports torch itself."""
-    if gpus or sys.platform != "linux":
+    """How processes start: CUDA does not work in a fork of a process that has touched it."""
+    if gpus:
         return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "pytorch_lightning"])
-    return context
+    return parallel.forking("torch", "pytorch_lightning")
 
 
 def free_port() -> int:

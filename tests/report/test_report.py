@@ -314,11 +314,14 @@ def test_stepping_writes_beside_what_make_rendered(tmp_path, monkeypatch):
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     old = tmp_path / "fig2.png"
     old.write_bytes(b"old")
-    fig = heatmap()
-    monkeypatch.setattr(
-        fig, "savefig", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full"))
-    )
+
+    def full(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(saving.FigureCanvasAgg, "print_png", full)
     with pytest.raises(OSError, match="disk full"):
-        saving.save("fig2", fig, measured(), FACTS, protocol="clean", caption="C.", output=tmp_path)
+        saving.save(
+            "fig2", heatmap(), measured(), FACTS, protocol="clean", caption="C.", output=tmp_path
+        )
     assert old.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [old]
