@@ -33,6 +33,7 @@ def _request(arguments: argparse.Namespace):
         artefacts=choices.artefacts,
         run_id=getattr(arguments, "id", None),
         methods=choices.methods,
+        backbones=choices.backbones,
         seeds=choices.seeds,
         force=environment.switch("FORCE"),
         yes=environment.switch("YES"),
@@ -62,6 +63,7 @@ def render(arguments: argparse.Namespace) -> int:
             profile,
             choices.protocol,
             methods=choices.methods,
+            backbones=choices.backbones,
             seeds=choices.seeds,
             jobs=choices.jobs or hardware.cores(),
         )

@@ -97,12 +97,13 @@ def drawn() -> list[str]:
 
 
 def command(target: str, given: dict[str, Any]) -> str:
-    """The make command for `target` with the `given` profile, protocol, methods and seeds."""
+    """The make command for `target` with the `given` profile, protocol and choice of runs."""
     own = profiles.load(given["profile"])["data"]["source"] == "own"
     variables = {
         "PROFILE": given["profile"],
         "PROTOCOL": given.get("protocol", ""),
         "METHODS": ",".join(given.get("methods", ())),
+        "BACKBONES": ",".join(given.get("backbones", ())),
         "SEEDS": ",".join(map(str, given.get("seeds", ()))),
         "LABELS": "your.csv" if own else "",
     }

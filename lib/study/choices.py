@@ -17,6 +17,7 @@ class Choices:
     profile: str
     protocol: str
     methods: list[str] | None
+    backbones: list[str] | None
     seeds: list[int] | None
     artefacts: list[str]
     jobs: int | None  # runs at a time, as many as this machine holds
@@ -46,6 +47,10 @@ def read(chosen_artefacts: Sequence[str] = ()) -> Choices:
         protocol=protocol and names.nearest(protocol, names.PROTOCOLS, "protocol"),
         methods=_each(
             "METHODS", [names.nearest(m, names.METHODS, "method") for m in _words("METHODS")]
+        ),
+        backbones=_each(
+            "BACKBONES",
+            [names.nearest(b, names.BACKBONES, "backbone") for b in _words("BACKBONES")],
         ),
         seeds=_each("SEEDS", [_seed(word) for word in _words("SEEDS")]),
         artefacts=_each(
