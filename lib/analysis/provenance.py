@@ -57,14 +57,17 @@ def _few(table: pd.DataFrame, unit: str) -> str:
 def of_data(profile: str) -> dict:
     """What a footer says where only the images of `profile` are read; they are drawn if needed."""
     p = profiles.load(profile)
-    training, validation = (len(sources.tables(p["data"], split)[0]) for split in sources.TABLES)
+    training, validation = (sources.tables(p["data"], split)[0] for split in sources.TABLES)
+    grouped = "Group" in validation
     return {
         "data": _data_name(p["data"]),
         "source": p["data"]["source"],
         "profile": profile,
         "title": p["title"],
-        "n_training": training,
-        "n_validation": validation,
+        "n_training": len(training),
+        "n_validation": len(validation),
+        "n_groups": pd.concat([training, validation])["Group"].nunique() if grouped else 0,
+        "groups": SOURCES[p["data"]["source"]].groups,
     }
 
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import pandas as pd
 
-from lib.data import cache, image_check, labels, pixels, sources, splits
+from lib.data import cache, image_check, labels, own_labels, pixels, sources, splits
 from lib.data.files import Images
 from lib.data.image_check import Presence, some
 from lib.study import grid, profiles
-from lib.study.names import CLASS_NAMES, CLASSES, SOURCES
+from lib.study.names import CLASS_NAMES, SOURCES
 from lib.system import environment, paths
 from lib.system.errors import DataError
 
@@ -75,8 +75,24 @@ def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
     if scan and tables:
         images = [(sources.images(data, s), list(t["Filename"])) for s, t in tables.items()]
         listing = paths.BUILD / profile / "data-check.txt"
-        wrong += image_check.scan(images, workers, listing)
+        bad, contents = image_check.scan(images, workers, listing)
+        wrong += bad + _copies(data, contents)
     return wrong
+
+
+def _copies(data: dict[str, Any], contents: dict[str, str]) -> list[str]:
+    """What is wrong with copies among the user's images, by name -> what each shows; copies that do
+    no harm are warned of."""
+    if data["source"] not in sources.OWN:
+        return []
+    path = sources.labels_csv(data)
+    table, _ = sources.own(path, data["seed"])
+    shown = [contents.get(name, "") for name in table["Filename"]]
+    try:
+        own_labels.warn(path, own_labels.copies(path, table, shown))
+    except DataError as error:
+        return [str(error)]
+    return []
 
 
 def _root(data: dict[str, Any]) -> Path:
@@ -132,13 +148,16 @@ def _rows(data: dict[str, Any], tables: Tables) -> Section:
 
 def _classes(tables: Tables) -> Section:
     """Images of each class."""
-    classes = [labels.class_labels(table) for table in tables.values()]
-    if any(flags is None for flags in classes):
+    counts = [labels.class_flags(table).sum() for table in tables.values()]
+    coded = all(labels.class_labels(table) is not None for table in tables.values())
+    if not len(counts[0]):
         return Section("No class columns: F2CIW is left out.")
-    counts = [flags.sum(axis=0).tolist() for flags in classes]
-    names = [f"{code} {CLASS_NAMES[code]}" for code in CLASSES]
-    rows = [list(row) for row in zip(names, *counts, strict=True)]
-    return Section("Images of each class", [["", *tables], *rows])
+    names = [f"{name} {CLASS_NAMES.get(name, '')}".rstrip() for name in counts[0].index]
+    rows = [list(row) for row in zip(names, *(n.tolist() for n in counts), strict=True)]
+    section = Section("Images of each class", [["", *tables], *rows])
+    if not coded:
+        section.remarks = ["These are not Sewer-ML's 17 classes: F2CIW is left out."]
+    return section
 
 
 def _images(data: dict[str, Any], tables: Tables) -> Section:

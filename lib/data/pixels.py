@@ -54,16 +54,17 @@ def _compare(data: dict[str, Any], parts: list[Split]) -> None:
     """Warn of the user's images that show the same as others; raises DataError where these lie on
     the other side of the split. Images of equal squares are compared as they are stored."""
     names = [name for part in parts for name in part.table["Filename"]]
-    squares = list(map(_hash, chain.from_iterable(part.pixels for part in parts)))
+    squares = list(map(shown, chain.from_iterable(part.pixels for part in parts)))
     count, stored = Counter(squares), sources.images(data, "train")
     equal = [name for name, square in zip(names, squares, strict=True) if count[square] > 1]
-    whole = {name: _hash(stored.read(name)) for name in equal}
+    whole = {name: shown(stored.read(name)) for name in equal}
     path = sources.labels_csv(data)
     table, _ = sources.own(path, data["seed"])
     warn(path, copies(path, table, [whole.get(name, "") for name in table["Filename"]]))
 
 
-def _hash(image: np.ndarray) -> str:
+def shown(image: np.ndarray) -> str:
+    """A hash of the image's shape and pixels: equal for copies, in whatever format they are."""
     return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
 
 

@@ -38,6 +38,8 @@ def footer(facts: dict[str, Any], protocol: str | list[str]) -> str:
     start = f"Data: {facts['data']}. Profile {facts['profile']}: "
     if "fresh" not in facts:
         images = f"{facts['n_training']:,} training and {facts['n_validation']:,} validation images"
+        if groups := facts.get("n_groups"):
+            images += f" of {groups:,} {facts['groups']}"
         return f"{start}{images}. No run is read."
     fixed = ", fixed, so small train shares get fewer steps" * (facts["train_shares"] > 1)
     epochs = f"{' or '.join(map(str, facts['epochs']))} epoch{'s' * (facts['epochs'] != [1])}"

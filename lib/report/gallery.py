@@ -20,7 +20,7 @@ from lib.report import style
 from lib.report.image_grid import MARKED
 from lib.store import measured
 from lib.store.measured import Detected
-from lib.study.names import CLASSES, label
+from lib.study.names import label
 
 
 @dataclass
@@ -62,8 +62,8 @@ def _square(values: list[float]) -> np.ndarray:
 
 
 def _caption(row: pd.Series) -> str:
-    codes = " + ".join(name for name in CLASSES if row.get(name, 0) == 1)
-    return f"{codes or ('Defect' if row['Defect'] else 'Normal')} {row['score']:+.1f}"
+    names = " + ".join(frames.classes(row))
+    return f"{names or ('Defect' if row['Defect'] else 'Normal')} {row['score']:+.1f}"
 
 
 @style.styled

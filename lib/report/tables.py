@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.analysis import wording
-from lib.analysis.classes import TOTALS
+from lib.analysis.classes import GROUPS, TOTALS
 from lib.analysis.results import rectangle
 from lib.report import markup, style
 from lib.study.names import APART, CLASS_NAMES, METRIC_NAMES, label
@@ -256,8 +256,8 @@ def counts(counted: pd.DataFrame) -> Table:
     wide = counted.pivot(index="class", columns="subset", values="images")
     wide = wide.loc[counted["class"].unique(), counted["subset"].unique()].rename_axis(columns=None)
     texts = wide.map("{:,}".format)
-    totals = {name: texts.loc[name].tolist() for name in TOTALS}
-    cells = texts.drop(list(TOTALS)).map(lambda text: Cell(text, text))
-    names = [(CLASS_NAMES[code], code) for code in cells.index]
+    totals = {n: texts.loc[n].tolist() for n in (*TOTALS, GROUPS) if n in texts.index}
+    cells = texts.drop(list(totals)).map(lambda text: Cell(text, text))
+    names = [(CLASS_NAMES.get(name, name), name * (name in CLASS_NAMES)) for name in cells.index]
     cells.index = pd.MultiIndex.from_tuples(names, names=["name", "code"])
     return Table([Block("Images", cells, totals)], ("Class", "Code"), widths=(2.9, 0.8))

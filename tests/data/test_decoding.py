@@ -147,17 +147,17 @@ def test_a_scan_finds_a_jpeg_with_damaged_bytes(tmp_path, capfd, damage, progres
     data = bytearray(png(SMOOTH, "JPEG", quality=95, progressive=progressive))
     place = Place(tmp_path / "a.jpg")
     place.path.write_bytes(data)
-    assert image_check.unusable([0], [place]) == []
+    assert [kind for _, kind, _ in image_check.examine([0], [place])] == [image_check.SHOWN]
     damage(data, len(data) // 2)
     place.path.write_bytes(data)
-    ((row, kind, why),) = image_check.unusable([7], [place])
+    ((row, kind, why),) = image_check.examine([7], [place])
     assert (row, kind) == (7, "damaged") and why.startswith(str(place.path))
     assert capfd.readouterr().err == ""
 
 
 def test_what_is_written_after_a_scan_is_seen(tmp_path, capfd):
     (tmp_path / "a.jpg").write_bytes(png(SMOOTH, "JPEG"))
-    image_check.unusable([0], [Place(tmp_path / "a.jpg")])
+    image_check.examine([0], [Place(tmp_path / "a.jpg")])
     print("seen", file=sys.stderr, flush=True)
     assert capfd.readouterr().err.endswith("seen\n")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib.__main__ import main
 from lib.data import contents, own_labels, pixels, sources
 from lib.data.labels import structure
 from lib.system.errors import DataError
@@ -237,6 +238,20 @@ def test_a_copy_in_another_format_is_refused_when_the_images_are_decoded(folder)
         DataError, match=r"row 6 \(copy\.png, val\): it shows the same image as row 2"
     ):
         pixels.prepare(DATA)
+
+
+def test_a_scan_finds_copies_in_another_format(folder, capsys, monkeypatch):
+    monkeypatch.setenv("SCAN", "1")
+    save(folder / "copy.png", 0)
+    for i in range(10, 220):
+        save(folder / f"{i}.bmp", i)
+    more = [f"{i}.bmp,0,{'train' if i < 115 else 'val'}" for i in range(10, 220)]
+    four(folder, *more, "copy.png,1,train")
+    assert main(["data-check"]) == 0
+    assert "warning: 1 images of labels.csv are copies of others" in capsys.readouterr().err
+    four(folder, *more, "copy.png,1,val")
+    assert main(["data-check"]) == 1
+    assert "row 216 (copy.png, val): it shows the same image as row 2" in capsys.readouterr().err
 
 
 def test_images_that_differ_in_what_the_cache_loses_are_no_copies(folder):
