@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from lib.data import contents, labels, own_labels, solar, splits
+from lib.data import contents, labels, own_labels, resizing, solar, splits
 from lib.data.files import Images
 from lib.simulator import frames
 from lib.system import environment, paths
@@ -86,7 +86,8 @@ def notes(data: dict[str, Any]) -> list[str]:
         return []
     path, (table, found) = labels_csv(data), _own_contents(data)
     _, leak = own(path, data["seed"])
-    every = own_labels.ignored_classes(path, table), leak, own_labels.copies(path, table, found)
+    every = [own_labels.ignored_classes(path, table), leak, own_labels.copies(path, table, found)]
+    every += [resizing.advice(images(data, "train"), tuple(table["Filename"]), data["cache"])]
     return [note for note in every if note]
 
 
