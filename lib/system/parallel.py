@@ -49,7 +49,9 @@ def end_with_parent() -> None:
 def forking(*modules: str):
     """How processes start on Linux: as forks, in 0.1 s, of one server process that imports
     `modules` once, together with those in `PRELOADED`. The first call starts the server, and does
-    not wait for it. macOS forbids forks that use its libraries: there each process starts anew."""
+    not wait for it. macOS forbids forks that use its libraries: there each process starts anew.
+    They compute on one thread, which is said before anything imports torch."""
+    environment.hand_down(ONE_THREAD)
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
