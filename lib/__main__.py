@@ -33,6 +33,7 @@ def _request(arguments: argparse.Namespace):
         artefacts=choices.artefacts,
         run_id=getattr(arguments, "id", None),
         methods=choices.methods,
+        backbones=choices.backbones,
         seeds=choices.seeds,
         force=environment.switch("FORCE"),
         yes=environment.switch("YES"),
@@ -62,6 +63,7 @@ def render(arguments: argparse.Namespace) -> int:
             profile,
             choices.protocol,
             methods=choices.methods,
+            backbones=choices.backbones,
             seeds=choices.seeds,
             jobs=choices.jobs or hardware.cores(),
         )
@@ -157,6 +159,17 @@ def data_check(arguments: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
+def labels(arguments: argparse.Namespace) -> int:
+    """write the table of labels of images that lie in folders: good, scratch, ..."""
+    from lib.data import layouts
+
+    folder = environment.path("FOLDER")
+    if folder is None:
+        raise ValueError("set FOLDER to a folder of images: make labels FOLDER=folder OUT=csv.")
+    layouts.write(folder, environment.path("OUT") or folder / "labels.csv")
+    return 0
+
+
 def archive(arguments: argparse.Namespace) -> int:
     """write simulated frames as Sewer-ML's archive lays them out"""
     from lib.data import archive
@@ -229,6 +242,7 @@ COMMANDS = {
     "estimate": estimate,
     "data": data,
     "data-check": data_check,
+    "labels": labels,
     "archive": archive,
     "predict": predict,
     "reference": reference,

@@ -10,6 +10,7 @@ from lib.measures import bootstrap
 from lib.store.stored import Stored, load
 from lib.study import profiles
 from lib.study.grid import Run
+from lib.study.names import SOURCES
 
 
 def of_runs(wanted: list[Run | Stored]) -> dict:
@@ -17,7 +18,8 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
     stored = [load(run) for run in wanted]
     runs = [one.run for one in stored]
     table, videos_known = results.validation(stored[0])
-    profile, unit = runs[0].profile, "videos" if videos_known else "images"
+    profile, groups = runs[0].profile, SOURCES[runs[0].data["source"]].groups
+    unit = groups if videos_known else "images"
     return {
         "data": _data_name(runs[0].data),
         "profile": profile,
@@ -31,6 +33,7 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
         "defect_share": float(table["Defect"].mean()),
         "n_groups": int(table["Video"].nunique()),
         "bootstrap_unit": unit,
+        "groups": groups,
         "few": _few(table, unit),
         "fresh": sum(one.origin == "fresh" for one in stored),
         "reference": sum(one.origin == "reference" for one in stored),
@@ -64,12 +67,15 @@ def of_data(profile: str) -> dict:
         "n_training": len(training),
         "n_validation": len(validation),
         "n_groups": pd.concat([training, validation])["Group"].nunique() if grouped else 0,
+        "groups": SOURCES[p["data"]["source"]].groups,
     }
 
 
 def _data_name(data: dict) -> str:
     """What a footer calls the data; one's own with how they were split."""
+    if data["source"] == "solar":
+        return "ELPV, modules inferred from the order of the cells"
     if data["source"] != "own":
         return "simulated Sewer-ML" if data["source"] == "simulated" else "Sewer-ML"
-    _, leak = sources.own(sources.labels_csv(), data["seed"])
-    return sources.labels_csv().name + (f" ({leak.rstrip('.')})" if leak else "")
+    _, leak = sources.own(sources.labels_csv(data), data["seed"])
+    return sources.labels_csv(data).name + (f" ({leak.rstrip('.')})" if leak else "")

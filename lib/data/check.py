@@ -20,7 +20,7 @@ from lib.data import cache, image_check, labels, own_labels, pixels, sources, sp
 from lib.data.files import Images
 from lib.data.image_check import Presence, some
 from lib.study import grid, profiles
-from lib.study.names import CLASS_NAMES
+from lib.study.names import CLASS_NAMES, SOURCES
 from lib.system import environment, paths
 from lib.system.errors import DataError
 
@@ -31,7 +31,6 @@ ACCESS = (
     "Perception (VAP) group, which mails a password for the zips; licence CC BY-NC-SA 4.0."
 )
 PARTS = {"grid": "the grid", "augmentation": "Figure 3", "resolution": "Table 2"}
-SOURCES = {"sewer-ml": "Sewer-ML", "simulated": "simulated frames", "own": "images of your own"}
 
 Tables = dict[str, pd.DataFrame]  # split -> its whole table
 
@@ -62,7 +61,7 @@ def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
     decodes every image with `workers` processes. Raises DataError where there is nothing to check.
     """
     data = profiles.load(profile)["data"]
-    print(f"Profile {profile}: {SOURCES[data['source']]} in {_root(data)}", flush=True)
+    print(f"Profile {profile}: {SOURCES[data['source']].title} in {_root(data)}", flush=True)
     tables, wrong = _read(data)
     sections = [_rows(data, tables), _classes(tables), _images(data, tables)] if tables else []
     wrong += [sentence for section in sections for sentence in section.wrong]
@@ -84,9 +83,10 @@ def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
 def _copies(data: dict[str, Any], contents: dict[str, str]) -> list[str]:
     """What is wrong with copies among the user's images, by name -> what each shows; copies that do
     no harm are warned of."""
-    if data["source"] != "own":
+    if data["source"] not in sources.OWN:
         return []
-    path, (table, _) = sources.labels_csv(), sources.own(sources.labels_csv(), data["seed"])
+    path = sources.labels_csv(data)
+    table, _ = sources.own(path, data["seed"])
     shown = [contents.get(name, "") for name in table["Filename"]]
     try:
         own_labels.warn(path, own_labels.copies(path, table, shown))
@@ -127,9 +127,7 @@ def _rows(data: dict[str, Any], tables: Tables) -> Section:
     """Rows, normal and defect images of each table, and what was published."""
     section = Section("Tables", [["", "rows", "normal", "defect"]])
     for split, table in tables.items():
-        name = sources.TABLES[split]
-        if data["source"] == "own":
-            name, section.warnings = sources.labels_csv().name, sources.notes(data)
+        name, section.warnings = sources.table(data, split).name, sources.notes(data)
         defect = int(table["Defect"].sum())
         counts = len(table), len(table) - defect, defect
         section.rows.append([f"{name} ({split})", *counts])
@@ -166,7 +164,7 @@ def _images(data: dict[str, Any], tables: Tables) -> Section:
     """Where the images are, and what is wrong with them."""
     parts: dict[str, tuple[Images, list[str]]] = {}
     for split, table in tables.items():  # the splits of the user's own table are in one folder
-        name = sources.labels_csv().name if data["source"] == "own" else sources.TABLES[split]
+        name = sources.table(data, split).name
         parts.setdefault(name, (sources.images(data, split), []))[1].extend(table["Filename"])
     section = Section("Images", [["", "in the table", "found", "absent"]])
     groups = {name: Presence(*part) for name, part in parts.items()}

@@ -47,7 +47,7 @@ def prepare(data: dict[str, Any], workers: int = 1) -> None:
     sources.simulated(data, workers)
     sources.warn(data)
     parts = [load(data, split, workers) for split in sources.TABLES]
-    if data["source"] == "own":
+    if data["source"] in sources.OWN:
         _compare(data, parts)
 
 
@@ -59,7 +59,7 @@ def _compare(data: dict[str, Any], parts: list[Split]) -> None:
     count, stored = Counter(squares), sources.images(data, "train")
     equal = [name for name, square in zip(names, squares, strict=True) if count[square] > 1]
     whole = {name: shown(stored.read(name)) for name in equal}
-    path = sources.labels_csv()
+    path = sources.labels_csv(data)
     table, _ = sources.own(path, data["seed"])
     warn(path, copies(path, table, [whole.get(name, "") for name in table["Filename"]]))
 

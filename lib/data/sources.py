@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from lib.data import contents, labels, own_labels, splits
+from lib.data import contents, labels, own_labels, resizing, solar, splits
 from lib.data.files import Images
 from lib.simulator import frames
 from lib.system import environment, paths
 from lib.system.errors import DataError
 
 TABLES = {"train": "SewerML_Train.csv", "val": "SewerML_Val.csv"}
+OWN = ("own", "solar")  # sources that are one table, Filename and Defect, beside its images
 PLACES = {  # the archive's folders, and its zips
     "train": (("Train", "images", "."), "train*.zip"),
     "val": (("Valid", "images", "."), "valid*.zip"),
@@ -36,11 +37,11 @@ def identity(data: dict[str, Any]) -> str:
         sizes = f"{data['train']}-{data['val']}-{data['frame']}px"
         return f"simulated-v{frames.VERSION}-s{data['seed']}-{sizes}"
     digest = hashlib.sha256()
-    if data["source"] == "own":
-        table, found = _own_contents(data)
-        own_labels.copies(labels_csv(), table, found)
-        digest.update(f"{labels_csv().read_text('utf-8-sig')}{found}".encode())
-        return f"own-{digest.hexdigest()[:12]}"
+    if data["source"] in OWN:
+        path, (table, found) = labels_csv(data), _own_contents(data)
+        own_labels.copies(path, table, found)
+        digest.update(f"{path.read_text('utf-8-sig')}{found}".encode())
+        return f"{data['source']}-{digest.hexdigest()[:12]}"
     for name in TABLES.values():
         labels.check_file(root(data) / name)
         digest.update((root(data) / name).read_bytes())
@@ -75,7 +76,7 @@ def _own(path: Path, seed: int, content: str) -> tuple[pd.DataFrame, str]:
 
 def _own_contents(data: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
     """The user's own table, and a hash of each row's image file as it is found, "" if absent."""
-    table, _ = own(labels_csv(), data["seed"])
+    table, _ = own(labels_csv(data), data["seed"])
     stored = images(data, "train")
     files = [next(iter(stored.files(name)), None) for name in table["Filename"]]
     return table, contents.hashes(files)
@@ -83,22 +84,25 @@ def _own_contents(data: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
 
 def notes(data: dict[str, Any]) -> list[str]:
     """What may mislead in the user's own table, a sentence each; nothing for other data."""
-    if data["source"] != "own":
+    if data["source"] not in OWN:
         return []
-    path, (table, found) = labels_csv(), _own_contents(data)
+    path, (table, found) = labels_csv(data), _own_contents(data)
     _, leak = own(path, data["seed"])
-    every = own_labels.ignored_classes(path, table), leak, own_labels.copies(path, table, found)
+    every = [own_labels.ignored_classes(path, table), leak, own_labels.copies(path, table, found)]
+    every += [resizing.advice(images(data, "train"), tuple(table["Filename"]), data["cache"])]
     return [note for note in every if note]
 
 
 def warn(data: dict[str, Any]) -> None:
     """Print `notes` on standard error, each once a process."""
     for note in notes(data):
-        own_labels.warn(labels_csv(), note)
+        own_labels.warn(labels_csv(data), note)
 
 
-def labels_csv() -> Path:
-    """The CSV of the user's own images, from LABELS."""
+def labels_csv(data: dict[str, Any]) -> Path:
+    """The CSV of the user's own images, from LABELS, or that of the solar cells."""
+    if data["source"] == "solar":
+        return solar.labels_csv()
     if path := environment.labels():
         return path
     remedy = "set LABELS to a CSV with the columns Filename, Defect"
@@ -107,15 +111,17 @@ def labels_csv() -> Path:
 
 def table(data: dict[str, Any], split: str) -> Path:
     """The CSV that holds the labels of `split`."""
-    return labels_csv() if data["source"] == "own" else root(data) / TABLES[split]
+    return labels_csv(data) if data["source"] in OWN else root(data) / TABLES[split]
 
 
 def root(data: dict[str, Any]) -> Path:
     """The folder that holds the images, and Sewer-ML's tables."""
     if data["source"] == "simulated":
         return paths.DATA / identity(data)
+    if data["source"] == "solar":
+        return solar.folder()
     if data["source"] == "own":
-        return environment.images() or labels_csv().parent
+        return environment.images() or labels_csv(data).parent
     if path := environment.sewerml_root():
         return path
     remedy = "set SEWERML_ROOT to the folder with its CSVs and images"
@@ -138,9 +144,9 @@ def simulated(data: dict[str, Any], workers: int = 1, again: bool = False) -> No
 
 def whole(data: dict[str, Any], split: str) -> pd.DataFrame:
     """Every row of `split`, in the user's own table or in Sewer-ML's."""
-    if data["source"] != "own":
+    if data["source"] not in OWN:
         return labels.read_table(root(data) / TABLES[split]).reset_index(drop=True)
-    table, _ = own(labels_csv(), data["seed"])
+    table, _ = own(labels_csv(data), data["seed"])
     return table[table["Split"] == split].reset_index(drop=True)
 
 
@@ -149,7 +155,7 @@ def tables(data: dict[str, Any], split: str) -> tuple[pd.DataFrame, bool]:
     Training rows are the stratified fraction, validation rows all; `Sampled` marks theirs."""
     simulated(data)
     table = whole(data, split)
-    is_own, videos = data["source"] == "own", root(data) / "Videos.csv"
+    is_own, videos = data["source"] in OWN, root(data) / "Videos.csv"
     videos_known = "Group" in table if is_own else _add_videos(table, videos)
     sampled = splits.stratified_fraction(table, data["fraction"], data["seed"]).index
     table["Sampled"] = table.index.isin(sampled)
@@ -173,4 +179,4 @@ def _add_videos(table: pd.DataFrame, path: Path) -> bool:
 
 def images(data: dict[str, Any], split: str) -> Images:
     """Where the images of a split are read from."""
-    return Images(root(data)) if data["source"] == "own" else Images(root(data), *PLACES[split])
+    return Images(root(data)) if data["source"] in OWN else Images(root(data), *PLACES[split])

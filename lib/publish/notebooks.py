@@ -138,6 +138,7 @@ def render(
     profile: str,
     protocol: str = "",
     methods: list[str] | None = None,
+    backbones: list[str] | None = None,
     seeds: list[int] | None = None,
     jobs: int = 1,
 ) -> list[str]:
@@ -153,6 +154,7 @@ def render(
         "profile": names.nearest(profile, profiles.available(), "profile"),
         "protocol": protocol and names.nearest(protocol, names.PROTOCOLS, "protocol"),
         "methods": methods or [],
+        "backbones": backbones or [],
         "seeds": seeds or [],
         "output": str(paths.FIGURES / profile),
     }
@@ -164,9 +166,9 @@ def render(
         print(f"error: {error}", file=sys.stderr, flush=True)
 
     for name in chosen:
-        shown = grid.runs(name, profile, methods=methods, seeds=seeds)
+        shown = grid.runs(name, profile, methods=methods, backbones=backbones, seeds=seeds)
         if ARTEFACTS[name].study and not shown:
-            print(f"{name}: left out, METHODS names nothing that it shows", flush=True)
+            print(f"{name}: left out, METHODS or BACKBONES names nothing that it shows", flush=True)
             continue
         own = given | ARTEFACTS[name].parameters
         stamp = paths.BUILD / profile / "stamps" / f"{name}.json"

@@ -34,6 +34,9 @@ HONEST = {
     "the code works and say nothing about real sewers.",
     "sewer-ml": "Measured on Sewer-ML (licence CC BY-NC-SA 4.0, inherited by every figure that "
     "shows its frames).",
+    "solar": "Measured on ELPV, photographs of solar cells (Deitsch et al. 2019; licence CC "
+    "BY-NC-SA 4.0, inherited by every figure that shows them), not on Sewer-ML: agreement with the "
+    "paper is not to be expected. The walkthrough alone shows simulated frames.",
     "own": "Measured on the user’s own images, not on Sewer-ML: agreement with the paper is not to "
     "be expected. The walkthrough alone shows simulated frames.",
 }

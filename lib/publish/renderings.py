@@ -35,7 +35,7 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
         if c["cell_type"] == "code"
     ]
     source = "\n".join("".join(c["source"]) for c in cells)
-    chosen = {name: given[name] or None for name in ("methods", "seeds")}
+    chosen = {name: given.get(name) for name in ("methods", "backbones", "seeds")}
     grid = runs(artefact, given["profile"], **chosen)
     reads = artefacts.ARTEFACTS[artefact].reads_measured
     (measured.require if reads else stored.require)(grid, artefacts.command(artefact, given))

@@ -19,7 +19,7 @@ from lib.scheduling.job import Job
 from lib.scheduling.progress import Runs, cost
 from lib.store import run_directory
 from lib.study.grid import Run
-from lib.system import environment, fork_server, parallel
+from lib.system import fork_server, parallel
 from lib.system.errors import FULL, DataError, no_room
 
 BUSY = 0.5  # seconds until runs that another make trains are looked at again
@@ -131,7 +131,6 @@ class Pool:
         shares = [",".join(self.gpus[i : i + self.devices]) for i in groups] or [None]
         free = deque(shares[i % len(shares)] for i in range(min(self.jobs, len(todo))))
         context = _context(self.gpus)
-        environment.hand_down(parallel.ONE_THREAD)  # to the processes, before torch
         try:
             while queue or active:
                 self._start(queue, active, free, bar, context)

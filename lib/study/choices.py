@@ -16,6 +16,7 @@ class Choices:
     profile: str
     protocol: str
     methods: list[str] | None
+    backbones: list[str] | None
     seeds: list[int] | None
     artefacts: list[str]
     jobs: int | None  # runs at a time, as many as this machine holds
@@ -41,11 +42,13 @@ def read(chosen_artefacts: Sequence[str] = ()) -> Choices:
             hardware.jobs(hardware.gpus(), devices)
         jobs = jobs and hardware.at_most(jobs, devices)
     methods = [names.nearest(word, names.METHODS, "method") for word in _words("METHODS")]
+    backbones = [names.nearest(word, names.BACKBONES, "backbone") for word in _words("BACKBONES")]
     named = [names.nearest(word, artefacts.ARTEFACTS, "artefact") for word in chosen_artefacts]
     return Choices(
         profile=names.nearest(profile, profiles.available(), "profile"),
         protocol=protocol and names.nearest(protocol, names.PROTOCOLS, "protocol"),
         methods=names.each_once(methods, "METHODS") or None,
+        backbones=names.each_once(backbones, "BACKBONES") or None,
         seeds=names.each_once([_seed(word) for word in _words("SEEDS")], "SEEDS") or None,
         artefacts=names.each_once(named, "ARTEFACT"),
         jobs=jobs,

@@ -15,6 +15,7 @@ VARIABLES = (
     "PROTOCOL",
     "SEEDS",
     "METHODS",
+    "BACKBONES",
     "JOBS",
     "DEVICE",
     "DEVICES",

@@ -14,7 +14,7 @@ from multiprocessing import forkserver
 from multiprocessing.util import Finalize
 from pathlib import Path
 
-from lib.system import atomic, parallel
+from lib.system import atomic, environment, parallel
 
 PRELOADED: list[str] = []  # modules that processes need which are started later
 LONGEST = 60  # letters of a folder in which a socket's path, of 107 at most, has room
@@ -30,7 +30,9 @@ def socket_folder(parent: int) -> Path:
 def context(*modules: str):
     """How processes start on Linux: as forks of a server that imports `modules` once, together with
     those in `PRELOADED`. The first call starts the server, and does not wait for it. macOS forbids
-    forks that use its libraries: there each process starts anew."""
+    forks that use its libraries: there each process starts anew. They compute on one thread, which
+    is said before anything imports torch."""
+    environment.hand_down(parallel.ONE_THREAD)
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

@@ -307,3 +307,21 @@ def test_a_cross_stands_out_on_its_point(method, expected):
     fig = scatter_plot.draw(points((method,)).assign(health="collapsed"), {}, ylabel="F1")
     crosses = fig.axes[0].collections[-1]
     np.testing.assert_allclose(crosses.get_edgecolors()[0], mpl.colors.to_rgba(expected))
+
+
+@pytest.mark.parametrize("height, width", [(250, 620), (620, 250), (300, 300), (60, 40)])
+def test_an_image_lies_whole_beside_what_networks_read(height, width):
+    """Both are as large for every image, so that rows have one height; the right one is squashed
+    to a square, and in `px` steps."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, : width // 2] = 200
+    pair = image_grid.beside(image, 112, 24)
+    side = image_grid.SHOWN
+    stored, read = pair[:, :side], pair[:, -side:]
+    assert pair.shape == (side, 2 * side + side // 30, 3)
+    long = max(height, width)
+    white = (stored == 255).all(axis=2)
+    assert white.mean() == pytest.approx(1 - height * width / long**2, abs=0.02)
+    assert (read[:, : side // 2 - 20] > 190).all() and (read[:, side // 2 + 20 :] < 10).all()
+    blocks = read.reshape(24, side // 24, 24, side // 24, 3)
+    assert (blocks == blocks[:, :1, :, :1]).all()

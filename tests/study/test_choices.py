@@ -92,12 +92,19 @@ def test_the_grid_refuses_them_too(chosen):
 
 
 def test_valid_choices_are_read_once(monkeypatch):
-    assert choices.read() == choices.Choices("mini", "", None, None, [], None, 1)
+    assert choices.read() == choices.Choices("mini", "", None, None, None, [], None, 1)
     chosen = {"PROFILE": "smoke", "PROTOCOL": "paper", "METHODS": "simclr byol", "SEEDS": "0,42"}
-    chosen |= {"JOBS": "4", "DEVICES": "2", "DEVICE": "cpu", "PRECISION": "bf16-mixed"}
+    chosen |= {
+        "BACKBONES": "vit_tiny",
+        "JOBS": "4",
+        "DEVICES": "2",
+        "DEVICE": "cpu",
+        "PRECISION": "bf16-mixed",
+    }
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
-    expected = choices.Choices("smoke", "paper", ["simclr", "byol"], [0, 42], ["fig2"], 4, 2)
+    runs = ["simclr", "byol"], ["vit_tiny"], [0, 42]
+    expected = choices.Choices("smoke", "paper", *runs, ["fig2"], 4, 2)
     assert choices.read(["fig2"]) == expected
 
 
