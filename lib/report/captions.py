@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from lib.report import style
 from lib.study.names import PROTOCOLS
 
-LINE = 1.35 * style.NOTE / 72  # inches, the height of a line
-LETTER = 0.53 * style.NOTE / 72  # inches, the mean width of a letter
+LINE = 1.35 * style.SIZE / 72  # inches, the height of a line
+LETTER = 0.53 * style.SIZE / 72  # inches, the mean width of a letter
 
 
 def marked(facts: dict[str, Any]) -> str:
@@ -94,7 +94,7 @@ def below(fig: Figure, caption: str, note: str) -> Iterator[None]:
         fig.draw_without_rendering()
         fig.set_layout_engine("none")  # laid out once, not once a file
     y, texts = (added - 0.3 * LINE) / total, []
-    look = {"va": "top", "size": style.NOTE, "linespacing": 1.2}
+    look = {"va": "top", "size": style.SIZE, "linespacing": 1.2}
     for block, count, colour in zip(blocks, counts, ("black", "0.35"), strict=True):
         texts.append(fig.text(0.04 / width, y, block, color=colour, **look))
         y -= LINE * (count + 0.2) / total
