@@ -17,8 +17,8 @@ from lib.study import names
 SINGLE, DOUBLE = 89 / 25.4, 183 / 25.4  # inches: one column and two of a journal page
 DPI = 300
 
-# Okabe and Ito (2008): colours that readers with any colour vision can tell apart; in place of their
-# second blue, Tol's wine. A method has the same colour in every figure.
+# Okabe and Ito (2008): colours that readers with any colour vision can tell apart, with Tol's wine
+# in place of their second blue. A method has the same colour in every figure.
 PALETTE = {
     "supervised": "#000000",
     "byol": "#0072B2",
@@ -34,6 +34,7 @@ PALETTE = {
 SPARE = cycle(("#56B4E9", "#F0E442", "#332288", "#44AA99", "#999933"))
 PALETTE |= dict(zip(names.ADDED, SPARE, strict=False))
 SIZE = 7  # points, the smallest text at print width
+LINE, LETTER = 1.35 * SIZE / 72, 0.53 * SIZE / 72  # inches: height of a line, width of a letter
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": SIZE,
