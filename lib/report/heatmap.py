@@ -78,12 +78,13 @@ def draw(
     limits: tuple[float, float] = (0, 1),
     name: Callable[[Any], str] = names.label,
     outlined: tuple[Any, Any] | None = None,
+    bar: bool = True,
 ) -> Figure:
     """Panels by title, each as wide as it has columns.
 
     Rows are the index of the panels' values (one level, or group and row), columns are theirs;
     `name` turns both into tick labels. The cell (row, column) `outlined` gets a frame. `label`
-    names the colours.
+    names the colours, which without `bar` only order the cells.
     """
     frames = [one.values for one in panels.values()]
     first, grouped = frames[0], frames[0].index.nlevels == 2
@@ -116,6 +117,8 @@ def draw(
         style.beside(axes[0], ylabel, (0, 1), (-4, 4), **corner)
     else:
         axes[0].set_ylabel(ylabel)
+    if not bar:
+        return fig
     colours = ScalarMappable(Normalize(*limits), COLOURS)
     place = {"fraction": style.THICKNESS / height, "pad": 0.05 / height}
     aspect = (width - 0.8) / style.THICKNESS

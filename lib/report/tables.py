@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from lib.analysis import wording
 from lib.analysis.results import rectangle
 from lib.report import heatmap, markup, style
-from lib.study.names import METRIC_NAMES, UNTRAINED, label
+from lib.study.names import CLASS_NAMES, METRIC_NAMES, UNTRAINED, label
 
 HEADS = {"method": "Method", "backbone": "Backbone", "train_share": "Train share"}
 COLUMNS = {
@@ -173,3 +173,45 @@ def table(
         blocks.append(Block(title, **parts, best=best, bounds=(bounds or {}).get(title, {})))
     heads = (HEADS[rows[0]], HEADS[rows[1]])
     return Table(blocks, heads, by_metric, COLUMNS.get(column, ""))
+
+
+@dataclass
+class Counts:
+    """How many images of every class each subset holds, a row a class, totals first."""
+
+    images: pd.DataFrame  # (classes, subsets)
+
+    def lines(self, escape: Callable[[str], str] = str) -> list[list[str]]:
+        """Every row: name and code of the class, then its images."""
+        names = [
+            (CLASS_NAMES.get(name, name), name * (name in CLASS_NAMES))
+            for name in self.images.index
+        ]
+        texts = self.images.map("{:,}".format).to_numpy()
+        return [list(map(escape, (*pair, *row))) for pair, row in zip(names, texts, strict=True)]
+
+    def markdown(self) -> str:
+        header = ["Class", "Code", *self.images.columns]
+        alignments = ["---", "---", *["---:"] * self.images.shape[1]]
+        return markup.markdown(header, alignments, self.lines())
+
+    def latex(self) -> str:
+        header = ["Class", "Code", *self.images.columns]
+        return markup.latex(header, self.lines(markup.escape), "ll" + "r" * self.images.shape[1])
+
+    _repr_markdown_ = markdown  # how Jupyter shows it
+
+    def draw(self) -> Figure:
+        """The counts on a logarithmic scale of colours."""
+        names = [f"{name}  {code}".strip() for name, code, *_ in self.lines()]
+        logs = np.log10(1 + self.images).set_axis(names)
+        one = heatmap.Panel(logs, [self.images.map("{:,}".format)])
+        top = float(logs.max(axis=None))
+        return heatmap.draw({"Images": one}, width=style.DOUBLE, limits=(0, top), bar=False)
+
+
+def counts(counted: pd.DataFrame) -> Counts:
+    """`counted` (lib.analysis.classes.count) as a table of classes by subset."""
+    wide = counted.pivot(index="class", columns="subset", values="images")
+    wide = wide.loc[counted["class"].unique(), counted["subset"].unique()]
+    return Counts(wide.rename_axis(index=None, columns=None))
