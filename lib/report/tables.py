@@ -61,9 +61,9 @@ class Block:
         paper = "" if np.isnan(theirs) else f" (paper {wording.PLAIN(theirs)})"
         return text + escape(mark) + paper
 
-    def frames(self, references: list[str]) -> dict[str, pd.DataFrame]:
+    def frames(self, references: list[str], once: bool) -> dict[str, pd.DataFrame]:
         """Name -> frame as a picture shows it: rows for the `references` first; one column where
-        the metric is the same at every share."""
+        the metric is the same in all, if asked for `once`."""
         frames = {part: getattr(self, part) for part in (*PARTS, "best")}
         for name in reversed(references):
             row = self.bounds.get(name, [np.nan] * self.value.shape[1])
@@ -72,7 +72,7 @@ class Block:
                 values = row if part == "value" else [unknown] * len(row)
                 frames[part] = heatmap.referred(frame, name, values)
         spread = self.value.max(axis=1) - self.value.min(axis=1)
-        if self.value.shape[1] > 1 and spread.max() < 1e-4:
+        if once and self.value.shape[1] > 1 and spread.max() < 1e-4:
             one = slice(-1, None)
             frames = {
                 k: frame.iloc[:, one].set_axis(["any"], axis=1) for k, frame in frames.items()
@@ -119,7 +119,7 @@ class Table:
         """The table as a heatmap, as wide as a journal page."""
         shown = self.blocks if self.by_metric else self.blocks[:2]
         references = list(dict.fromkeys(name for block in shown for name in block.bounds))
-        frames = {block.title: block.frames(references) for block in shown}
+        frames = {block.title: block.frames(references, self.by_metric) for block in shown}
         if self.by_metric:
             panels = {title: _panel(parts, interval=False) for title, parts in frames.items()}
             return heatmap.draw(
