@@ -1,8 +1,8 @@
 # `make help` lists what there is. Every target makes its own environment when it is missing or out
 # of date. Variables go to `python -m lib` through the environment; lib/__main__.py checks them.
 
-export PROFILE PROTOCOL SEEDS METHODS JOBS DEVICE DEVICES PRECISION SEWERML_ROOT LABELS IMAGES
-export RUN OUT FORCE SCAN YES TRAIN VAL CLUSTER PARTITION TIME WORKSPACE
+export PROFILE PROTOCOL SEEDS METHODS BACKBONES JOBS DEVICE DEVICES PRECISION SEWERML_ROOT LABELS IMAGES
+export RUN OUT FOLDER FORCE SCAN YES TRAIN VAL CLUSTER PARTITION TIME WORKSPACE
 
 ARTEFACTS := table1 table2 table3 table4 table5 fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 claims protocol classes detectors detectors-unlabelled detectors-shares detectors-gallery labelfree walkthrough
 
@@ -26,6 +26,9 @@ Explore
 
 Real data
   make data           draw or check the images, and decode them once
+  make labels         the table of labels of images in folders (good, scratch, ...): FOLDER=folder
+                      OUT=csv
+  make solar          install the photographs of PROFILE=solar (90 MB, CC BY-NC-SA 4.0)
   make data-check     which data are there, against what is expected; SCAN=1 decodes every image
   make archive        simulated frames as Sewer-ML's archive: SEWERML_ROOT=folder TRAIN=440 VAL=200
 
@@ -42,8 +45,9 @@ Maintain
   make clean          drop executed notebooks and caches; data and runs stay
 
 Variables
-  PROFILE=smoke|mini|gpu|paper|rehearsal|own|walkthrough    PROTOCOL=clean|paper
-  METHODS=simclr,byol    SEEDS=42,43    JOBS=2 (runs at a time)    FORCE=1    YES=1
+  PROFILE=smoke|mini|solar|gpu|paper|rehearsal|own|walkthrough    PROTOCOL=clean|paper
+  METHODS=simclr,byol    BACKBONES=resnet18    SEEDS=42,43    JOBS=2 (runs at a time)
+  FORCE=1    YES=1
   DEVICE=cpu|cuda    DEVICES=2 (that share a run)    PRECISION=32-true|bf16-mixed|16-mixed
   SEWERML_ROOT=folder    LABELS=csv    IMAGES=folder    WORKSPACE=folder (for all that is written)
   CLUSTER=slurm PARTITION=gpu TIME=240 (minutes a job), and sbatch's own, SBATCH_ACCOUNT=lab ...
@@ -57,12 +61,21 @@ PY := $(or $(PYTHON),.venv/bin/python)
 BACKEND := $(or $(TORCH_BACKEND),$(shell cat .venv/.backend 2>/dev/null),pypi)
 LOCKED := .venv/.locked-$(shell cat requirements.txt pyproject.toml | cksum | cut -d ' ' -f 1)-$(BACKEND)
 ENV := $(if $(PYTHON),,$(LOCKED))
+# PROFILE=solar reads a package, which is installed when this profile is first asked for.
+ifeq ($(PROFILE)$(wildcard .venv/lib/python*/site-packages/elpv_dataset),solar)
+ENV += $(if $(PYTHON),,solar)
+endif
 
 # The git filter of notebooks: of what JupyterLab saves, only cells and their tags are committed.
 FILTER := $(PY) -m nbstripout --keep-id --extra-keys "metadata.widgets metadata.papermill metadata.language_info.version metadata.language_info.codemirror_mode metadata.language_info.file_extension metadata.language_info.mimetype metadata.language_info.nbconvert_exporter metadata.language_info.pygments_lexer cell.metadata.papermill cell.metadata.execution cell.metadata.editable cell.metadata.deletable cell.metadata.slideshow cell.metadata.jupyter cell.metadata.jp-MarkdownHeadingCollapsed cell.metadata.vscode"
 
 .DEFAULT_GOAL := help
-.PHONY: help replicate $(ARTEFACTS) redraw report run explain estimate notebook lab predict data data-check archive test lint reference docs compare simulator benchmark mutations lock clean
+TARGETS := help solar replicate $(ARTEFACTS) redraw report run explain estimate notebook lab predict data data-check labels archive test lint reference docs compare simulator benchmark mutations lock clean
+.PHONY: $(TARGETS)
+
+# A target that does not exist: the nearest one is named.
+.DEFAULT:
+	@python3 -c 'import difflib, sys; near = difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1, 0); print(f"error: there is no `make {sys.argv[1]}`: did you mean `make {near[0]}`? `make help` lists every command.", file=sys.stderr); sys.exit(2)' '$@' $(TARGETS)
 
 help:
 	@echo "$$HELP"
@@ -92,11 +105,11 @@ notebook: $(ENV)
 	$(PY) -m lib notebook $(NB) $(ARGS)
 
 lab: $(ENV)
-	$(PY) -m jupyter lab notebooks
+	$(PY) -m jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 # Real data, drawn data, and images of your own
 
-predict data data-check archive: $(ENV)
+predict data data-check labels archive: $(ENV)
 	$(PY) -m lib $@
 
 # Maintain
@@ -129,6 +142,11 @@ lock: $(ENV)
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache
+
+solar: $(LOCKED)
+	@echo "PROFILE=solar reads ELPV, 2,624 photographs of solar cells: elpv-dataset is installed, 90 MB, images CC BY-NC-SA 4.0, code Apache-2.0."
+	@.venv/bin/python -m uv pip install --quiet --python .venv/bin/python -r pyproject.toml --extra solar || \
+		{ echo "error: elpv-dataset was not installed. Where no package index can be reached, fetch its wheel elsewhere, and install it: .venv/bin/python -m uv pip install --python .venv/bin/python elpv_dataset-1.0.0.post1-py3-none-any.whl" >&2; exit 2; }
 
 # CPU wheels do without the CUDA libraries, which the lock holds for Linux.
 $(LOCKED):

@@ -89,7 +89,7 @@ def trained(todo: list[Run]) -> dict[str, float]:
             raise ValueError(
                 "the slice of the grid was not trained: mend what failed above, then run it again."
             )
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _train(file: Path, todo: list[Run]) -> int:
@@ -102,7 +102,7 @@ def _train(file: Path, todo: list[Run]) -> int:
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (
         1e9 if sys.platform == "darwin" else 1e6
     )
-    file.write_text(json.dumps({"wall": wall, "peak": peak}))
+    file.write_text(json.dumps({"wall": wall, "peak": peak}), encoding="utf-8")
     return status
 
 

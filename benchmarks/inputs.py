@@ -18,7 +18,7 @@ from torchvision import transforms
 
 from benchmarks import measure
 from lib.data import cache, pixels, sources, views
-from lib.data.files import Place, decode
+from lib.data.decoding import Place, decode
 from lib.simulator import frames
 from lib.study import grid, profiles
 from lib.study.grid import Run

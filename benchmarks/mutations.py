@@ -47,7 +47,7 @@ class Mutation:
 
 def mutations() -> list[Mutation]:
     """Those of mutations.toml."""
-    files = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+    files = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
     return [Mutation(file, **row) for file, rows in files.items() for row in rows]
 
 
@@ -92,13 +92,13 @@ def tried(mutation: Mutation) -> str:
     with tempfile.TemporaryDirectory() as folder:
         root = copied(folder)
         path = root / mutation.file
-        source = path.read_text()
+        source = path.read_text(encoding="utf-8")
         places = mutation.fits(source)
         if len(places) != 1:
             where = f"{mutation.file} holds {mutation.old!r} {len(places)} times"
             return f"NOT TRIED: {where}, expected once"
         ((start, end),) = places
-        path.write_text(source[:start] + mutation.new + source[end:])
+        path.write_text(source[:start] + mutation.new + source[end:], encoding="utf-8")
         status, output = tested(root, *mutation.tests)
     failure = re.search(r"^FAILED (.+?) - (.*)$", output, re.MULTILINE)
     if status == 0:

@@ -12,18 +12,7 @@ from pathlib import Path
 from lib.system import environment
 
 
-def _profile(default: str = "mini") -> str:
-    from lib.study import names, profiles
-
-    name = environment.text("PROFILE", default)
-    return names.nearest(name, profiles.available(), "profile")
-
-
-def _jobs() -> int | None:
-    return environment.number("JOBS", None, "how many runs to train at once")
-
-
-def _cluster(devices: int):
+def _cluster(choices):
     """What CLUSTER asks for; None for this machine."""
     from lib.scheduling import slurm
 
@@ -32,25 +21,25 @@ def _cluster(devices: int):
         return None
     slurm.check_installed(name)
     minutes = environment.number("TIME", None, "minutes that a job may take")
-    return slurm.Cluster(environment.text("PARTITION"), minutes, _jobs(), devices)
+    return slurm.Cluster(environment.text("PARTITION"), minutes, choices.jobs, choices.devices)
 
 
 def _request(arguments: argparse.Namespace):
     from lib.scheduling.plan import Request
-    from lib.study import artefacts, names
 
-    devices = environment.number("DEVICES", 1, "how many devices share one run")
+    choices = arguments.choices
     return Request(
-        profile=_profile(),
-        artefacts=[names.nearest(a, artefacts.ARTEFACTS, "artefact") for a in arguments.artefacts],
+        profile=choices.profile or "mini",
+        artefacts=choices.artefacts,
         run_id=getattr(arguments, "id", None),
-        methods=environment.words("METHODS") or None,
-        seeds=environment.seeds() or None,
+        methods=choices.methods,
+        backbones=choices.backbones,
+        seeds=choices.seeds,
         force=environment.switch("FORCE"),
         yes=environment.switch("YES"),
-        jobs=_jobs(),
-        devices=devices,
-        cluster=_cluster(devices),
+        jobs=choices.jobs,
+        devices=choices.devices,
+        cluster=_cluster(choices),
     )
 
 
@@ -63,25 +52,31 @@ def run(arguments: argparse.Namespace) -> int:
 
 def render(arguments: argparse.Namespace) -> int:
     """render the tables and figures that are out of date (default: all)"""
-    from lib.publish import notebooks
+    from lib.publish import notebooks, renderings
     from lib.system import hardware
 
-    failed = notebooks.render(
-        arguments.artefacts,
-        _profile(),
-        environment.text("PROTOCOL"),
-        methods=environment.words("METHODS") or None,
-        seeds=environment.seeds() or None,
-        jobs=_jobs() or hardware.cores(),
-    )
+    choices = arguments.choices
+    profile = choices.profile or "mini"
+    with renderings.alone(profile):
+        failed = notebooks.render(
+            choices.artefacts,
+            profile,
+            choices.protocol,
+            methods=choices.methods,
+            backbones=choices.backbones,
+            seeds=choices.seeds,
+            jobs=choices.jobs or hardware.cores(),
+        )
     return 1 if failed else 0
 
 
 def report(arguments: argparse.Namespace) -> int:
     """show what was rendered on pages that open from disk"""
-    from lib.publish import pages
+    from lib.publish import pages, renderings
 
-    print(f"report: {pages.renew(_profile())}")
+    profile = arguments.choices.profile or "mini"
+    with renderings.alone(profile):
+        print(f"report: {pages.renew(profile)}")
     return 0
 
 
@@ -95,7 +90,7 @@ def replicate(arguments: argparse.Namespace) -> int:
     if status:
         return status
     status = render(arguments)
-    return status if arguments.artefacts else report(arguments) or status
+    return status if arguments.choices.artefacts else report(arguments) or status
 
 
 def notebook(arguments: argparse.Namespace) -> int:
@@ -106,7 +101,7 @@ def notebook(arguments: argparse.Namespace) -> int:
     path = notebooks.find(arguments.notebook)
     given = {name: notebooks.literal(value) for name, value in arguments.p}
     if "profile" in notebooks.parameters(path):
-        given.setdefault("profile", environment.text("PROFILE", "mini"))
+        given.setdefault("profile", arguments.choices.profile or "mini")
     build = paths.BUILD / given.get("profile", "mini")
     copy = arguments.to or build / "notebooks" / path.name
     notebooks.execute(path, given, copy)
@@ -142,7 +137,8 @@ def data(arguments: argparse.Namespace) -> int:
     from lib.study import profiles
     from lib.system import hardware
 
-    pixels.prepare(profiles.load(_profile())["data"], hardware.cores())
+    profile = arguments.choices.profile or "mini"
+    pixels.prepare(profiles.load(profile)["data"], hardware.cores())
     return 0
 
 
@@ -152,12 +148,24 @@ def data_check(arguments: argparse.Namespace) -> int:
     from lib.system import hardware
 
     real = "paper" if environment.sewerml_root() else "mini"
-    profile = _profile("own" if environment.labels() else real)
-    wrong = check(profile, environment.switch("SCAN"), _jobs() or hardware.cores())
+    choices = arguments.choices
+    profile = choices.profile or ("own" if environment.labels() else real)
+    wrong = check(profile, environment.switch("SCAN"), choices.jobs or hardware.cores())
     print(f"\n{len(wrong)} thing(s) wrong:" if wrong else "\nAll is well.", flush=True)
     for sentence in wrong:
         print(f"error: {sentence}", file=sys.stderr)
     return 1 if wrong else 0
+
+
+def labels(arguments: argparse.Namespace) -> int:
+    """write the table of labels of images that lie in folders: good, scratch, ..."""
+    from lib.data import layouts
+
+    folder = environment.path("FOLDER")
+    if folder is None:
+        raise ValueError("set FOLDER to a folder of images: make labels FOLDER=folder OUT=csv.")
+    layouts.write(folder, environment.path("OUT") or folder / "labels.csv")
+    return 0
 
 
 def archive(arguments: argparse.Namespace) -> int:
@@ -181,7 +189,8 @@ def predict(arguments: argparse.Namespace) -> int:
     """score the images of a folder with a finished run"""
     from lib.system import paths
 
-    profile, images, run_id = _profile(), environment.images(), environment.text("RUN")
+    profile = arguments.choices.profile or "mini"
+    images, run_id = environment.images(), environment.text("RUN")
     example = "simclr-resnet18-d45-s42"
     for name, value, what in (
         ("IMAGES", images, "a folder of images"),
@@ -231,6 +240,7 @@ COMMANDS = {
     "estimate": estimate,
     "data": data,
     "data-check": data_check,
+    "labels": labels,
     "archive": archive,
     "predict": predict,
     "reference": reference,
@@ -260,6 +270,9 @@ def main(words: list[str] | None = None) -> int:
     """Run the command that `words`, or the process's arguments, name; returns the exit status."""
     arguments = _parser().parse_args(words)
     try:
+        from lib.study import choices
+
+        arguments.choices = choices.read(getattr(arguments, "artefacts", ()))
         return COMMANDS[arguments.command](arguments)
     except KeyboardInterrupt as interrupt:
         stopped = "stopped; the same command goes on from what is finished."

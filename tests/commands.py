@@ -11,8 +11,20 @@ from lib.system import paths
 # A make around the tests may have set them.
 CHOICES = (
     *("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"),
-    *("PROFILE", "PROTOCOL", "SEEDS", "METHODS", "JOBS", "DEVICES", "SEWERML_ROOT", "LABELS"),
-    *("IMAGES", "RUN", "OUT", "FORCE", "SCAN", "YES", "TRAIN", "VAL"),
+    *("PROFILE", "PROTOCOL", "SEEDS", "METHODS", "BACKBONES", "JOBS", "DEVICES"),
+    *(
+        "SEWERML_ROOT",
+        "LABELS",
+        "IMAGES",
+        "FOLDER",
+        "RUN",
+        "OUT",
+        "FORCE",
+        "SCAN",
+        "YES",
+        "TRAIN",
+        "VAL",
+    ),
     *("CLUSTER", "PARTITION", "TIME"),
 )
 

@@ -7,6 +7,7 @@ measured = classes.measure(scores)
 lost = classes.lost(scores)
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pandas as pd
 from lib.analysis import results, wording
 from lib.analysis.board import Board, Draws
 from lib.data import sources, splits
-from lib.data.labels import class_labels
+from lib.data.labels import class_flags
 from lib.measures import bootstrap, correlation
 from lib.store.stored import Stored
 from lib.study.grid import Run
@@ -23,17 +24,23 @@ from lib.study.names import APART, CLASSES, share
 
 ANY, NORMAL = "any defect", "normal"  # beside the classes: all defects together, and no defect
 TOTALS = ("Normal (ND)", "Defect", "All")
+GROUPS = "Groups"  # a total, too, where the user's own table has them
 METRICS = {"recall": "Recall", "auroc": "AUROC against normals"}
 Key = tuple[str, str]  # metric, class
 
 
 def images(table: pd.DataFrame) -> dict[str, int]:
-    """Class -> its images in `table`, then `ANY` and `NORMAL`; these two alone where the labels
-    name no classes. An image of several classes counts in each."""
-    labels = class_labels(table)
-    counts = {} if labels is None else dict(zip(CLASSES, labels.sum(axis=0).tolist(), strict=True))
-    defects = int(table["Defect"].sum())
-    return counts | {ANY: defects, NORMAL: len(table) - defects}
+    """Class -> its defect images in `table`, then `ANY` and `NORMAL`; these two alone where the
+    labels name no classes. An image of several classes counts in each."""
+    defects = class_flags(table[table["Defect"] == 1])
+    return defects.sum().to_dict() | {ANY: len(defects), NORMAL: len(table) - len(defects)}
+
+
+def scored(validation: pd.DataFrame) -> list[str]:
+    """The classes whose recall is shown: Sewer-ML's, or the user's own that a validation image with
+    a defect has."""
+    counts = class_flags(validation[validation["Defect"] == 1]).sum()
+    return [name for name, n in counts.items() if n or name in CLASSES]
 
 
 def subsets(data: dict[str, Any], shares: list[float]) -> dict[str, pd.DataFrame]:
@@ -53,31 +60,35 @@ def subsets(data: dict[str, Any], shares: list[float]) -> dict[str, pd.DataFrame
 
 
 def count(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """A row per subset and class, after the subset's `TOTALS`: columns subset, class, images.
+    """A row per subset and class, after the subset's `TOTALS` and its `GROUPS`: columns subset,
+    class, images.
 
     Without class columns there are the totals alone.
     """
     rows = []
     for name, table in tables.items():
-        classes = images(table)
-        defects, normals = classes.pop(ANY), classes.pop(NORMAL)
-        counts = dict(zip(TOTALS, (normals, defects, len(table)), strict=True)) | classes
+        defects = int(table["Defect"].sum())
+        counts = dict(zip(TOTALS, (len(table) - defects, defects, len(table)), strict=True))
+        counts |= {GROUPS: table["Group"].nunique()} if "Group" in table else {}
+        counts |= class_flags(table).sum().to_dict()
         rows += [{"subset": name, "class": key, "images": n} for key, n in counts.items()]
     return pd.DataFrame(rows)
 
 
-def detections(logit, defect, classes, groups, counted, draws: int = 1000) -> dict[Key, Draws]:
+def detections(
+    logit, defect, classes, groups, counted, draws: int = 1000, names: Sequence[str] = CLASSES
+) -> dict[Key, Draws]:
     """(metric, class) -> (1 + draws,): the estimate, then its bootstrap draws over groups.
 
-    logit (n,), a defect where above 0; defect (n,) and counted (n,) hold 0 or 1, classes (n, 17)
-    too, or is None where they are unknown; groups (n,) as in lib.measures.bootstrap.resampled,
-    which draws the same resamples for equal groups. `recall` of a class is the share of its images
-    that are called a defect, `auroc` ranks them against the normals; `ANY` is every defect, and
-    `recall` of `NORMAL` the false-alarm rate. nan for a class without images, in all of the data or
-    in a resample: what is absent is not missed.
+    logit (n,), a defect where above 0; defect (n,) and counted (n,) hold 0 or 1, classes (n, k)
+    too, a column for each of the k `names`, or is None where they are unknown; groups (n,) as in
+    lib.measures.bootstrap.resampled, which draws the same resamples for equal groups. `recall` of a
+    class is the share of its defect images that are called a defect, `auroc` ranks them against the
+    normals; `ANY` is every defect, and `recall` of `NORMAL` the false-alarm rate. nan for a class
+    without such images, in all of the data or in a resample: what is absent is not missed.
     """
     defect, counted = np.asarray(defect), np.asarray(counted, float)
-    names = [ANY] if classes is None else [*CLASSES, ANY]
+    names = [ANY] if classes is None else [*names, ANY]
     members = defect[:, None] if classes is None else np.column_stack([classes, defect])
     # A row of weights is a validation set: the normals, and of the defects those of one class.
     # Its AUROC is nan where either is absent.
@@ -100,19 +111,23 @@ class Scores:
 
     def __init__(self, wanted: list[Run | Stored], protocol: str, resamples: int | None = None):
         board = Board(wanted, protocol, resamples)
+        table, _ = results.validation(board.stored[0])
+        counts = images(table[table["Sampled"]])
+        self.classes = scored(table[table["Sampled"]])
+        self.validation = {name: counts[name] for name in (*self.classes, ANY, NORMAL)}
         self.runs: list[tuple[Stored, dict[Key, Draws]]] = []
         for stored in board.stored:
             logit, labels, _ = results.aligned(stored, board.rule.table, board.rule.probe)
             columns = ("Defect", "Video", "Sampled")
             defect, video, sampled = (labels[name].to_numpy() for name in columns)
-            classes = class_labels(labels)
-            draws = detections(logit, defect, classes, video, sampled, board.resamples)
-            self.runs.append((stored, draws))
+            classes = class_flags(labels)[self.classes]
+            drawn = detections(
+                logit, defect, classes, video, sampled, board.resamples, self.classes
+            )
+            self.runs.append((stored, drawn))
         self.shares = sorted({share for _, _, share in board.cells})
         methods = dict.fromkeys(method for method, _, _ in board.cells)
         self.averaged = [m for m in methods if m not in APART]  # the paper's methods
-        table, _ = results.validation(board.stored[0])
-        self.validation = images(table[table["Sampled"]])
 
     def curves(self, metric: str, name: str) -> Draws:
         """(1 + B, shares): mean over the paper's methods and seeds, with equal weights. Raises

@@ -2,11 +2,15 @@
 
 from collections import Counter
 
+import pandas as pd
+
 from lib.analysis import results
 from lib.data import sources
+from lib.measures import bootstrap
 from lib.store.stored import Stored, load
 from lib.study import profiles
 from lib.study.grid import Run
+from lib.study.names import SOURCES
 
 
 def of_runs(wanted: list[Run | Stored]) -> dict:
@@ -14,7 +18,8 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
     stored = [load(run) for run in wanted]
     runs = [one.run for one in stored]
     table, videos_known = results.validation(stored[0])
-    profile = runs[0].profile
+    profile, groups = runs[0].profile, SOURCES[runs[0].data["source"]].groups
+    unit = groups if videos_known else "images"
     return {
         "data": _data_name(runs[0].data),
         "profile": profile,
@@ -27,30 +32,50 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
         "n_validation": len(table),
         "defect_share": float(table["Defect"].mean()),
         "n_groups": int(table["Video"].nunique()),
-        "bootstrap_unit": "videos" if videos_known else "images",
+        "bootstrap_unit": unit,
+        "groups": groups,
+        "few": _few(table, unit),
         "fresh": sum(one.origin == "fresh" for one in stored),
         "reference": sum(one.origin == "reference" for one in stored),
         "health": dict(Counter(map(results.health, stored))),
     }
 
 
+def _few(table: pd.DataFrame, unit: str) -> str:
+    """How many videos or images of either kind there are, where they are too few for an interval;
+    else ""."""
+    sampled = table[table["Sampled"]]
+    counts = [sampled.loc[sampled["Defect"] == kind, "Video"].nunique() for kind in (1, 0)]
+    if min(counts) >= bootstrap.FEWEST:
+        return ""
+    return (
+        f"{unit} with a defect: {counts[0]}, without: {counts[1]}; "
+        f"an interval takes {bootstrap.FEWEST} of each"
+    )
+
+
 def of_data(profile: str) -> dict:
     """What a footer says where only the images of `profile` are read; they are drawn if needed."""
     p = profiles.load(profile)
-    training, validation = (len(sources.tables(p["data"], split)[0]) for split in sources.TABLES)
+    training, validation = (sources.tables(p["data"], split)[0] for split in sources.TABLES)
+    grouped = "Group" in validation
     return {
         "data": _data_name(p["data"]),
         "source": p["data"]["source"],
         "profile": profile,
         "title": p["title"],
-        "n_training": training,
-        "n_validation": validation,
+        "n_training": len(training),
+        "n_validation": len(validation),
+        "n_groups": pd.concat([training, validation])["Group"].nunique() if grouped else 0,
+        "groups": SOURCES[p["data"]["source"]].groups,
     }
 
 
 def _data_name(data: dict) -> str:
     """What a footer calls the data; one's own with how they were split."""
+    if data["source"] == "solar":
+        return "ELPV, modules inferred from the order of the cells"
     if data["source"] != "own":
         return "simulated Sewer-ML" if data["source"] == "simulated" else "Sewer-ML"
-    _, leak = sources.own(sources.labels_csv(), data["seed"])
-    return sources.labels_csv().name + (f" ({leak.rstrip('.')})" if leak else "")
+    _, leak = sources.own(sources.labels_csv(data), data["seed"])
+    return sources.labels_csv(data).name + (f" ({leak.rstrip('.')})" if leak else "")

@@ -12,6 +12,7 @@ from lib.data import sources, splits
 from lib.data.labels import class_labels
 from lib.measures import bootstrap, metrics
 from lib.measures.health import VERDICTS
+from lib.store import committed
 from lib.store.stored import MissingRuns, Stored, load
 from lib.study import grid, names, profiles
 from lib.study.grid import Run
@@ -27,7 +28,8 @@ def _validation(data: str, folder: Path) -> tuple[pd.DataFrame, bool]:
     copy = folder / "validation.parquet"
     if not copy.exists():
         return sources.tables(json.loads(data), "val")
-    table = pd.read_parquet(copy)
+    with committed.reading(copy):
+        table = pd.read_parquet(copy)
     return table, bool((table["Video"] != table["Filename"]).any())
 
 
@@ -151,8 +153,9 @@ def health(stored: Stored) -> str:
 
     No better than random: AUROC of the converged probe on plain images is not above that of the
     backbone as initialised, with the same share and seed, at 95 % (paired over videos). The verdict
-    of the training stands for ablations, which have no such backbone, and where that backbone was
-    not trained. A detector's verdict is that of the run whose features it reads.
+    of the training stands for ablations, which have no such backbone, where that backbone was not
+    trained, and where images are too few for an interval. A detector's verdict is that of the run
+    whose features it reads.
     """
     trained = stored.trained
     run, of_training = trained.run, trained.record["health"]
@@ -164,7 +167,7 @@ def health(stored: Stored) -> str:
         _, low, _, _ = bootstrap.paired_difference(*pair)
     except MissingRuns:
         return of_training
-    return "healthy" if low > 0 else "no better than random"
+    return "no better than random" if low <= 0 else "healthy"
 
 
 @lru_cache(maxsize=512)

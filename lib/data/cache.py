@@ -1,6 +1,7 @@
 """The cache of decoded pixels: one array on disk, filled block by block by several processes.
 
     X.npy           (n, side, side, 3) uint8; it appears, by renaming, when it holds every image
+    X.npy.sum       its checksum, of up to 256 MB of its bytes
     X.npy.partial   the same file while it is filled; it has holes where images are missing
     X.npy.blocks    a line on what is filled, then one per finished block: its unreadable rows
     X.npy.bad.txt   the images that could not be read, a line each
@@ -13,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
@@ -24,7 +26,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lib.system import progress
-from lib.system.atomic import put
+from lib.system.atomic import checksum, put_text
 from lib.system.errors import DataError
 from lib.system.parallel import Bad, Do, each, together
 
@@ -32,6 +34,7 @@ BLOCK = 512  # images between two notes: a kill loses seconds of work
 ALONE = 2000  # images that one process reads in the time that others take to start
 LOUD_IMAGES, LOUD_BYTES = 5000, 1e9  # a fill of more takes a while, and is announced
 NAMED = 5  # bad images that the summary names
+SUMMED = 2**28  # bytes that a checksum reads
 FULL = 0.95  # share of the free disk that may be taken
 
 Find = Callable[[Any], Any]  # an image's name, or its row -> its place
@@ -70,8 +73,22 @@ class Task:
 
 
 def beside(path: Path, what: str) -> Path:
-    """The cache's companion files: "partial", "blocks", "bad.txt"."""
+    """The cache's companion files: "sum", "partial", "blocks", "bad.txt"."""
     return path.with_name(f"{path.name}.{what}")
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the cache is there as it was filled; a damaged one is said, and removed."""
+    if not path.exists():
+        return False
+    note = beside(path, "sum")
+    if note.exists() and note.read_text(encoding="utf-8", errors="replace") == checksum(
+        path, SUMMED
+    ):
+        return True
+    print(f"warning: {path} is damaged: its images are decoded again.", file=sys.stderr, flush=True)
+    path.unlink()
+    return False
 
 
 def left(path: Path, size: int) -> int:
@@ -109,12 +126,13 @@ def fill(
     plan = f"{count:,} images to decode to {side} x {side} px {how}" if long else ""
     _check_disk(path, need, plan)
     task = Task(beside(path, "partial"), side, _begin(path, content, finished), read)
-    with open(beside(path, "blocks"), "a") as notes:
+    with open(beside(path, "blocks"), "a", encoding="utf-8") as notes:
         bad = in_blocks(
             "pixel cache", todo, lambda row: find(names[row]), task.write, workers, long, notes
         )
     if bad:
         raise DataError(summary(bad, len(names), beside(path, "bad.txt")))
+    put_text(beside(path, "sum"), checksum(task.partial, SUMMED))
     task.partial.replace(path)
     for what in ("blocks", "bad.txt"):
         beside(path, what).unlink(missing_ok=True)
@@ -183,28 +201,36 @@ def _begin(path: Path, content: dict[str, Any], finished: dict[int, list[int]]) 
         shape = content["n"], content["side"], content["side"], 3
         np.lib.format.open_memmap(whole, "w+", np.uint8, shape).flush()
     lines = [json.dumps(content) + "\n", *(_note(*item) for item in finished.items())]
-    put(beside(path, "blocks"), lambda file: file.write_text("".join(lines)))  # no torn line
+    put_text(beside(path, "blocks"), "".join(lines))  # no torn line
+    return _header(whole)
+
+
+def _header(whole: Path) -> int:
+    """Bytes of the .npy header. Raises ValueError where the file is not as long as it says."""
     return np.load(whole, mmap_mode="r").offset
 
 
 def _finished_blocks(path: Path, content: dict[str, Any]) -> dict[int, list[int]]:
-    """Finished blocks -> their rows that could not be read; empty where the partial file is absent
-    or was made for another `content` (number and names of images, side, size of blocks)."""
-    if not (beside(path, "blocks").exists() and beside(path, "partial").exists()):
-        return {}
-    first, *lines = beside(path, "blocks").read_text().splitlines() or [""]
+    """Finished blocks -> their rows that could not be read; empty where the partial file is absent,
+    is damaged, or was made for another `content` (number and names of images, side, size of
+    blocks)."""
     finished = {}
+    try:
+        _header(beside(path, "partial"))
+        first, *lines = beside(path, "blocks").read_text(encoding="utf-8").splitlines() or [""]
+    except (OSError, EOFError, ValueError):
+        return {}
     for line in lines if first == json.dumps(content) else []:
-        with suppress(json.JSONDecodeError):  # a kill cut it short
+        with suppress(ValueError, KeyError, TypeError):  # a kill cut it short
             note = json.loads(line)
-            finished[note["block"]] = note["bad"]  # the last note of a block holds
+            finished[int(note["block"])] = [int(row) for row in note["bad"]]  # the last one holds
     return finished
 
 
 def summary(bad: Sequence[Bad], n: int, listing: Path) -> str:
     """What is wrong with the bad images: a count by kind, and the first ones named, at least one of
     each kind where there is room. All are written to the file `listing`."""
-    listing.write_text("".join(f"{kind}: {message}\n" for _, kind, message in bad))
+    put_text(listing, "".join(f"{kind}: {message}\n" for _, kind, message in bad))
     kinds = Counter(kind for _, kind, _ in bad)
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     first = {kind: message for _, kind, message in reversed(bad)}

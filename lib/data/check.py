@@ -16,11 +16,11 @@ from typing import Any
 
 import pandas as pd
 
-from lib.data import cache, image_check, labels, pixels, sources, splits
+from lib.data import cache, image_check, labels, own_labels, pixels, sources, splits
 from lib.data.files import Images
 from lib.data.image_check import Presence, some
 from lib.study import grid, profiles
-from lib.study.names import CLASS_NAMES, CLASSES
+from lib.study.names import CLASS_NAMES, SOURCES
 from lib.system import environment, paths
 from lib.system.errors import DataError
 
@@ -31,7 +31,6 @@ ACCESS = (
     "Perception (VAP) group, which mails a password for the zips; licence CC BY-NC-SA 4.0."
 )
 PARTS = {"grid": "the grid", "augmentation": "Figure 3", "resolution": "Table 2"}
-SOURCES = {"sewer-ml": "Sewer-ML", "simulated": "simulated frames", "own": "images of your own"}
 
 Tables = dict[str, pd.DataFrame]  # split -> its whole table
 
@@ -62,7 +61,7 @@ def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
     decodes every image with `workers` processes. Raises DataError where there is nothing to check.
     """
     data = profiles.load(profile)["data"]
-    print(f"Profile {profile}: {SOURCES[data['source']]} in {_root(data)}", flush=True)
+    print(f"Profile {profile}: {SOURCES[data['source']].title} in {_root(data)}", flush=True)
     tables, wrong = _read(data)
     sections = [_rows(data, tables), _classes(tables), _images(data, tables)] if tables else []
     wrong += [sentence for section in sections for sentence in section.wrong]
@@ -76,8 +75,24 @@ def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
     if scan and tables:
         images = [(sources.images(data, s), list(t["Filename"])) for s, t in tables.items()]
         listing = paths.BUILD / profile / "data-check.txt"
-        wrong += image_check.scan(images, workers, listing)
+        bad, contents = image_check.scan(images, workers, listing)
+        wrong += bad + _copies(data, contents)
     return wrong
+
+
+def _copies(data: dict[str, Any], contents: dict[str, str]) -> list[str]:
+    """What is wrong with copies among the user's images, by name -> what each shows; copies that do
+    no harm are warned of."""
+    if data["source"] not in sources.OWN:
+        return []
+    path = sources.labels_csv(data)
+    table, _ = sources.own(path, data["seed"])
+    shown = [contents.get(name, "") for name in table["Filename"]]
+    try:
+        own_labels.warn(path, own_labels.copies(path, table, shown))
+    except DataError as error:
+        return [str(error)]
+    return []
 
 
 def _root(data: dict[str, Any]) -> Path:
@@ -95,7 +110,9 @@ def _read(data: dict[str, Any]) -> tuple[Tables, list[str]]:
     tables, errors = {}, []
     for split in sources.TABLES:
         try:
-            tables[split] = sources.whole(data, split)
+            whole = sources.whole(data, split)
+            sources.notes(data)  # refuses copies on both sides of the split
+            tables[split] = whole
         except DataError as error:
             errors.append(str(error))
     wrong = list(dict.fromkeys(errors))  # both splits of the user's own table
@@ -110,11 +127,7 @@ def _rows(data: dict[str, Any], tables: Tables) -> Section:
     """Rows, normal and defect images of each table, and what was published."""
     section = Section("Tables", [["", "rows", "normal", "defect"]])
     for split, table in tables.items():
-        name = sources.TABLES[split]
-        if data["source"] == "own":
-            path = sources.labels_csv()
-            name, (whole, leak) = path.name, sources.own(path, data["seed"])
-            section.warnings = [w for w in (labels.ignored_classes(path, whole), leak) if w]
+        name, section.warnings = sources.table(data, split).name, sources.notes(data)
         defect = int(table["Defect"].sum())
         counts = len(table), len(table) - defect, defect
         section.rows.append([f"{name} ({split})", *counts])
@@ -125,8 +138,9 @@ def _rows(data: dict[str, Any], tables: Tables) -> Section:
             section.rows += [["  as published", *PUBLISHED[split]], ["  difference", *difference]]
             remark = "differs from the published one: fine for a subset, else download it again."
             section.remarks.append(f"{name} {remark}")
-        ours = (*labels.COLUMNS, "Video", "Group", "Split")
-        if others := ", ".join(column for column in table.columns if column not in ours):
+        ours = {"", *labels.SPELLINGS.values()}
+        columns, *_ = labels.structure(sources.table(data, split))
+        if others := ", ".join(column for column in columns if column not in ours):
             section.remarks.append(f"{name}: column(s) {others} are not read.")
     section.remarks = list(dict.fromkeys(section.remarks))  # both splits of the user's own table
     return section
@@ -134,20 +148,23 @@ def _rows(data: dict[str, Any], tables: Tables) -> Section:
 
 def _classes(tables: Tables) -> Section:
     """Images of each class."""
-    classes = [labels.class_labels(table) for table in tables.values()]
-    if any(flags is None for flags in classes):
+    counts = [labels.class_flags(table).sum() for table in tables.values()]
+    coded = all(labels.class_labels(table) is not None for table in tables.values())
+    if not len(counts[0]):
         return Section("No class columns: F2CIW is left out.")
-    counts = [flags.sum(axis=0).tolist() for flags in classes]
-    names = [f"{code} {CLASS_NAMES[code]}" for code in CLASSES]
-    rows = [list(row) for row in zip(names, *counts, strict=True)]
-    return Section("Images of each class", [["", *tables], *rows])
+    names = [f"{name} {CLASS_NAMES.get(name, '')}".rstrip() for name in counts[0].index]
+    rows = [list(row) for row in zip(names, *(n.tolist() for n in counts), strict=True)]
+    section = Section("Images of each class", [["", *tables], *rows])
+    if not coded:
+        section.remarks = ["These are not Sewer-ML's 17 classes: F2CIW is left out."]
+    return section
 
 
 def _images(data: dict[str, Any], tables: Tables) -> Section:
     """Where the images are, and what is wrong with them."""
     parts: dict[str, tuple[Images, list[str]]] = {}
     for split, table in tables.items():  # the splits of the user's own table are in one folder
-        name = sources.labels_csv().name if data["source"] == "own" else sources.TABLES[split]
+        name = sources.table(data, split).name
         parts.setdefault(name, (sources.images(data, split), []))[1].extend(table["Filename"])
     section = Section("Images", [["", "in the table", "found", "absent"]])
     groups = {name: Presence(*part) for name, part in parts.items()}

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lib.data import sources
-from lib.data.labels import class_labels
+from lib.data.labels import class_flags
 from lib.study.names import CLASS_NAMES, CLASSES
 
 TYPICAL = 0.75  # quantile of box area to show: large enough for print, yet not the largest
@@ -21,7 +21,9 @@ def boxes(data: dict[str, Any]) -> pd.DataFrame:
 
 
 def choose(table: pd.DataFrame, boxes: pd.DataFrame, n: int) -> pd.DataFrame:
-    """At most `n` rows of `table`: normal frames, a frame of every class, and of several classes.
+    """`n` rows of `table`, more where there are more classes, less where there are few rows: normal
+    frames, a frame of every class, and of several classes, or of any defects where the classes are
+    the user's own.
 
     A class is shown by a frame without other classes where there is one: the frame whose box is at
     the quantile `TYPICAL` of area, or the middle row where there are no `boxes`. Normal frames and
@@ -29,22 +31,26 @@ def choose(table: pd.DataFrame, boxes: pd.DataFrame, n: int) -> pd.DataFrame:
     enough. A table without class columns gives as many normal frames as defects. The column `Shown`
     is the class that a row was chosen for, or "".
     """
-    labels = class_labels(table)
-    if labels is None:
+    labels = class_flags(table)
+    if not len(labels.columns):
         parts = [_spread(table[table["Defect"] == value], n // 2) for value in (0, 1)]
         return pd.concat(parts).assign(Shown="")
     count = labels.sum(axis=1)
     area = (boxes["x1"] - boxes["x0"]) * (boxes["y1"] - boxes["y0"])
     areas = boxes.assign(area=area).groupby(["Class", "Filename"])["area"].max()
     examples = []
-    for name, has_class in zip(CLASSES, labels.T == 1, strict=True):
+    for name in labels:
+        has_class = labels[name] == 1
         if has_class.any():
             rows = table[has_class & (count == count[has_class].min())]
             examples.append(_typical(rows, areas.get(name)).assign(Shown=name))
     places = max(0, n - len(examples))
     shown = [i for rows in examples for i in rows.index]
-    several = _spread(table[count > 1].drop(index=shown, errors="ignore"), places // 2)
-    normals = _spread(table[count == 0], places - len(several))
+    normal = table["Defect"] == 0
+    kinds = normal, ~normal & ((count > 1) | ("Class" in table))
+    rest = [table[rows].drop(index=shown, errors="ignore") for rows in kinds]
+    several = _spread(rest[1], places // 2)
+    normals = _spread(rest[0], places - len(several))
     return pd.concat([normals.assign(Shown=""), *examples, several.assign(Shown="")])
 
 
@@ -66,10 +72,17 @@ def _spread(rows: pd.DataFrame, n: int) -> pd.DataFrame:
     return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, n, dtype=int))]
 
 
+def classes(row: pd.Series) -> list[str]:
+    """The classes that a row names: the user's own, else Sewer-ML's codes."""
+    if "Class" in row:
+        return [name for name in row["Class"].split(";") if name]
+    return [name for name in CLASSES if row.get(name, 0) == 1]
+
+
 def caption(row: pd.Series) -> str:
-    """What a row shows: "Normal", its classes' codes and names, or "Defect" if they are unknown."""
-    if not row["Defect"]:
-        return "Normal"
-    codes = [name for name in CLASSES if row.get(name, 0) == 1]
-    names = ", ".join(CLASS_NAMES[code] for code in codes)
-    return f"{' + '.join(codes)}: {names}" if codes else "Defect"
+    """What a row shows: "Normal" or "Defect" with the user's own classes; for Sewer-ML's, their
+    codes and names in place of "Defect"."""
+    shown, what = classes(row), "Defect" if row["Defect"] else "Normal"
+    if shown and "Class" in row:
+        return f"{what}: {', '.join(shown)}"
+    return f"{' + '.join(shown)}: {', '.join(map(CLASS_NAMES.get, shown))}" if shown else what

@@ -1,17 +1,25 @@
 """Which images of a table are there, where, and whether each can be decoded."""
 
 import os
+import re
+import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lib.data import cache, files
+import cv2
+import numpy as np
+
+from lib.data import cache, decoding, files, pixels
+from lib.data.decoding import ImageError, Place
 from lib.data.files import Images
 from lib.system import parallel
 from lib.system.errors import DataError
 
+FORGIVEN = re.compile("(Corrupt JPEG data|Premature end|Inconsistent progression).*")
+SHOWN = "shown"
 NAMED = 3  # names that a sentence shows
 
 
@@ -95,24 +103,57 @@ class Presence:
         return str(place) if isinstance(place, DataError) else ""
 
 
-def unusable(rows: Sequence[Any], places: Sequence[Any]) -> list[parallel.Bad]:
-    """The images at these places that cannot be decoded; in any process."""
-    return parallel.each(rows, places, lambda _, place: files.decode(place))
+def examine(rows: Sequence[Any], places: Sequence[Any]) -> list[parallel.Bad]:
+    """The images at these places that cannot be used, then a hash of what each of the others shows,
+    as the message of kind `SHOWN`; in any process."""
+    contents: list[parallel.Bad] = []
+    bad = parallel.each(rows, places, lambda r, p: contents.append((r, SHOWN, _content(p))))
+    return bad + contents
 
 
-def scan(tables: Sequence[tuple[Images, Sequence[str]]], jobs: int, listing: Path) -> list[str]:
+def _content(place: Place) -> str:
+    """A hash of what the image shows. Raises ImageError where it cannot be decoded, and for a JPEG
+    with damaged bytes, which decoders forgive: they fill in the pixels that are lost."""
+    content = pixels.shown(decoding.decode(place))
+    data = decoding.read_bytes(place)
+    if data.startswith(b"\xff\xd8") and (complaint := FORGIVEN.search(_heard(data))):
+        what = f"{place} is a JPEG with damaged bytes ({complaint.group()})"
+        raise ImageError("damaged", f"{what}: replace it by an intact copy, or remove the row.")
+    return content
+
+
+def _heard(data: bytes) -> str:
+    """What libjpeg writes on standard error about a JPEG. OpenCV lets it, Pillow does not."""
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as heard:
+        os.dup2(heard.fileno(), 2)
+        try:
+            cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+        heard.seek(0)
+        return heard.read().decode(errors="replace")
+
+
+def scan(
+    tables: Sequence[tuple[Images, Sequence[str]]], jobs: int, listing: Path
+) -> tuple[list[str], dict[str, str]]:
     """Decode every image of these tables in `jobs` processes, past bad ones; returns what is wrong
-    in one text or none, and writes every bad image to the file `listing`."""
+    in one text or none, and name -> hash of what the image shows. Writes every bad image to the
+    file `listing`."""
     pairs = [(stored, name) for stored, names in tables for name in names]
     count = len(pairs)
     jobs = jobs if count > cache.ALONE else 1
     print(f"\nEvery image: {count:,} to decode in {jobs} process(es).", flush=True)
-    bad = cache.in_blocks(
-        "every image", cache.blocks(count), lambda row: Images.find(*pairs[row]), unusable, jobs
+    results = cache.in_blocks(
+        "every image", cache.blocks(count), lambda row: Images.find(*pairs[row]), examine, jobs
     )
+    bad = [result for result in results if result[1] != SHOWN]
+    contents = {pairs[row][1]: content for row, kind, content in results if kind == SHOWN}
     listing.unlink(missing_ok=True)
     if not bad:
         print(f"  All {count:,} images can be used.", flush=True)
-        return []
+        return [], contents
     listing.parent.mkdir(parents=True, exist_ok=True)
-    return [cache.summary(bad, count, listing)]
+    return [cache.summary(bad, count, listing)], contents

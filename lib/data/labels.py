@@ -1,10 +1,10 @@
-"""Tables of labels, read and checked: Sewer-ML's, or the CSV of the user's own images.
+"""Tables of labels, read and checked: what Sewer-ML's and those of the user's own images share.
 
 A table is refused or taken as it is: no label is corrected.
 """
 
-import sys
-from functools import lru_cache
+import csv
+import posixpath
 from pathlib import Path
 
 import numpy as np
@@ -15,34 +15,45 @@ from lib.system.errors import DataError
 
 COLUMNS = ("Filename", "WaterLevel", "VA", *CLASSES, "ND", "Defect")  # Haurum and Moeslund 2021
 OWN = ("Filename", "Defect")  # all that the user's own CSV must have
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+OPTIONAL = ("Split", "Group", "Class")  # what else it may have, beside Sewer-ML's classes
+TEXTS = ("Filename", *OPTIONAL)  # read as written: 7, 07 and NA are three names
+SPELLINGS = {name.casefold(): name for name in (*COLUMNS, *OPTIONAL)}
 
 
 def read_table(path: Path, columns: tuple[str, ...] = COLUMNS) -> pd.DataFrame:
-    """A table of labels with unique file names and labels 0 or 1, `Defect` being "any defect".
-    Accepts Windows line ends and a byte-order mark. DataErrors name file, row, image, remedy."""
+    """A table of labels with unique file names and labels 0 or 1, `Defect` being "any defect"; its
+    index holds the lines of the CSV. Accepts Windows line ends and a byte-order mark. DataErrors
+    name file, row, image, remedy."""
     own = columns is not COLUMNS
     check_file(path, own)
-    try:
-        _check_separator(path)
-        table = pd.read_csv(path, encoding="utf-8-sig", dtype={"Filename": str})
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        why = str(error).strip()
-        raise DataError(f"{path} is no CSV in UTF-8 ({why}): save it as one.") from None
+    names, header, lines = structure(path)
+    wanted = {*columns, *(OPTIONAL + CLASSES if own else ())}
     add_columns, add_rows = "add them", "add a row an image"
     if not own:
         add_columns = add_rows = "download it again"
-    if missing := ", ".join(c for c in columns if c not in table.columns):
-        both = f"expected {', '.join(columns)}, found {', '.join(map(str, table.columns))}"
+    if missing := ", ".join(c for c in columns if c not in names):
+        both = f"expected {', '.join(columns)}, found {', '.join(names)}"
         raise DataError(f"{path} lacks the column(s) {missing}; {both}: {add_columns}.")
-    if table.empty:
+    if again := [name for name in names if name in wanted and names.count(name) > 1]:
+        raise DataError(f"{path} has the column {again[0]} {len(again)} times: keep one of them.")
+    if not lines:
         raise DataError(f"{path} has a header and no rows: {add_rows}.")
-    _check_filled(path, table, "Filename")
-    again = table["Filename"].duplicated()
-    if again.any():
-        earlier = _first_line(table["Filename"] == table["Filename"][again].iloc[0])
-        what = f"it names {{Filename}} twice, first in row {earlier}"
-        _refuse(path, table, again, what, "keep one row an image")
+    read = [i for i, name in enumerate(names) if name in wanted]
+    table = pd.read_csv(
+        path,
+        encoding="utf-8-sig",
+        header=None,
+        skiprows=header,
+        usecols=read,
+        dtype={i: str for i in read if names[i] in TEXTS},
+        keep_default_na=False,
+        low_memory=False,  # types are inferred from whole columns
+    )
+    table = table.set_axis([names[i] for i in read], axis=1).set_axis(lines)
+    for column in set(TEXTS) & set(table):
+        table[column] = table[column].str.strip()
+    check_filled(path, table, "Filename")
+    _check_names(path, table)
     _check_labels(path, table)
     return table
 
@@ -58,21 +69,72 @@ def check_file(path: Path, own: bool = False) -> None:
         raise DataError(f"{path} does not exist: set {variable}.")
 
 
-def _check_separator(path: Path) -> None:
-    """Spreadsheets write semicolons or tabs where the comma is the decimal mark."""
-    with path.open(encoding="utf-8-sig") as file:
-        header = file.readline()
-    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
-        if mark in header and "," not in header:
+def structure(path: Path) -> tuple[list[str], int, list[int]]:
+    """The names of the columns, the header's line, and the line of each row, as a CSV has them.
+
+    Known columns are named as this suite names them, whatever their case and blanks. A first line
+    `sep=,`, as spreadsheets know it, and blank lines are passed over. Raises DataError for a file
+    that is no CSV in UTF-8, for other separators, for a row with more or fewer fields than the
+    header, and for a quote that does not close in its line.
+    """
+    names, header, lines, last, odd = [], 0, [], 0, []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            for fields in reader:
+                if reader.line_num > last + 1:
+                    raise csv.Error(f"it closes in row {reader.line_num}")
+                last = reader.line_num
+                if not fields or (not names and fields[0].startswith("sep=")):
+                    continue
+                if not names:
+                    names, header = list(map(_column, fields)), last
+                    continue
+                lines.append(last)
+                if len(fields) != len(names):
+                    odd.append((last, len(fields)))
+        except csv.Error as error:
+            what = f"a quote that opens there does not close as it should ({error})"
+            raise DataError(f"{path}, row {last + 1}: {what}; close or remove it.") from None
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path} is no CSV in UTF-8 ({error}): save it as one.") from None
+    if not names:
+        raise DataError(f"{path} is no CSV in UTF-8 (it is empty): save it as one.")
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):  # where the comma is the decimal mark
+        if len(names) == 1 and mark in names[0]:
             what = f"separated by {name}, expected commas"
             raise DataError(f"{path} is {what}: save it as a CSV with commas.")
+    if odd:
+        what = f"it has {odd[0][1]} fields, the header has {len(names)}"
+        remedy = "quote a field that holds a comma, and remove commas at the end of a row"
+        raise DataError(f"{path}, row {odd[0][0]}: {what} ({len(odd)} such rows); {remedy}.")
+    return names, header, lines
 
 
-def _check_filled(path: Path, table: pd.DataFrame, column: str) -> None:
-    blank = table[column].isna()
+def _column(name: str) -> str:
+    """The known column that is meant, whatever its case and blanks; else the name itself."""
+    return SPELLINGS.get("".join(name.split()).casefold(), name.strip())
+
+
+def _check_names(path: Path, table: pd.DataFrame) -> None:
+    """No two rows name one file: ./a.png is a.png."""
+    files = table["Filename"].copy()
+    nested = files.str.contains("/", regex=False)
+    files[nested] = files[nested].map(posixpath.normpath)
+    again = files.duplicated()
+    if again.any():
+        first = table["Filename"][files == files[again].iloc[0]]
+        what = "it names {Filename} twice, first in row " + str(first.index[0])
+        if first.iloc[0] != first.iloc[1]:
+            what += f" as {first.iloc[0]}".replace("{", "{{").replace("}", "}}")
+        refuse(path, table, again, what, "keep one row an image")
+
+
+def check_filled(path: Path, table: pd.DataFrame, column: str) -> None:
+    """Raise DataError where the `column` is blank."""
     if not pd.api.types.is_numeric_dtype(table[column]):
-        blank |= table[column].astype(str).str.strip() == ""
-    _refuse(path, table, blank, f"{column} is empty", "fill it in")
+        blank = table[column].astype(str).str.strip() == ""
+        refuse(path, table, blank, f"{column} is empty", "fill it in")
 
 
 def _check_labels(path: Path, table: pd.DataFrame) -> None:
@@ -80,15 +142,17 @@ def _check_labels(path: Path, table: pd.DataFrame) -> None:
     remedy = "correct the row or remove it"
     classes = list(CLASSES) if set(CLASSES) <= set(table.columns) else []
     for column in (*classes, "Defect"):
-        _check_filled(path, table, column)
-        other = ~pd.to_numeric(table[column], errors="coerce").isin((0, 1))
-        _refuse(path, table, other, f"labels must be 0 or 1, {column} is '{{{column}}}'", remedy)
+        check_filled(path, table, column)
+        values = pd.to_numeric(table[column], errors="coerce")
+        what = f"labels must be 0 or 1, {column} is '{{{column}}}'"
+        refuse(path, table, ~values.isin((0, 1)), what, remedy)
+        table[column] = values.astype(int)
     if classes:
         contradiction = table[classes].any(axis=1) != table["Defect"].astype(bool)
-        _refuse(path, table, contradiction, "the class columns contradict Defect", remedy)
+        refuse(path, table, contradiction, "the class columns contradict Defect", remedy)
 
 
-def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, remedy: str) -> None:
+def refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, remedy: str) -> None:
     """Raise DataError for the rows marked in `wrong`, if any: the first one is named, all are
     counted. A column in braces in `what` stands for its value in the first one."""
     if wrong.any():
@@ -100,8 +164,8 @@ def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, remedy
 
 
 def _first_line(rows: pd.Series) -> int:
-    """Line in the CSV of the first row that is marked; the header is line 1."""
-    return int(np.flatnonzero(rows)[0]) + 2
+    """Line in the CSV of the first row that is marked."""
+    return int(rows.index[np.flatnonzero(rows)[0]])
 
 
 def class_labels(table: pd.DataFrame) -> np.ndarray | None:
@@ -109,68 +173,13 @@ def class_labels(table: pd.DataFrame) -> np.ndarray | None:
     return table[list(CLASSES)].to_numpy() if set(CLASSES) <= set(table.columns) else None
 
 
-def read_own(path: Path) -> pd.DataFrame:
-    """The user's own table: Filename, Defect, and optionally the 17 class columns, Split and Group.
-    Split comes back as "train" or "val". Raises DataError naming file, row, image and remedy."""
-    table = read_table(path, OWN)
-    for column in ("Group", "Split"):
-        if column in table:
-            _check_filled(path, table, column)
-    if "Split" in table:
-        splits = table["Split"].astype(str).str.strip().str.lower().map(SPLITS)
-        remedy = "name val what is to be scored (nothing is selected on it), and remove the rest"
-        what = "Split is '{Split}', expected train or val"
-        _refuse(path, table, splits.isna(), what, remedy)
-        table["Split"] = splits
-    return table
-
-
-def check_sides(path: Path, table: pd.DataFrame) -> None:
-    """Raise DataError unless both splits of the user's own table have normal and defect images."""
-    for split, other in (("train", "val"), ("val", "train")):
-        defect = table["Defect"][table["Split"] == split]
-        if not len(defect):
-            what = f"every row is in the split {other}"
-            raise DataError(f"{path}: {what}; name some train and some val.")
-        if defect.nunique() < 2:
-            counts = f"{(defect == 0).sum()} normal and {defect.sum()} defect"
-            what = f"its {split} rows need normal and defect images, found {counts}"
-            remedy = "add what is missing, or move rows from the other split"
-            raise DataError(f"{path}: {what}; {remedy}.")
-
-
-def check_holdout(path: Path, table: pd.DataFrame, folds: int) -> None:
-    """Raise DataError unless every one of `folds` parts, of whole groups, can have both labels."""
-    what = "groups" if "Group" in table else "images"
-    normal, defect = (table["Video"][table["Defect"] == label].nunique() for label in (0, 1))
-    if min(normal, defect) < folds:
-        needed = f"a part can be held out of {folds} normal and {folds} defect {what} or more"
-        counts = f"found {normal} normal and {defect} defect {what}"
-        raise DataError(f"{path}: {needed}; add Split, or images ({counts}).")
-
-
-def leak(path: Path, table: pd.DataFrame, has_split: bool) -> str:
-    """How validation images may resemble training images of the user's own table, "" if they do
-    not; `has_split`: the CSV itself has the column Split."""
-    if "Group" in table:
-        both = set.intersection(*(set(rows["Video"]) for _, rows in table.groupby("Split")))
-        what = f"{len(both)} groups of {path.name} ({min(both, default='')} ...)"
-        return f"{what} lie in both splits: scores will flatter." if both else ""
-    risk = "frames of one video may lie in both splits and flatter"
-    return "" if has_split else f"{path.name} has no Split and no Group: {risk}."
-
-
-def ignored_classes(path: Path, table: pd.DataFrame) -> str:
-    """That some of the class columns are there but not all, "" otherwise."""
-    absent = [c for c in CLASSES if c not in table]
-    if not absent or len(absent) == len(CLASSES):
-        return ""
-    rest = "the other classes are ignored, and F2CIW is left out."
-    return f"{path.name} lacks the class column(s) {', '.join(absent)}: {rest}"
-
-
-@lru_cache
-def warn(path: Path, *notes: str) -> None:
-    """Print the notes about this file that are not empty on standard error, once a process."""
-    for note in filter(None, notes):
-        print(f"warning: {note}", file=sys.stderr, flush=True)
+def class_flags(table: pd.DataFrame) -> pd.DataFrame:
+    """(n, classes) 0 or 1 by the classes that tables and figures show: the names in the user's own
+    column Class, else Sewer-ML's 17; no column where the labels name no class."""
+    if "Class" not in table:
+        return table[list(CLASSES) if set(CLASSES) <= set(table.columns) else []]
+    combinations = table["Class"].cat
+    flags = (
+        combinations.categories.to_series().str.get_dummies(";").drop(columns="", errors="ignore")
+    )
+    return flags.iloc[combinations.codes].set_axis(table.index)

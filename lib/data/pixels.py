@@ -4,8 +4,10 @@ A change of this module makes runs stale.
 """
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ from filelock import FileLock
 from PIL import Image
 
 from lib.data import cache, sources
-from lib.data.files import Place, decode
-from lib.data.labels import ignored_classes, warn
+from lib.data.decoding import Place, decode
+from lib.data.own_labels import copies, warn
 from lib.system import paths
 
 
@@ -42,12 +44,28 @@ class Split:
 def prepare(data: dict[str, Any], workers: int = 1) -> None:
     """Draw the simulated images if there are none, and fill the cache, with `workers` processes."""
     sources.simulated(data, workers)
-    if data["source"] == "own":
-        path = sources.labels_csv()
-        table, leak = sources.own(path, data["seed"])
-        warn(path, ignored_classes(path, table), leak)
-    for split in sources.TABLES:
-        load(data, split, workers)
+    sources.warn(data)
+    parts = [load(data, split, workers) for split in sources.TABLES]
+    if data["source"] in sources.OWN:
+        _compare(data, parts)
+
+
+def _compare(data: dict[str, Any], parts: list[Split]) -> None:
+    """Warn of the user's images that show the same as others; raises DataError where these lie on
+    the other side of the split. Images of equal squares are compared as they are stored."""
+    names = [name for part in parts for name in part.table["Filename"]]
+    squares = list(map(shown, chain.from_iterable(part.pixels for part in parts)))
+    count, stored = Counter(squares), sources.images(data, "train")
+    equal = [name for name, square in zip(names, squares, strict=True) if count[square] > 1]
+    whole = {name: shown(stored.read(name)) for name in equal}
+    path = sources.labels_csv(data)
+    table, _ = sources.own(path, data["seed"])
+    warn(path, copies(path, table, [whole.get(name, "") for name in table["Filename"]]))
+
+
+def shown(image: np.ndarray) -> str:
+    """A hash of the image's shape and pixels: equal for copies, in whatever format they are."""
+    return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
 
 
 def square(image: np.ndarray, side: int) -> np.ndarray:
@@ -74,7 +92,7 @@ def load(data: dict[str, Any], split: str, workers: int = 1) -> Split:
     path = cached(data, split, table)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
-        if not path.exists():
+        if not cache.is_whole(path):
             stored, read = sources.images(data, split), partial(_pixels, side=data["cache"])
             try:
                 cache.fill(path, list(table["Filename"]), data["cache"], stored.find, read, workers)

@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from lib.data import labels, splits
+from lib.data import contents, labels, own_labels, solar, splits
 from lib.data.files import Images
 from lib.simulator import frames
 from lib.system import environment, paths
 from lib.system.errors import DataError
 
 TABLES = {"train": "SewerML_Train.csv", "val": "SewerML_Val.csv"}
+OWN = ("own", "solar")  # sources that are one table, Filename and Defect, beside its images
 PLACES = {  # the archive's folders, and its zips
     "train": (("Train", "images", "."), "train*.zip"),
     "val": (("Valid", "images", "."), "valid*.zip"),
@@ -28,17 +29,17 @@ PLACES = {  # the archive's folders, and its zips
 
 def identity(data: dict[str, Any]) -> str:
     """A name for the content of these data: the simulator's version, seed and sizes, or a hash of
-    Sewer-ML's tables, or of the user's own table and the sizes of its image files."""
+    Sewer-ML's tables, or of the user's own table and images. Raises DataError for a wrong table,
+    and for copies of one of the user's images on both sides of the split."""
     if data["source"] == "simulated":
         sizes = f"{data['train']}-{data['val']}-{data['frame']}px"
         return f"simulated-v{frames.VERSION}-s{data['seed']}-{sizes}"
     digest = hashlib.sha256()
-    if data["source"] == "own":
-        table, _ = own(labels_csv(), data["seed"])
-        files = [root(data) / name for name in table["Filename"]]
-        sizes = [file.stat().st_size if file.is_file() else 0 for file in files]
-        digest.update(f"{labels_csv().read_text('utf-8-sig')}{sizes}".encode())
-        return f"own-{digest.hexdigest()[:12]}"
+    if data["source"] in OWN:
+        path, (table, found) = labels_csv(data), _own_contents(data)
+        own_labels.copies(path, table, found)
+        digest.update(f"{path.read_text('utf-8-sig')}{found}".encode())
+        return f"{data['source']}-{digest.hexdigest()[:12]}"
     for name in TABLES.values():
         labels.check_file(root(data) / name)
         digest.update((root(data) / name).read_bytes())
@@ -49,10 +50,10 @@ def own(path: Path, seed: int) -> tuple[pd.DataFrame, str]:
     """The user's own table, with `Split` ("train" or "val") and `Video` in every row, and a warning
     where its validation images may resemble training images, else "".
 
-    The CSV has Filename (relative to its folder, or to IMAGES) and Defect, 0 or 1. Sewer-ML's 17
-    class columns, Split and Group (video, pipe or site: what must not lie in both splits) are
-    optional. Without Split, a stratified fifth is held out, in whole groups where Group is there.
-    Raises DataError naming file and row.
+    The CSV has Filename (relative to its folder, or to IMAGES) and Defect, 0 or 1. Class,
+    Sewer-ML's 17 class columns, Split and Group (what must not lie in both splits) are optional.
+    Without Split, a stratified fifth is held out, in whole groups where Group is there. Raises
+    DataError naming file and row.
     """
     content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     return _own(path, seed, content)
@@ -61,30 +62,63 @@ def own(path: Path, seed: int) -> tuple[pd.DataFrame, str]:
 @lru_cache(maxsize=2)
 def _own(path: Path, seed: int, content: str) -> tuple[pd.DataFrame, str]:
     """`content` is the hash of the file: an edited table is read again."""
-    table = labels.read_own(path)
-    table["Video"] = table["Group"].astype(str) if "Group" in table else table["Filename"]
+    table = own_labels.read(path)
+    table["Video"] = table["Group"] if "Group" in table else table["Filename"]
     has_split = "Split" in table
     if not has_split:
-        labels.check_holdout(path, table, round(1 / splits.HELD_OUT))
+        own_labels.check_holdout(path, table, round(1 / splits.HELD_OUT))
         table["Split"] = np.where(splits.held_out(table, seed), "val", "train")
-    labels.check_sides(path, table)
-    return table, labels.leak(path, table, has_split)
+    own_labels.check_sides(path, table)
+    return table, own_labels.leak(path, table, has_split)
 
 
-def labels_csv() -> Path:
-    """The CSV of the user's own images, from LABELS."""
+def _own_contents(data: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
+    """The user's own table, and a hash of each row's image file as it is found, "" if absent."""
+    table, _ = own(labels_csv(data), data["seed"])
+    stored = images(data, "train")
+    files = [next(iter(stored.files(name)), None) for name in table["Filename"]]
+    return table, contents.hashes(files)
+
+
+def notes(data: dict[str, Any]) -> list[str]:
+    """What may mislead in the user's own table, a sentence each; nothing for other data."""
+    if data["source"] not in OWN:
+        return []
+    path, (table, found) = labels_csv(data), _own_contents(data)
+    _, leak = own(path, data["seed"])
+    every = own_labels.ignored_classes(path, table), leak, own_labels.copies(path, table, found)
+    return [note for note in every if note]
+
+
+def warn(data: dict[str, Any]) -> None:
+    """Print `notes` on standard error, each once a process."""
+    for note in notes(data):
+        own_labels.warn(labels_csv(data), note)
+
+
+def labels_csv(data: dict[str, Any]) -> Path:
+    """The CSV of the user's own images, from LABELS, or that of the solar cells."""
+    if data["source"] == "solar":
+        return solar.labels_csv()
     if path := environment.labels():
         return path
     remedy = "set LABELS to a CSV with the columns Filename, Defect"
     raise DataError(f"the profile reads images of your own: {remedy}.")
 
 
+def table(data: dict[str, Any], split: str) -> Path:
+    """The CSV that holds the labels of `split`."""
+    return labels_csv(data) if data["source"] in OWN else root(data) / TABLES[split]
+
+
 def root(data: dict[str, Any]) -> Path:
     """The folder that holds the images, and Sewer-ML's tables."""
     if data["source"] == "simulated":
         return paths.DATA / identity(data)
+    if data["source"] == "solar":
+        return solar.folder()
     if data["source"] == "own":
-        return environment.images() or labels_csv().parent
+        return environment.images() or labels_csv(data).parent
     if path := environment.sewerml_root():
         return path
     remedy = "set SEWERML_ROOT to the folder with its CSVs and images"
@@ -103,9 +137,9 @@ def simulated(data: dict[str, Any], workers: int = 1) -> None:
 
 def whole(data: dict[str, Any], split: str) -> pd.DataFrame:
     """Every row of `split`, in the user's own table or in Sewer-ML's."""
-    if data["source"] != "own":
-        return labels.read_table(root(data) / TABLES[split])
-    table, _ = own(labels_csv(), data["seed"])
+    if data["source"] not in OWN:
+        return labels.read_table(root(data) / TABLES[split]).reset_index(drop=True)
+    table, _ = own(labels_csv(data), data["seed"])
     return table[table["Split"] == split].reset_index(drop=True)
 
 
@@ -114,7 +148,7 @@ def tables(data: dict[str, Any], split: str) -> tuple[pd.DataFrame, bool]:
     Training rows are the stratified fraction, validation rows all; `Sampled` marks theirs."""
     simulated(data)
     table = whole(data, split)
-    is_own, videos = data["source"] == "own", root(data) / "Videos.csv"
+    is_own, videos = data["source"] in OWN, root(data) / "Videos.csv"
     videos_known = "Group" in table if is_own else _add_videos(table, videos)
     sampled = splits.stratified_fraction(table, data["fraction"], data["seed"]).index
     table["Sampled"] = table.index.isin(sampled)
@@ -128,7 +162,7 @@ def _add_videos(table: pd.DataFrame, path: Path) -> bool:
     does not, every image counts as a video of its own."""
     table["Video"] = table["Filename"]
     if path.exists():
-        videos = pd.read_csv(path, dtype=str).set_index("Filename")["Video"]
+        videos = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("Filename")["Video"]
         table["Video"] = table["Filename"].map(videos)
         absent = table["Filename"][table["Video"].isna()]
         if len(absent):
@@ -138,4 +172,4 @@ def _add_videos(table: pd.DataFrame, path: Path) -> bool:
 
 def images(data: dict[str, Any], split: str) -> Images:
     """Where the images of a split are read from."""
-    return Images(root(data)) if data["source"] == "own" else Images(root(data), *PLACES[split])
+    return Images(root(data)) if data["source"] in OWN else Images(root(data), *PLACES[split])

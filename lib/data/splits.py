@@ -13,8 +13,11 @@ HELD_OUT = 0.2  # share of the user's own images kept for validation where their
 
 
 def _labels(table: pd.DataFrame) -> np.ndarray:
-    """(n, 17) labels of the classes, or (n, 1) of `Defect` where the table has no classes."""
+    """(n, 17) labels of Sewer-ML's classes; else (n, 2) of `Defect` and of the combination of one's
+    own names, or (n, 1) of `Defect` where the table has no classes."""
     labels = class_labels(table)
+    if labels is None and "Class" in table:
+        return np.column_stack([table["Defect"], table["Class"].cat.codes])
     return table[["Defect"]].to_numpy() if labels is None else labels
 
 

@@ -8,6 +8,10 @@ import numpy as np
 
 from lib.measures import metrics
 
+# Independent units (videos, or images) of either kind, with a defect and without, that an interval
+# takes. The widest interval that k units can give, from the smallest to the largest of them, holds
+# their median with probability 1 - 2^(1 - k): .94 for five, .97 for six, and 95 % are asked for.
+FEWEST = 6
 CHUNK = 2**18  # resampled rows at once: 2 MB an array stays in cache, ten of them in any laptop
 
 
@@ -25,7 +29,9 @@ def resampled(
     whole groups with replacement (Field and Welsh 2007). Equal `groups`, `seed` and `draws` draw
     the same resamples whatever the logits: two systems scored on the same rows are paired column by
     column, see `paired_difference`. Weights are those of the full data, never recomputed in a
-    resample, whose share of defects therefore varies as a new sample's would. AUROC counts a tie as
+    resample, whose share of defects therefore varies as a new sample's would. Resamples of a share
+    with fewer than `FEWEST` groups of either kind are nan: they would repeat the same few images,
+    and of a single defect always give an AUROC of exactly the estimate. AUROC counts a tie as
     half; AP is the step-wise sum of scikit-learn's `average_precision_score`, ties at once;
     `recall_at_5` is the most that a threshold finds at 5 % false alarms. A resample without defects
     or normals has it and AUROC nan; without defects, AP 0. Without `ranked` these three, nine
@@ -49,6 +55,9 @@ def resampled(
                 values |= curves[d, q].metrics(of_normals / of_defects if of_defects else 0)
             for name, value in values.items():
                 out[name][i, columns] = value
+    few = [min(s.defects.units, s.normals.units) < FEWEST for s in shares]
+    for values in out.values():
+        values[few, 1:] = np.nan
     return out
 
 
@@ -117,6 +126,7 @@ class _Side:
         sums = [np.bincount(group, weight * column, size) for column in columns]
         # float32: counts below 2^24 are exact, others off by less than 1e-6
         self.table = np.stack(sums, axis=1).astype(np.float32)
+        self.units = len(np.unique(group))
         order = np.argsort(-logit, kind="stable")
         self.descending, self.group = -logit[order], group[order]
         # unweighted counts stay integers: exact, and summed 7 times faster than floats

@@ -44,7 +44,7 @@ EXAMPLE = "vicreg"  # the method that "Add a method" shows
 def renew() -> None:
     """Write every generated page, and the generated parts of the READMEs, anew."""
     for path, text in pages().items():
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
 
 
 def pages() -> dict[Path, str]:
@@ -60,7 +60,7 @@ def pages() -> dict[Path, str]:
     words.globals |= _results() | _effects() | _artefacts() | _method() | _speed()
     texts = {DOCS / f"{name}.md": words.get_template(f"{name}.md.j2").render() for name in PAGES}
     for readme, name in PARTS.items():
-        text, template = (paths.ROOT / readme).read_text(), words.get_template(name)
+        text, template = (paths.ROOT / readme).read_text(encoding="utf-8"), words.get_template(name)
         for part, block in template.blocks.items():
             text = filled(text, part, "".join(block(template.new_context())), readme)
         texts[paths.ROOT / readme] = text
@@ -93,7 +93,7 @@ def _results() -> dict[str, Any]:
     f1 = measured[measured["metric"] == "f1"]
     cells = f1.set_index(["method", "backbone", "train_share"])
     images = provenance.of_runs([committed(grid.cells(PROFILE)[0])])
-    facts = json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text())
+    facts = json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text(encoding="utf-8"))
 
     def cell(method: str, backbone: str, share: float) -> str:
         """F1 with the mark of its run's health; a dash where the study has no such system."""
@@ -149,7 +149,7 @@ def _difference(backbone: str) -> str:
 
 def _effects() -> dict[str, Any]:
     measured = reference.values("protocol")
-    rows = tomllib.loads(DEVIATIONS.read_text())["row"]
+    rows = tomllib.loads(DEVIATIONS.read_text(encoding="utf-8"))["row"]
     groups = {
         group: table(
             ("what", "paper", "released code", "here", "why", "effect here"),
@@ -181,7 +181,9 @@ def effects(measured: pd.DataFrame, wanted: str) -> str:
 
 
 def _artefacts() -> dict[str, Any]:
-    cores = json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text())["cores"]
+    cores = json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text(encoding="utf-8"))[
+        "cores"
+    ]
     head = ("artefact", "command", "notebook", "needs", "minutes")
     return {"artefacts": table(head, [_artefact(name, cores) for name in drawn()], texts=4)}
 
@@ -205,11 +207,15 @@ def _method() -> dict[str, str]:
     settings, profile = paths.ROOT / "lib/study/settings.py", paths.PROFILES / "paper.toml"
     return {
         "method": EXAMPLE,
-        "method_file": (paths.ROOT / "lib" / "methods" / f"{EXAMPLE}.py").read_text().strip(),
+        "method_file": (paths.ROOT / "lib" / "methods" / f"{EXAMPLE}.py")
+        .read_text(encoding="utf-8")
+        .strip(),
         "method_settings": inspect.getsource(METHODS[EXAMPLE]).strip(),
-        "method_table": _paragraph(profile.read_text(), f"[method.{EXAMPLE}]"),
+        "method_table": _paragraph(profile.read_text(encoding="utf-8"), f"[method.{EXAMPLE}]"),
         "method_listed": next(
-            line for line in settings.read_text().splitlines() if line.startswith("ADDED = ")
+            line
+            for line in settings.read_text(encoding="utf-8").splitlines()
+            if line.startswith("ADDED = ")
         ),
     }
 

@@ -135,6 +135,7 @@ def render(
     profile: str,
     protocol: str = "",
     methods: list[str] | None = None,
+    backbones: list[str] | None = None,
     seeds: list[int] | None = None,
     jobs: int = 1,
 ) -> list[str]:
@@ -143,14 +144,18 @@ def render(
 
     Raises ValueError, before anything runs, for an unknown artefact, profile, protocol or method.
     """
+    from lib.data import sources
+
     chosen = [names.nearest(name, ARTEFACTS, "artefact") for name in artefacts] or drawn()
     given = {
         "profile": names.nearest(profile, profiles.available(), "profile"),
         "protocol": protocol and names.nearest(protocol, names.PROTOCOLS, "protocol"),
         "methods": methods or [],
+        "backbones": backbones or [],
         "seeds": seeds or [],
         "output": str(paths.FIGURES / profile),
     }
+    sources.warn(profiles.load(profile)["data"])
     renderings_due, failures = [], []
 
     def failed(error: object) -> None:
@@ -158,9 +163,9 @@ def render(
         print(f"error: {error}", file=sys.stderr, flush=True)
 
     for name in chosen:
-        shown = grid.runs(name, profile, methods=methods, seeds=seeds)
+        shown = grid.runs(name, profile, methods=methods, backbones=backbones, seeds=seeds)
         if ARTEFACTS[name].study and not shown:
-            print(f"{name}: left out, METHODS names nothing that it shows", flush=True)
+            print(f"{name}: left out, METHODS or BACKBONES names nothing that it shows", flush=True)
             continue
         own = given | ARTEFACTS[name].parameters
         stamp = paths.BUILD / profile / "stamps" / f"{name}.json"

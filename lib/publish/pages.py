@@ -6,7 +6,6 @@ Reads figures/<profile>/ and the executed notebooks, writes build/<profile>/repo
 neither a network nor a server.
 """
 
-import json
 import re
 import shutil
 from collections import Counter
@@ -19,10 +18,10 @@ import pandas as pd
 from PIL import Image
 
 from lib.analysis import wording
-from lib.store import fingerprints
+from lib.store import fingerprints, run_directory
 from lib.study import artefacts, profiles
 from lib.study.names import PROTOCOLS
-from lib.system import paths
+from lib.system import atomic, paths
 
 TITLE = "Self-supervised anomaly detection in the wild: a replication"
 TEMPLATES = Path(__file__).with_name("templates")
@@ -35,6 +34,9 @@ HONEST = {
     "the code works and say nothing about real sewers.",
     "sewer-ml": "Measured on Sewer-ML (licence CC BY-NC-SA 4.0, inherited by every figure that "
     "shows its frames).",
+    "solar": "Measured on ELPV, photographs of solar cells (Deitsch et al. 2019; licence CC "
+    "BY-NC-SA 4.0, inherited by every figure that shows them), not on Sewer-ML: agreement with the "
+    "paper is not to be expected. The walkthrough alone shows simulated frames.",
     "own": "Measured on the user’s own images, not on Sewer-ML: agreement with the paper is not to "
     "be expected. The walkthrough alone shows simulated frames.",
 }
@@ -87,9 +89,8 @@ def executed(name: str, profile: str) -> Path:
 
 def command(name: str, profile: str) -> str:
     """The make command that renders an artefact again with the choices that its stamp records."""
-    stamp, given = paths.BUILD / profile / "stamps" / f"{name}.json", {}
-    if stamp.exists():
-        given = json.loads(stamp.read_text())["inputs"]["parameters"]
+    stamp = atomic.read_json(paths.BUILD / profile / "stamps" / f"{name}.json") or {}
+    given = stamp.get("inputs", {}).get("parameters", {})
     return artefacts.command(name, {"profile": profile, **given})
 
 
@@ -187,9 +188,6 @@ def write(profile: str) -> Path:
     entries = [entry(name, profile) for name in artefacts.ARTEFACTS]
     if not any(one.thumbnail for one in entries):
         raise FileNotFoundError(f"nothing is rendered in {figures}: {remake} first.")
-    beside = report.with_name("report.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    _copy(entries, figures, beside)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -201,22 +199,23 @@ def write(profile: str) -> Path:
     about = {"study": TITLE, "profile": profile, "facts": facts}
     environment.globals |= about | {"remake": remake, "honest": honest}
 
-    def put(page: str, template: str, **content) -> None:
-        text = environment.get_template(template).render(**content)
-        (beside / page).write_text(text, encoding="utf-8")
+    with atomic.new_folder(report, replace=True) as beside:
+        _copy(entries, figures, beside)
 
-    kinds = []
-    for kind, name in KINDS.items():
-        members = [one for one in entries if one.kind == kind]
-        kinds.append({"id": name.lower().replace(" ", "-"), "name": name, "entries": members})
-    card = claims(figures / "claims.csv")
-    put("index.html", "index.html.j2", entries=entries, kinds=kinds, scorecard=card)
-    paged = [one for one in entries if one.page]
-    for before, one, after in zip([None, *paged], paged, [*paged[1:], None], strict=False):
-        html = cells(executed(one.name, profile))
-        put(one.page, "notebook.html.j2", entry=one, before=before, after=after, cells=html)
-    shutil.rmtree(report, ignore_errors=True)
-    beside.rename(report)
+        def put(page: str, template: str, **content) -> None:
+            text = environment.get_template(template).render(**content)
+            (beside / page).write_text(text, encoding="utf-8")
+
+        kinds = []
+        for kind, name in KINDS.items():
+            members = [one for one in entries if one.kind == kind]
+            kinds.append({"id": name.lower().replace(" ", "-"), "name": name, "entries": members})
+        card = claims(figures / "claims.csv")
+        put("index.html", "index.html.j2", entries=entries, kinds=kinds, scorecard=card)
+        paged = [one for one in entries if one.page]
+        for before, one, after in zip([None, *paged], paged, [*paged[1:], None], strict=False):
+            html = cells(executed(one.name, profile))
+            put(one.page, "notebook.html.j2", entry=one, before=before, after=after, cells=html)
     return report / "index.html"
 
 
@@ -237,9 +236,9 @@ def inputs(profile: str) -> str:
     """Hash of every file that the report of `profile` is made from."""
     build = paths.BUILD / profile
     folders = [
-        (paths.FIGURES / profile, "*"),
-        (build / "notebooks", "*.ipynb"),
-        (build / "stamps", "*.json"),
+        (paths.FIGURES / profile, "[!.]*"),
+        (build / "notebooks", "[!.]*.ipynb"),
+        (build / "stamps", "[!.]*.json"),
         (TEMPLATES, "*"),
         (paths.PROFILES, "*.toml"),
         (Path(__file__).parent, "*.py"),
@@ -250,9 +249,12 @@ def inputs(profile: str) -> str:
 
 def renew(profile: str) -> Path:
     """The report's first page; what is up to date is left alone."""
-    page = paths.BUILD / profile / "report" / "index.html"
-    stamp, now = page.with_name(".inputs"), inputs(profile)
-    if not (page.exists() and stamp.exists() and stamp.read_text() == now):
-        page = write(profile)
-        stamp.write_text(now)
-    return page
+    report = paths.BUILD / profile / "report"
+    stamp, now = report / ".inputs.json", inputs(profile)
+    then = atomic.read_json(stamp) or {}
+    if then.get("inputs") != now or run_directory.damaged(report, then):
+        write(profile)
+        pages = {file: file.relative_to(report).as_posix() for file in report.rglob("*.*")}
+        files = {name: atomic.checksum(file) for file, name in pages.items() if file.is_file()}
+        atomic.put_json(stamp, {"inputs": now, "files": files})
+    return report / "index.html"

@@ -78,8 +78,10 @@ def write_renderings(folder: Path) -> None:
     for name in artefacts.drawn():
         shutil.copyfile(folder / f"{name}.png", paths.REFERENCE_FIGURES / f"{name}.png")
         table, text = folder / f"{name}.csv", folder / f"{name}.md"
-        markdown = text.read_text() if text.exists() else ""
-        rows.append({"artefact": name, "csv": table.read_text(), "markdown": markdown})
+        markdown = text.read_text(encoding="utf-8") if text.exists() else ""
+        rows.append(
+            {"artefact": name, "csv": table.read_text(encoding="utf-8"), "markdown": markdown}
+        )
     smallest = {"compression": "zstd", "compression_level": 19}
     atomic.put(RENDERED, lambda beside: pd.DataFrame(rows).to_parquet(beside, **smallest))
 
@@ -116,20 +118,21 @@ def write(runs: list[Stored], folder: Path, weights: bool = False) -> None:
     table, _ = sources.tables(runs[0].run.data, "val")
     columns = ["Filename", *CLASSES, "Defect", "Video", "Sampled"]
     table[columns].to_parquet(beside / "validation.parquet", compression="zstd", index=False)
-    (beside / "provenance.json").write_text(json.dumps(_provenance(runs), indent=1) + "\n")
+    provenance = json.dumps(_provenance(runs), indent=1) + "\n"
+    (beside / "provenance.json").write_text(provenance, encoding="utf-8")
     atomic.put_folder(beside, folder)
 
 
 def _halve(source: Path, target: Path) -> None:
     """A checkpoint with its floating-point weights in half precision."""
-    import torch  # only here: everything else in this module reads scores
+    from lib.training import predict  # torch, only here: the rest of this module reads scores
 
-    checkpoint = torch.load(source, weights_only=True)
+    checkpoint = predict.read_weights(source)
     checkpoint["method"] = {
         name: value.half() if value.is_floating_point() else value
         for name, value in checkpoint["method"].items()
     }
-    torch.save(checkpoint, target)
+    predict.write_weights(checkpoint, target)
 
 
 def _provenance(runs: list[Stored]) -> dict:

@@ -4,11 +4,14 @@ Inputs are hashed by content, because git resets the times of files.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from lib.store import fingerprints
-from lib.store.run_directory import read_json
 from lib.system import atomic, paths
 
 
@@ -26,9 +29,13 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     from lib.study.grid import runs
 
     notebook = paths.NOTEBOOKS / f"{artefacts.ARTEFACTS[artefact].notebook}.ipynb"
-    cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
+    cells = [
+        c
+        for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        if c["cell_type"] == "code"
+    ]
     source = "\n".join("".join(c["source"]) for c in cells)
-    chosen = {name: given[name] or None for name in ("methods", "seeds")}
+    chosen = {name: given.get(name) for name in ("methods", "backbones", "seeds")}
     grid = runs(artefact, given["profile"], **chosen)
     reads = artefacts.ARTEFACTS[artefact].reads_measured
     (measured.require if reads else stored.require)(grid, artefacts.command(artefact, given))
@@ -50,19 +57,42 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def alone(profile: str) -> Iterator[None]:
+    """A block in which this process alone renders or reports `profile`. Others wait at its start;
+    they find then what this one has made."""
+    path = paths.BUILD / profile / ".lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another make renders profile {profile}: this one waits for it.", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def outdated(stamp: Path, now: dict[str, Any]) -> str:
     """Why an artefact has to be rendered again, or "" if it is current."""
-    then = read_json(stamp)
+    then = atomic.read_json(stamp)
     if then is None:
-        return "not rendered yet"
-    gone = [name for name in then["files"] if not (paths.WORKSPACE / name).exists()]
-    if gone:
-        return f"{gone[0]} is gone"
+        return f"{stamp.name} is damaged" if stamp.exists() else "not rendered yet"
+    for name, was in then["files"].items():
+        if (is_now := atomic.checksum(paths.WORKSPACE / name)) != was:
+            return f"{name} is {'damaged or edited' if is_now else 'gone'}"
     changed = fingerprints.changes(then["inputs"], now)
     return f"changed: {', '.join(changed)}" if changed else ""
 
 
 def write(stamp: Path, now: dict[str, Any], files: list[str]) -> None:
-    """Say that `files` (relative to the workspace) were made from the inputs `now`."""
+    """Say that `files` (relative to the workspace), and the executed notebook, were made from the
+    inputs `now`."""
     stamp.parent.mkdir(parents=True, exist_ok=True)
-    atomic.put_text(stamp, json.dumps({"inputs": now, "files": files}, indent=1))
+    copy = stamp.parent.parent / "notebooks" / f"{stamp.stem}.ipynb"
+    if copy.exists():
+        files = [*files, copy.relative_to(paths.WORKSPACE).as_posix()]
+    sums = {name: atomic.checksum(paths.WORKSPACE / name) for name in files}
+    atomic.put_json(stamp, {"inputs": now, "files": sums})

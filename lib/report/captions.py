@@ -35,6 +35,8 @@ def footer(facts: dict[str, Any], protocol: str | list[str]) -> str:
     start = f"Data: {facts['data']}. Profile {facts['profile']}: "
     if "fresh" not in facts:
         images = f"{facts['n_training']:,} training and {facts['n_validation']:,} validation images"
+        if groups := facts.get("n_groups"):
+            images += f" of {groups:,} {facts['groups']}"
         return f"{start}{images}. No run is read."
     fixed = ", fixed, so small train shares get fewer steps" * (facts["train_shares"] > 1)
     epochs = f"{' or '.join(map(str, facts['epochs']))} epoch{'s' * (facts['epochs'] != [1])}"
@@ -56,13 +58,15 @@ def _protocols(protocol: str | list[str]) -> str:
 
 
 def _images(facts: dict[str, Any]) -> str:
-    """How many validation images, of how many videos, and what the intervals are drawn over."""
+    """How many validation images, of how many groups, and what the intervals are drawn over."""
     text, unit = f"n = {facts['n_validation']:,} validation images", facts["bootstrap_unit"]
-    if unit == "videos":
-        text += f" of {facts['n_groups']:,} videos"
+    if unit == facts["groups"]:
+        text += f" of {facts['n_groups']:,} {unit}"
     if not unit:
         return text
-    within = unit in ("videos", "images")  # otherwise the runs themselves are drawn
+    if facts.get("few"):
+        return f"{text}; no 95 % intervals ({facts['few']})"
+    within = unit in (facts["groups"], "images")  # otherwise the runs themselves are drawn
     several = len(facts["seeds"]) > 1
     text += f"; 95 % intervals: bootstrap over {'seeds, then ' * (several and within)}{unit}"
     return text + ", without the spread over seeds" * (within and not several)

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from lib.analysis.classes import ANY, NORMAL
 from lib.report import style
 from lib.study.names import CLASS_NAMES
 
@@ -74,8 +75,9 @@ def _write_counts(ax, counted: pd.DataFrame) -> None:
     _name_columns(ax, counted)
     names = [f"{CLASS_NAMES[c]}  {c}" if c in CLASS_NAMES else c for c in counted.index]
     ax.set_yticks(range(len(counted)), names, fontsize=SMALL)
-    corner = {"xycoords": "axes fraction", "ha": "right", "va": "top", "in_layout": False}
     text = "share of defects in training, %"
+    corner = {"xycoords": "axes fraction", "ha": "right", "va": "top"}
+    corner["in_layout"] = max(map(len, names)) < len(text)  # else it fits below the names
     style.beside(ax, text, (0, 0), (-3, -2.2), fontsize=SMALL, style="italic", **corner)
     ax.set_title("Images", pad=TITLE)
     _frame(ax, counted.index)
@@ -125,7 +127,7 @@ def _frame(ax, index: pd.Index) -> None:
     style.bare(ax)
     ax.tick_params(pad=1.5)
     ax.set_ylim(len(index) - 0.5, -0.5)
-    classes = sum(name in CLASS_NAMES for name in index)
+    classes = sum(name not in (ANY, NORMAL) for name in index)
     if 0 < classes < len(index):
         ax.axhline(classes - 0.5, color="white", linewidth=2.4)
         ax.axhline(classes - 0.5, color="black", linewidth=0.6)

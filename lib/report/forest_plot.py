@@ -141,10 +141,13 @@ def correlations(
     """Rank correlations, a panel a metric, and last the gain over RankMe in `metric`.
 
     `measured` is lib.analysis.correlation.correlate's. A row is a measure, in the order of `names`,
-    under a heading a scope, in the order of `scopes`; both give titles. Every rho is drawn in the
-    direction in which its paper expects it: further right ranks better. Thick: the interval of
-    these runs; thin: of runs like these. Filled: decided.
+    under a heading a scope, in the order of `scopes`; both give titles. A scope with too few points
+    for any rho is left out. Every rho is drawn in the direction in which its paper expects it:
+    further right ranks better. Thick: the interval of these runs; thin: of runs like these. Filled:
+    decided.
     """
+    measured = measured[measured.groupby("scope")["rho"].transform("count") > 0]
+    scopes = {scope: title for scope, title in scopes.items() if scope in set(measured["scope"])}
     present = set(measured["measure"])
     shown = ["", *(name for name in names if name in present)]
     rows = [(scope, measure) for scope in scopes for measure in shown]

@@ -21,7 +21,7 @@ from lib.report import style
 from lib.report.image_grid import MARKED
 from lib.store import measured
 from lib.store.measured import Detected
-from lib.study.names import CLASS_NAMES, CLASSES, label
+from lib.study.names import CLASS_NAMES, label
 
 
 @dataclass
@@ -63,7 +63,7 @@ def _square(values: list[float]) -> np.ndarray:
 
 
 def _caption(row: pd.Series) -> str:
-    classes = ", ".join(CLASS_NAMES[name] for name in CLASSES if row.get(name, 0) == 1)
+    classes = ", ".join(CLASS_NAMES.get(name, name) for name in frames.classes(row))
     return f"{row['score']:+.1f} {classes or ('defect' if row['Defect'] else 'normal')}"
 
 

@@ -61,6 +61,10 @@ def save(
     put("csv", lambda path: plain.to_csv(path, index=False, float_format="%.6f"))
     if not isinstance(content, Figure):
         comment = "".join(f"% {line}\n" for line in textwrap.wrap(f"{caption} {note}", 110))
-        put("md", lambda p: p.write_text(f"{content.markdown()}\n\n{caption}\n\n*{note}*\n"))
-        put("tex", lambda p: p.write_text(f"{content.latex()}\n{comment}"))
+        texts = {
+            "md": f"{content.markdown()}\n\n{caption}\n\n*{note}*\n",
+            "tex": f"{content.latex()}\n{comment}",
+        }
+        for ending, text in texts.items():
+            written.append(atomic.put_text(folder / f"{artefact}.{ending}", text))
     return written

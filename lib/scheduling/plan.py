@@ -29,6 +29,7 @@ class Request:
     artefacts: Sequence[str] = ()  # none: all that have a notebook
     run_id: str | None = None  # this run alone
     methods: list[str] | None = None  # of the artefacts' runs, only these
+    backbones: list[str] | None = None
     seeds: list[int] | None = None
     force: bool = False  # train stale runs of the profile `paper`, and the one that is named, too
     yes: bool = False  # start trainings on Sewer-ML without asking
@@ -40,10 +41,13 @@ class Request:
         """Each run that is asked for, once."""
         if self.run_id:
             return [grid.parse(self.profile, self.run_id)]
-        chosen = {"methods": self.methods, "seeds": self.seeds}
-        names = self.artefacts or artefacts.drawn()
-        every = [run for name in names for run in grid.runs(name, self.profile, **chosen)]
+        every = [run for name in self.artefacts or artefacts.drawn() for run in self.reads(name)]
         return list({(run.profile, run.id): run for run in every}.values())
+
+    def reads(self, artefact: str) -> list[Run]:
+        """The runs of one artefact."""
+        chosen = {"methods": self.methods, "backbones": self.backbones, "seeds": self.seeds}
+        return grid.runs(artefact, self.profile, **chosen)
 
     def pending(self) -> list[Job]:
         """The runs to train or measure; prints if there are none, and if stale runs are kept.
@@ -91,7 +95,7 @@ def check_train_shares(runs: list[Run], workers: int) -> None:
             try:
                 splits.resample(table, run.share, data["seed"])
             except sources.DataError as error:
-                if data["source"] != "own":
+                if data["source"] not in sources.OWN:
                     raise
                 remedy = f"take it out of train_shares in lib/study/profiles/{run.profile}.toml"
                 raise sources.DataError(f"{str(error).rstrip('.')}; {remedy}.") from None
@@ -171,8 +175,7 @@ def _at_once(runs: list[Run], request: Request) -> str:
 def explain(request: Request) -> None:
     """Print, per artefact, how many runs are complete, unmeasured, missing or stale, and why."""
     for name in request.artefacts or artefacts.drawn():
-        chosen = {"methods": request.methods, "seeds": request.seeds}
-        states = {run.id: status(run) for run in grid.runs(name, request.profile, **chosen)}
+        states = {run.id: status(run) for run in request.reads(name)}
         counts = Counter(word for word, _ in states.values())
         words = ("complete", "unmeasured", "stale", "missing")
         summary = ", ".join(f"{counts[word]} {word}" for word in words if counts[word])

@@ -23,7 +23,7 @@ from lib.scheduling.job import Job
 from lib.scheduling.progress import Runs, cost
 from lib.scheduling.slurm_state import ENDED, PATIENCE, UNKNOWN, partitions, queue, settled
 from lib.study.grid import Run
-from lib.system import environment
+from lib.system import atomic, environment
 
 MINUTES = 240  # of a job without TIME: short jobs start sooner, and a run goes on in the next one
 TIMEOUTS = 100  # of one run: it would never end if no job of TIME minutes finished an epoch
@@ -99,7 +99,9 @@ def submit(todo: list[Job], cluster: Cluster) -> dict[Run, str]:
     slurm_job.folder().mkdir(parents=True, exist_ok=True)
     with FileLock(slurm_job.folder() / "lock"):  # of two processes at once, one submits
         notes = {job.run: slurm_job.note(job.run, "job") for job in todo}
-        names = {run: path.read_text() for run, path in notes.items() if path.exists()}
+        names = {
+            run: path.read_text(encoding="utf-8") for run, path in notes.items() if path.exists()
+        }
         states = settled(names.values())
         ended = {run for run, name in names.items() if states.get(name, UNKNOWN)[0] in ENDED}
         jobs = {run: name for run, name in names.items() if run not in ended}
@@ -125,7 +127,7 @@ def _submit(rest: list[Job], cluster: Cluster) -> dict[Run, str]:
         raise OSError(f"sbatch refused: {str(error).strip().splitlines()[-1]}") from None
     jobs = {job.run: element.job_id for job, element in zip(rest, elements, strict=True)}
     for run, name in jobs.items():
-        slurm_job.note(run, "job").write_text(name)
+        atomic.put_text(slurm_job.note(run, "job"), name)
     array = elements[0].job_id.split("_")[0]
     print(f"{len(rest)} runs are submitted, as job {array}.", flush=True)
     return jobs

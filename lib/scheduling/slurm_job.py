@@ -4,10 +4,8 @@ runs/.slurm/PROFILE/ID.job    the job that the run was given to
 runs/.slurm/PROFILE/ID.json   how far it is, and how it ended
 """
 
-import json
 import signal
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,15 +31,13 @@ def note(run: Run, kind: str) -> Path:
 
 def tell(run: Run, fraction: float, outcome: str = "") -> None:
     """Note what is done of a run and, once it has ended, the outcome: "done" or what went wrong."""
-    atomic.put_text(note(run, "json"), json.dumps({"fraction": fraction, "outcome": outcome}))
+    atomic.put_json(note(run, "json"), {"fraction": fraction, "outcome": outcome})
 
 
 def heard(run: Run) -> tuple[float, str]:
     """The fraction and the outcome that `tell` noted last."""
-    with suppress(FileNotFoundError):
-        last = json.loads(note(run, "json").read_text())
-        return last["fraction"], last["outcome"]
-    return 0.0, ""
+    last = atomic.read_json(note(run, "json")) or {}
+    return last.get("fraction", 0.0), last.get("outcome", "")
 
 
 @dataclass

@@ -5,20 +5,17 @@ Rates are kept in build/<profile>/estimate.json by machine, settings and code, s
 is quick. Knows no torch: only the processes that measure import it.
 """
 
-import json
 import sys
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 
 from tqdm import tqdm
 
 from lib.store import fingerprints
 from lib.study import names
 from lib.study.grid import Run
-from lib.system import hardware, parallel, paths
+from lib.system import atomic, hardware, parallel, paths
 
 
 def system(run: Run) -> tuple:
@@ -45,19 +42,13 @@ def of(todo: list[Run], rows: list[int], workers: int, gpus: list[str]) -> list[
     machine = hardware.machine(gpus)
     keys = {s: _key(run, n, workers, machine) for s, (n, run) in largest.items()}
     file = paths.BUILD / todo[0].profile / "estimate.json"
-    rates = _read(file)
+    rates = atomic.read_json(file) or {}
     absent = {keys[s]: largest[s] for s in keys if keys[s] not in rates}
     if absent:
         rates |= _measure(absent, workers, gpus)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(rates, indent=1))
+        atomic.put_json(file, rates)
     return [rates[keys[system(run)]] for run in todo]
-
-
-def _read(file: Path) -> dict[str, dict]:
-    with suppress(FileNotFoundError, json.JSONDecodeError):
-        return json.loads(file.read_text())
-    return {}
 
 
 def _key(run: Run, rows: int, workers: int, machine: str) -> str:

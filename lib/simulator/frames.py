@@ -257,7 +257,7 @@ def write(root: Path, seed: int, train: int, val: int, px: int, workers: int = 1
             with parallel.pool(workers, "drew images") as pool:
                 boxes = list(pool.map(_write_some, jobs))
         pd.concat(tables)[["Filename", "Video"]].to_csv(work / "Videos.csv", index=False)
-        with open(work / "Boxes.csv", "w", newline="") as f:
+        with open(work / "Boxes.csv", "w", newline="", encoding="utf-8") as f:
             writer = csv.writer(f, lineterminator="\n")
             writer.writerow(("Filename", "Class", "x0", "y0", "x1", "y1"))
             writer.writerows(row for rows in boxes for row in rows)

@@ -10,7 +10,9 @@ often is kept in memory as long as its file does not change.
 """
 
 import json
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from lib.system.errors import DataError
 
 if TYPE_CHECKING:
     from lib.store.stored import Stored
@@ -50,27 +54,54 @@ def _groups(path: Path) -> tuple[pq.ParquetFile, dict[str, int]]:
     return file, {group.column(0).statistics.min: i for i, group in enumerate(groups)}
 
 
-def record(folder: Path, run_id: str, name: str = "record") -> dict | None:
-    """The run's `record`, or the record of what was `measured` on it; None where there is none."""
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raises DataError, which says how to restore it, where the table at `path` is damaged."""
     try:
-        text = _runs(folder / "runs.parquet")[run_id][name]
-    except (FileNotFoundError, KeyError):
+        yield
+    except (pa.ArrowException, OSError, KeyError, AttributeError, ValueError) as error:
+        why = str(error).splitlines()[0].rstrip(".")
+        restore = f"`git checkout -- {path}` restores it"
+        raise DataError(f"{path} is damaged ({why}): {restore}.") from None
+
+
+@lru_cache
+def _warn(sentence: str) -> None:
+    print(f"warning: {sentence} Until then its runs count as missing.", file=sys.stderr, flush=True)
+
+
+def record(folder: Path, run_id: str, name: str = "record") -> dict | None:
+    """The run's `record`, or the record of what was `measured` on it; None where there is none, or,
+    after a warning, where the table is damaged."""
+    path = folder / "runs.parquet"
+    if not path.exists():
         return None
-    return None if text is None else json.loads(text)
+    try:
+        with reading(path):
+            text = _runs(path).get(run_id, {}).get(name)
+            return None if text is None else json.loads(text)
+    except DataError as error:
+        _warn(str(error))
+        return None
 
 
 def history(folder: Path, run_id: str) -> pd.DataFrame:
-    """A row per epoch of the run, with the columns that it wrote."""
-    table = _histories(folder / "histories.parquet")
-    rows = table.filter(pc.equal(table["run"], run_id))
-    return rows.select(_runs(folder / "runs.parquet")[run_id]["history"]).to_pandas()
+    """A row per epoch of the run, with the columns that it wrote. Raises DataError where the table
+    is damaged."""
+    path = folder / "histories.parquet"
+    with reading(path):
+        table = _histories(path)
+        rows = table.filter(pc.equal(table["run"], run_id))
+        return rows.select(_runs(folder / "runs.parquet")[run_id]["history"]).to_pandas()
 
 
 def scores(path: Path, run_id: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """The run's rows of scores.parquet or measured.parquet, as it stored them."""
-    file, groups = _groups(path)
-    columns = columns or [name for name in file.schema_arrow.names if name != "run"]
-    return file.read_row_group(groups[run_id], columns=columns).to_pandas()
+    """The run's rows of scores.parquet or measured.parquet, as it stored them. Raises DataError
+    where the table is damaged."""
+    with reading(path):
+        file, groups = _groups(path)
+        columns = columns or [name for name in file.schema_arrow.names if name != "run"]
+        return file.read_row_group(groups[run_id], columns=columns).to_pandas()
 
 
 def write(folder: Path, runs: Sequence["Stored"]) -> None:

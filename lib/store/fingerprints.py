@@ -56,14 +56,14 @@ def state(record: dict | None, now: dict[str, Any], absent: str) -> tuple[str, s
     """
     if record is None:
         return "missing", absent
-    changed = changes(record["inputs"], now)
+    changed = changes(record.get("inputs", {}), now)
     return ("stale", f"changed since: {', '.join(changed)}") if changed else ("complete", "")
 
 
 @lru_cache
 def _tree(path: Path) -> ast.Module:
     """A module's syntax tree without docstrings."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
         if documented and ast.get_docstring(node, clean=False) is not None:

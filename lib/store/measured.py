@@ -5,7 +5,6 @@ fitted. `lib.training.measure` makes them. A run is complete without them, and t
 fingerprint of their own.
 """
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,4 +109,5 @@ def write(scores: pd.DataFrame, facts: dict, stored: Stored) -> None:
             use_byte_stream_split=[column for column in scores if column != "Filename"],
         ),
     )
-    atomic.put_text(path, json.dumps({"inputs": inputs(stored), **facts}) + "\n")
+    files = {"measured.parquet": atomic.checksum(stored.path / "measured.parquet")}
+    atomic.put_json(path, {"inputs": inputs(stored), "files": files, **facts})

@@ -2,11 +2,9 @@
 torch.
 
 A run directory counts only with a complete run.json: everything is written beside it and renamed
-into place.
+into place. run.json holds the checksums of the files beside it, so that a damaged run is missing.
 """
 
-import json
-from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +12,10 @@ from filelock import FileLock, Timeout
 
 from lib.store import fingerprints
 from lib.study.grid import Run
-from lib.system import paths
+from lib.system import atomic, paths
+
+# What an unfinished run goes on from; a kill may leave it in a complete one.
+RESUMED = ("checkpoint.ckpt", "begun.json")
 
 
 def folder(run: Run) -> Path:
@@ -39,21 +40,25 @@ def try_lock(run: Run) -> FileLock | None:
     return run_lock
 
 
-def read_json(path: Path) -> dict | None:
-    """A JSON file; None where it is absent or was cut short."""
-    with suppress(FileNotFoundError, json.JSONDecodeError):
-        return json.loads(path.read_text())
-    return None
-
-
 def record(path: Path) -> dict | None:
     """The run.json of a run directory; None where there is no complete run."""
-    return read_json(path / "run.json")
+    return atomic.read_json(path / "run.json")
+
+
+def damaged(path: Path, record: dict | None) -> str:
+    """The first file in the folder `path` that is not as its `record` says; "" where all are."""
+    files = (record or {}).get("files", {})
+    return next((name for name, was in files.items() if atomic.checksum(path / name) != was), "")
 
 
 def state(run: Run) -> tuple[str, str]:
     """("complete" | "stale" | "missing", why)."""
-    return fingerprints.state(record(folder(run)), fingerprints.inputs(run), "not trained here")
+    path = folder(run)
+    facts = record(path)
+    if name := damaged(path, facts):
+        return "missing", f"{name} is damaged or gone"
+    absent = "run.json is damaged" if (path / "run.json").exists() else "not trained here"
+    return fingerprints.state(facts, fingerprints.inputs(run), absent)
 
 
 def write_scores(scores: pd.DataFrame, path: Path) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from lib.store import committed, run_directory
 from lib.store.fingerprints import inputs
 from lib.study.grid import Run
-from lib.system import paths
+from lib.system import atomic, paths
 
 
 class MissingRuns(RuntimeError):
@@ -64,7 +64,8 @@ class Stored:
         """The record of what was measured on the trained network; None where nothing was."""
         if self.is_committed:
             return committed.record(self.path, self.run.id, "measured")
-        return run_directory.read_json(self.path / "measured.json")
+        facts = atomic.read_json(self.path / "measured.json")
+        return None if run_directory.damaged(self.path, facts) else facts
 
     def detector_scores(self, names: Sequence[str] | None = None) -> pd.DataFrame:
         """A row per validation image: Filename and the columns "detector, setting", or only those

@@ -50,7 +50,7 @@ ARTEFACTS = {
     "table3": _imbalance("table3", "Train share by validation share", "resnet18", EVERY),
     "table4": _imbalance("table4", "Train share by validation share", "vit_tiny", EVERY),
     "table5": Artefact("Images of every defect class", "data", {"artefact": "table5"}, study=None),
-    "fig1": Artefact("Frames and their classes", "data", {"artefact": "fig1"}, study=None),
+    "fig1": Artefact("Images and their classes", "data", {"artefact": "fig1"}, study=None),
     "fig2": _imbalance("fig2", "F1 under imbalance", "resnet18", ["f1"]),
     "fig3": Artefact("Augmentation ablation, supervised", "augmentation", study="augmentation"),
     "fig4": _imbalance(
@@ -97,12 +97,13 @@ def drawn() -> list[str]:
 
 
 def command(target: str, given: dict[str, Any]) -> str:
-    """The make command for `target` with the `given` profile, protocol, methods and seeds."""
+    """The make command for `target` with the `given` profile, protocol and choice of runs."""
     own = profiles.load(given["profile"])["data"]["source"] == "own"
     variables = {
         "PROFILE": given["profile"],
         "PROTOCOL": given.get("protocol", ""),
         "METHODS": ",".join(given.get("methods", ())),
+        "BACKBONES": ",".join(given.get("backbones", ())),
         "SEEDS": ",".join(map(str, given.get("seeds", ()))),
         "LABELS": "your.csv" if own else "",
     }

@@ -123,14 +123,13 @@ def parse(name: str, run_id: str) -> Run:
     return run(name, part["method"], part["backbone"], share, int(part["seed"]), **options)
 
 
-def cells(
-    name: str, study: str = "grid", *, methods=None, backbones=names.BACKBONES, seeds=None
-) -> list[Run]:
-    """Every Run of one part of the study, in the order of the paper's rows."""
+def cells(name: str, study: str = "grid", *, methods=None, backbones=None, seeds=None) -> list[Run]:
+    """Every Run of one part of the study, in the order of the paper's rows; of the profile's
+    methods and seeds and all backbones where none are named."""
     p = profiles.load(name)
-    seeds = p["seeds"] if seeds is None else seeds
-    chosen = p["methods"] if methods is None else methods
-    chosen = [names.nearest(method, names.METHODS, "method") for method in chosen]
+    seeds, backbones = seeds or p["seeds"], backbones or names.BACKBONES
+    chosen = [names.nearest(m, names.METHODS, "method") for m in methods or p["methods"]]
+    backbones = [names.nearest(b, names.BACKBONES, "backbone") for b in backbones]
     shares, views = [names.NATURAL], [{}]
     if study == "grid":
         shares = p["train_shares"]
@@ -143,19 +142,25 @@ def cells(
     return [
         run(name, method, backbone, share, seed, study=study, **view)
         for method in (names.METHODS if study == "grid" else ["supervised"])
-        for backbone in backbones
-        if method in chosen and names.exists(method, backbone)
+        for backbone in names.BACKBONES
+        if method in chosen and backbone in backbones and names.exists(method, backbone)
         for share in shares
         for view in views
         for seed in seeds
     ]
 
 
-def runs(artefact: str, profile: str = "mini", *, methods=None, seeds=None) -> list[Run]:
-    """Every Run that `artefact` reads under `profile`; none where it shows none of `methods`.
-    Raises ValueError, naming the nearest valid name, for an unknown artefact, profile or method."""
+def runs(
+    artefact: str, profile: str = "mini", *, methods=None, backbones=None, seeds=None
+) -> list[Run]:
+    """Every Run that `artefact` reads under `profile`, of these methods, backbones and seeds; none
+    where it shows none of them.
+
+    Raises ValueError, naming the nearest valid name, for an unknown artefact, profile, method or
+    backbone.
+    """
     shown = artefacts.ARTEFACTS[names.nearest(artefact, artefacts.ARTEFACTS, "artefact")]
     if shown.study is None:
         return [parse("walkthrough", name) for name in shown.networks]
-    every = cells(profile, shown.study, methods=methods, backbones=shown.backbones, seeds=seeds)
-    return [run for run in every if run.method in shown.methods]
+    every = cells(profile, shown.study, methods=methods, backbones=backbones, seeds=seeds)
+    return [run for run in every if run.method in shown.methods and run.backbone in shown.backbones]

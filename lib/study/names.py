@@ -59,6 +59,23 @@ NATURAL = None  # the share of the table as it is, without resampling
 
 
 @dataclass(frozen=True)
+class Source:
+    """What a profile's images are called: all of them, what one shows, and what groups them."""
+
+    title: str
+    images: str
+    groups: str
+
+
+SOURCES = {
+    "sewer-ml": Source("Sewer-ML", "frames", "videos"),
+    "simulated": Source("simulated frames", "frames", "videos"),
+    "own": Source("images of your own", "images", "groups"),
+    "solar": Source("photographs of solar cells (ELPV)", "cells", "modules"),
+}
+
+
+@dataclass(frozen=True)
 class Protocol:
     """How stored scores are read: docs/study.md, quirks 2 and 3."""
 

@@ -20,7 +20,7 @@ def load(name: str) -> dict[str, Any]:
     """The profile as nested dicts: its `base` (default: paper.toml) with its differences over it.
     Raises ValueError for a wrong type, or an unknown profile or key, naming the nearest one."""
     nearest(name, available(), "profile")
-    own = tomllib.loads((paths.PROFILES / f"{name}.toml").read_text())
+    own = tomllib.loads((paths.PROFILES / f"{name}.toml").read_text(encoding="utf-8"))
     if name != "paper":
         return _merge(load(own.pop("base", "paper")), own, f"lib/study/profiles/{name}.toml")
     for method in own["method"]:

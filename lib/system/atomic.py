@@ -1,16 +1,34 @@
-"""Files and folders that appear whole: written beside their place and renamed into it."""
+"""Files and folders that appear whole, written beside their place and renamed into it; and what
+tells later whether they are whole still."""
 
+import json
 import os
+import platform
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+# Names of what is being written hold the machine and the process that write it: see `sweep`.
+HOST = f"{zlib.crc32(platform.node().encode()):08x}"
+UNFINISHED = re.compile(r"\..*\.new-(?P<host>[0-9a-f]{8})-(?P<process>\d+)\b")
+DAY = 86400.0  # seconds after which what another machine has not finished is left over
+BLOCKS = 64  # that a checksum reads of a large file
+
+
+def _beside(path: Path) -> Path:
+    """Where this process writes what becomes `path`; writers read the format from the suffix."""
+    return path.with_name(f".{path.stem}.new-{HOST}-{os.getpid()}{path.suffix}")
 
 
 def put(path: Path, write: Callable[[Path], object]) -> Path:
     """Write a file beside, then rename it into place: no reader sees half of it."""
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    beside = _beside(path)
     try:
         write(beside)
         os.replace(beside, path)
@@ -24,9 +42,49 @@ def put_text(path: Path, text: str) -> Path:
     return put(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
+def put_json(path: Path, content: dict[str, Any]) -> Path:
+    """As `put`, of a dictionary as JSON, with the checksum that `read_json` looks at."""
+    content = json.loads(json.dumps(content))  # keys become texts
+    content["checksum"] = _checkcrcof(content)
+    return put_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What `put_json` wrote; None where it is absent, was cut short or is otherwise damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        whole = content.pop("checksum", None) in (None, _checkcrcof(content))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    return content if whole else None
+
+
+def _checkcrcof(content: dict[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
+
+
+def checksum(path: Path, most: int = 2**20) -> str:
+    """Size and CRC-32 of a file; "" where it cannot be read.
+
+    Of a file above `most` bytes, evenly spaced blocks of that many bytes in all are read, the first
+    and the last among them. They show a file that was cut short, and the zeros that a power cut
+    leaves in place of pages.
+    """
+    try:
+        with open(path, "rb") as file:
+            size, length, crc = file.seek(0, os.SEEK_END), most // BLOCKS, 0
+            count = min(BLOCKS, -(-size // length))
+            for i in range(count):  # blocks overlap where they cover the file
+                file.seek((size - length) * i // max(1, count - 1))
+                crc = zlib.crc32(file.read(length), crc)
+    except OSError:
+        return ""
+    return f"{size}-{crc:08x}"
+
+
 def put_folder(beside: Path, folder: Path) -> Path:
     """Rename `beside` to `folder`. An old `folder` is moved aside first and deleted last."""
-    aside = folder.with_name(f"{folder.name}.old")
+    aside = _beside(folder)
     shutil.rmtree(aside, ignore_errors=True)
     if folder.exists():
         folder.rename(aside)
@@ -36,14 +94,38 @@ def put_folder(beside: Path, folder: Path) -> Path:
 
 
 @contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder beside to write into; it is renamed to `folder`, which may be there if it is empty,
-    at the end of the block, or removed where the block raises."""
+def new_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
+    """A folder beside to write into; it becomes `folder` at the end of the block, or is removed
+    where the block raises. A `folder` that is there must be empty, unless it is to be `replace`d.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    beside = Path(tempfile.mkdtemp(prefix=f"{_beside(folder).name}-", dir=folder.parent))
     try:
         yield beside
         beside.chmod(0o755)  # mkdtemp makes it private
-        beside.rename(folder)
+        if replace:
+            put_folder(beside, folder)
+        else:
+            beside.rename(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def sweep(folders: Iterable[Path]) -> None:
+    """Remove what processes that have died left unfinished in these folders."""
+    for path in (path for folder in folders for path in folder.glob(".*.new-*")):
+        name = UNFINISHED.match(path.name)
+        with suppress(OSError):
+            old = time.time() - path.lstat().st_mtime > DAY
+            if name and (old if name["host"] != HOST else not _lives(int(name["process"]))):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        pass
+    return True

@@ -15,6 +15,7 @@ VARIABLES = (
     "PROTOCOL",
     "SEEDS",
     "METHODS",
+    "BACKBONES",
     "JOBS",
     "DEVICE",
     "DEVICES",
@@ -50,7 +51,7 @@ def number(name: str, default: int | None, what: str) -> int | None:
     value = text(name)
     if not value:
         return default
-    if not (value.isdigit() and int(value)):
+    if not (value.isascii() and value.isdigit() and value.strip("0")):
         raise ValueError(f"{name}={value}: {what}, a whole number of 1 or more.")
     return int(value)
 
@@ -58,14 +59,6 @@ def number(name: str, default: int | None, what: str) -> int | None:
 def words(name: str) -> list[str]:
     """A list, separated by commas or blanks; empty where the variable is unset."""
     return text(name).replace(",", " ").split()
-
-
-def seeds() -> list[int]:
-    """SEEDS. Raises ValueError for a seed that is not a whole number."""
-    values = words("SEEDS")
-    if not all(value.isdigit() for value in values):
-        raise ValueError(f"SEEDS={text('SEEDS')}: seeds are whole numbers, separated by commas.")
-    return [int(value) for value in values]
 
 
 def choice(name: str, valid: tuple[str, ...]) -> str:

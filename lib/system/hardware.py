@@ -10,6 +10,9 @@ from pathlib import Path
 
 from lib.system import environment
 
+PER_CORE = 2  # processes that may share a core
+PROCESS = 1e9  # bytes of memory of one that trains
+
 
 def cores() -> int:
     """Cores that this process may use: its affinity, and its container's quota if there is one."""
@@ -18,11 +21,11 @@ def cores() -> int:
     )
     quotas = [affinity]
     with suppress(OSError, ValueError):  # control groups, version 2; "max" is no quota
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
         quotas.append(int(quota) // int(period))
     with suppress(OSError, ValueError):  # version 1; -1 is no quota
-        quota = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text())
-        period = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text())
+        quota = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text(encoding="utf-8"))
+        period = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text(encoding="utf-8"))
         quotas.append(quota // period if quota > 0 else affinity)
     return max(1, min(quotas))
 
@@ -39,18 +42,54 @@ def gpus() -> list[str]:
     return [str(i) for i, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
 
 
+def memory() -> int | None:
+    """Bytes that new processes may take: what is free, or its container's limit if that is less;
+    None where neither is known."""
+    known = []
+    with suppress(OSError, ValueError, TypeError):
+        meminfo = Path("/proc/meminfo").read_text(encoding="utf-8")
+        known.append(1024 * int(re.search(r"MemAvailable:\s*(\d+)", meminfo)[1]))
+    for limit in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups, version 2 and 1
+        with suppress(OSError, ValueError):  # "max" is no limit
+            known.append(int(Path("/sys/fs/cgroup", limit).read_text(encoding="utf-8")))
+    return min(known, default=None)
+
+
+def most(devices: int = 1) -> tuple[int, str]:
+    """How many runs of `devices` processes each this machine holds at once, and by what: two
+    processes a core, and `PROCESS` bytes of memory for each."""
+    held, why = PER_CORE * cores(), f"{cores()} core(s)"
+    free = memory()
+    if free is not None:
+        held = min(held, int(free // PROCESS))
+        why += f" and {free / 1e9:.1f} GB of free memory"
+    return max(1, held // devices), why
+
+
+def at_most(jobs: int, devices: int) -> int:
+    """`jobs`, or as many as this machine holds, after a sentence that says so."""
+    held, why = most(devices)
+    if jobs > held:
+        print(f"JOBS={jobs}: {why} hold {held} run(s) at a time, so {held} start.", flush=True)
+    return min(jobs, held)
+
+
 def jobs(gpus: list[str], devices: int = 1) -> int:
     """How many runs can train at once, each on `devices` of the GPUs, or of the cores if there are
     no GPUs.
 
-    Raises ValueError where one run would need more GPUs than there are.
+    Raises ValueError where one run would need more GPUs, or more processes, than this machine
+    holds.
     """
     if gpus and devices > len(gpus):
         raise ValueError(
             f"DEVICES={devices}, but there are {len(gpus)} GPUs here: "
             "ask for no more, or set DEVICE=cpu."
         )
-    return max(1, (len(gpus) or cores()) // devices)
+    held, why = most()
+    if devices > max(2, held):
+        raise ValueError(f"DEVICES={devices}, but {why} hold {held} process(es): ask for no more.")
+    return max(1, min((len(gpus) or cores()) // devices, held // devices))
 
 
 def machine(gpus: list[str]) -> str:
@@ -60,6 +99,8 @@ def machine(gpus: list[str]) -> str:
         name = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
         return f"{len(gpus)} x {name}"
     with suppress(OSError):
-        if model := re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()):
+        if model := re.search(
+            r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        ):
             return model[1].strip()
     return platform.processor() or platform.machine()

@@ -3,32 +3,33 @@
 make predict IMAGES=folder RUN=simclr-resnet18-d45-s42 [OUT=scores.csv]
 """
 
+import io
+import pickle
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from lib import methods
-from lib.data.files import Images
+from lib.data import folders
+from lib.data.decoding import Place, decode
 from lib.data.pixels import square
 from lib.methods.base import Method
 from lib.store import run_directory
 from lib.store.stored import MissingRuns, Stored, load
 from lib.study import grid
 from lib.study.grid import Run
-from lib.study.names import closest, label, nearest
-from lib.system import torch_device
+from lib.study.names import SOURCES, closest, label, nearest
+from lib.system import progress, torch_device
 from lib.system.errors import DataError
 from lib.training import probes
 from lib.training.probes import Probe
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-DRAWINGS = "simulated frames, which are drawings"
-SOURCES = {"simulated": DRAWINGS, "sewer-ml": "Sewer-ML", "own": "your own images"}
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # Lightning's names
 
 
@@ -47,10 +48,36 @@ def restore(run: Run | Stored) -> tuple[Method, Probe]:
     if not path.exists():
         what = f"of {wanted.id}, profile {wanted.profile}, only scores are committed"
         raise MissingRuns(f"{what}: {_command(wanted)}.")
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     method = methods.build(wanted, steps=1, steps_per_epoch=1, pos_weight=1.0)
-    method.load_state_dict(checkpoint["method"])  # the reference's half precision becomes float32
-    return method.eval(), Probe.of(checkpoint["converged"])
+    try:
+        checkpoint = read_weights(path)
+        # the reference's half precision becomes float32
+        method.load_state_dict(checkpoint["method"])
+        return method.eval(), Probe.of(checkpoint["converged"])
+    except (DataError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        what = f"{path} does not hold the weights of {wanted.id}"
+        why = str(error).splitlines()[0].rstrip(".:")
+        again = f"`make run PROFILE={wanted.profile} ID={wanted.id} FORCE=1` trains it again"
+        raise DataError(f"{what} ({why}): {again}.") from None
+
+
+def write_weights(content: dict, path: Path) -> None:
+    """A checkpoint as torch writes it. Raises OSError for a full disk, where torch would not."""
+    whole = io.BytesIO()
+    torch.save(content, whole)
+    path.write_bytes(whole.getbuffer())
+
+
+def read_weights(path: Path) -> dict:
+    """A checkpoint of plain tensors, on the CPU; no code in it is run. Raises DataError where it is
+    damaged, by the checksums of its parts, which torch does not read, or holds anything else."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is None:
+                return torch.load(path, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, KeyError):
+        pass
+    raise DataError(f"{path} is damaged, or no checkpoint of plain tensors.")
 
 
 def _command(run: Run) -> str:
@@ -74,42 +101,44 @@ def _stored(run: Run | Stored) -> Stored:
         raise MissingRuns(f"{what}: {_command(run)}.") from None
 
 
-def scores(
-    images: Sequence[Path],
-    run: Run | Stored,
-    probe: str = "converged",
-    skip: Callable[[DataError], None] | None = None,
-) -> pd.DataFrame:
+def scores(images: Sequence[Path], run: Run | Stored, probe: str = "converged") -> pd.DataFrame:
     """A row per image, as in the `clean` evaluation: Filename (as given), logit, predicted (> 0).
 
     `probe` is "converged" or "online". Computed in the run's own precision where this machine has
-    it, else in float32. An image that cannot be read raises DataError, or is left out where `skip`
-    takes the error.
+    it, else in float32. An image that cannot be read raises DataError.
     """
     nearest(probe, ("converged", "online"), "probe")
+
+    def refuse(error: DataError) -> None:
+        raise error
+
+    return pd.concat(batches(images, run, probe, refuse), ignore_index=True)
+
+
+def batches(
+    images: Sequence[Path], run: Run | Stored, probe: str, skip: Callable[[DataError], None]
+) -> Iterator[pd.DataFrame]:
+    """The rows of `scores`, a batch at a time; an image that cannot be read is left out, and `skip`
+    takes its error."""
     method, converged = restore(run)
     stored = _stored(run)
     method.to(torch_device.device(), memory_format=torch.channels_last)  # as trained
     decide = converged if probe == "converged" else probes.online(method)
     view, side = probes.clean(stored.run.px), stored.run.data["cache"]
-    names, logits = [], [np.empty(0, np.float32)]
     for start in range(0, len(images), probes.BATCH):
         batch = {}
         for path in images[start : start + probes.BATCH]:
             try:
-                batch[path] = square(Images(path.parent).read(path.name), side)
+                batch[str(path)] = square(decode(Place(path)), side)
             except DataError as error:
-                if skip is None:
-                    raise
                 skip(error)
         if batch:
             pixels = np.stack(list(batch.values()))
             with autocast(stored.record["precision"]):
                 features = probes.features(method, pixels, np.arange(len(batch)), view)
-            names += map(str, batch)
-            logits.append(decide(features))
-    logit = np.concatenate(logits)
-    return pd.DataFrame({"Filename": names, "logit": logit, "predicted": logit > 0})
+            logit = decide(features)
+            names = pd.Series(list(batch), dtype=object)  # a name may be no UTF-8, no pandas text
+            yield pd.DataFrame({"Filename": names, "logit": logit, "predicted": logit > 0})
 
 
 def autocast(precision: str):
@@ -129,21 +158,10 @@ def find(profile: str, run_id: str) -> Run:
         raise ValueError(f"{what}: did you mean RUN={close}?") from None
 
 
-def listed(folder: Path) -> list[Path]:
-    """Every image file below `folder`, sorted; raises ValueError where there is none."""
-    if not folder.is_dir():
-        raise ValueError(f"there is no folder {folder}: set IMAGES to a folder of images.")
-    images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
-    if not images:
-        endings = ", ".join(ending[1:] for ending in ENDINGS)
-        raise ValueError(f"{folder} holds no image ({endings}): set IMAGES to one that does.")
-    return images
-
-
 def _training_data(stored: Stored) -> str:
     """What the scores rest on."""
     run, counts = stored.run, stored.record["counts"]
-    n, source = sum(counts.values()), SOURCES[run.data["source"]]
+    n, source = sum(counts.values()), SOURCES[run.data["source"]].title
     return (
         f"{label(run.method)} on {label(run.backbone)} was trained on {source} (profile "
         f"{run.profile}, {n:,} images, {counts['defect'] / n:.0%} with a defect), so its scores of "
@@ -153,19 +171,42 @@ def _training_data(stored: Stored) -> str:
 
 
 def predict(folder: Path, run: Run, out: Path) -> None:
-    """Score every image below `folder` into the CSV `out`; standard error names unreadable ones.
-    Raises ValueError without a readable image, and MissingRuns for a run without weights."""
-    images = listed(folder)
-    skip = partial(print, "skipped:", file=sys.stderr, flush=True)
-    table = scores(images, run, skip=skip)
-    if table.empty:
+    """Score every image below `folder` into the CSV `out`, a batch at a time; standard error names
+    unreadable ones, and the last line but one accounts for every file.
+
+    Raises ValueError without a readable image, and MissingRuns for a run without weights.
+    """
+    images, passed = folders.walk(folder)
+    if not images:
+        rest = "; ".join(folders.account(passed)) or "it is empty"
+        raise ValueError(f"{folder} holds no image ({rest}): set IMAGES to one that does.")
+    unreadable: list[DataError] = []
+    bar, rows, defects = progress.Images("scores", len(images), loud=True), 0, 0
+
+    def skip(error: DataError) -> None:
+        unreadable.append(error)
+        tqdm.write(f"skipped: {error}", file=sys.stderr)
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for batch in batches(images, run, "converged", skip):
+        batch["Filename"] = [_cell(Path(name).relative_to(folder)) for name in batch["Filename"]]
+        batch["predicted"] = batch["predicted"].astype(int)
+        # Six significant digits, not places after the point: a small logit keeps its sign.
+        how = {"index": False, "float_format": "%.6g"}
+        batch.to_csv(out, mode="a" if rows else "w", header=not rows, **how)
+        rows, defects = rows + len(batch), defects + batch["predicted"].sum()
+        bar.advance(rows + len(unreadable) - bar.done)
+    bar.close()
+    if not rows:
         none = f"none of the {len(images)} images below {folder} could be read"
         raise ValueError(f"{none}: see the lines above.")
-    table["Filename"] = [Path(name).relative_to(folder).as_posix() for name in table["Filename"]]
-    table["predicted"] = table["predicted"].astype(int)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # Six significant digits, not places after the point: a small logit keeps its sign.
-    table.to_csv(out, index=False, float_format="%.6g")
-    counts = f"{len(table)} of {len(images)} images scored"
-    print(f"{out}: {counts}, {table['predicted'].sum()} called defects.")
+    counts = f"{rows:,} of {len(images):,} images scored, {defects:,} called defects"
+    rest = "; ".join([f"{len(unreadable):,} unreadable", *folders.account(passed)])
+    print(f"{out}: {counts}. Not scored: {rest}.")
     print(_training_data(_stored(run)))
+
+
+def _cell(path: Path) -> str:
+    """A file's name as a CSV holds it: in UTF-8, and quoted where a spreadsheet would compute."""
+    name = folders.escaped(path.as_posix())
+    return f"'{name}" if name.startswith(folders.FORMULA) else name

@@ -6,10 +6,10 @@ end of each epoch, and renamed to `<id>` once its scores are written. Randomness
 """
 
 import functools
-import json
 import logging
 import platform
 import shutil
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -31,9 +31,11 @@ from lib.store import fingerprints, measured, run_directory
 from lib.store.stored import Stored
 from lib.study.grid import Run
 from lib.system import atomic, ranks, torch_device
+from lib.system.errors import DataError
 from lib.training import batches, measure, predict, probes
 from lib.training.measure import Trained
 
+FILES = ("history.csv", "scores.parquet", "checkpoint.pt")  # whose checksums a record holds
 # Packages whose versions a record names.
 PACKAGES = ("torch", "torchvision", "timm", "lightly", "pytorch-lightning", "numpy", "scikit-learn")
 
@@ -64,10 +66,10 @@ class EpochEnd(Checkpoint):
         now, before = time.time(), method.history[-2]["seconds"] if len(method.history) > 1 else 0.0
         method.history[-1]["seconds"] = before + now - self.since
         self.since = now
-        beside = self.path.with_suffix(".writing")
-        trainer.save_checkpoint(beside)  # every rank waits here until it is written
         if trainer.is_global_zero:
-            beside.replace(self.path)
+            atomic.put(self.path, trainer.save_checkpoint)
+        else:
+            trainer.save_checkpoint(self.path)  # writes nothing, and waits until it is written
 
     def validate(self, method) -> dict:
         """F1 and loss of the online probe, and RankMe, on the fixed clean validation images."""
@@ -75,12 +77,13 @@ class EpochEnd(Checkpoint):
         defect = self.split.defect[self.rows] == 1
         decided = probes.online(method)(features) > 0
         both = (decided & defect).sum()
-        return {
+        row = {
             "val_f1": 2 * both / max(decided.sum() + defect.sum(), 1),
             "val_recall": both / max(defect.sum(), 1),
             "val_precision": both / max(decided.sum(), 1),
             "rankme": representation.rankme(features),
         }
+        return {name: float(value) for name, value in row.items()}  # a checkpoint's plain values
 
 
 class Report(Callback):
@@ -141,7 +144,7 @@ def train(
     checkpoint = partial / "checkpoint.ckpt"
     began, place, device = time.time(), ranks.place(), torch_device.device()
     ranks.join(device)
-    precision, resume = ranks.agree(lambda: (_begin(run, partial), checkpoint.exists()))
+    precision, resume = ranks.agree(lambda: _begin(run, partial, checkpoint))
     training, validation = pixels.load(run.data, "train"), pixels.load(run.data, "val")
     subset = splits.resample(training.table, run.share, run.data["seed"])
     rows, defects = subset.index.to_numpy(), int(subset["Defect"].sum())
@@ -166,7 +169,7 @@ def train(
         default_root_dir=partial,
         callbacks=[EpochEnd(run, validation, checkpoint), *reports],
     )
-    trainer.fit(method, epoch, ckpt_path=checkpoint if resume else None, weights_only=False)
+    trainer.fit(method, epoch, ckpt_path=checkpoint if resume else None, weights_only=True)
     ranks.leave()
     if place.rank > 0:
         return final
@@ -177,21 +180,22 @@ def train(
         scores, probe = _score(run, trained, training, rows, validation)
         rankme = representation.rankme(trained.val[batches.fixed(len(validation.table))])
     history = pd.DataFrame(method.history)
-    history.to_csv(partial / "history.csv", index=False)
+    history.to_csv(partial / "history.csv", index=False, encoding="utf-8")
     run_directory.write_scores(scores, partial)
     weights = {"method": method.state_dict(), "converged": probe.state()}
-    torch.save(weights if run.study == "grid" else {}, partial / "checkpoint.pt")
+    predict.write_weights(weights if run.study == "grid" else {}, partial / "checkpoint.pt")
     record = _record(run, precision, counts, history, rankme) | {
         "rankme_images": min(batches.FIXED, len(validation.table)),
         "devices": place.ranks,
         "probe_strength": probe.strength,
         "total_seconds": round(time.time() - began, 1),
+        "files": {name: atomic.checksum(partial / name) for name in FILES},
     }
-    (partial / "run.json").write_text(json.dumps(record, indent=1))
+    atomic.put_json(partial / "run.json", record)
     atomic.put_folder(partial, final)
     # Last: a kill before the renaming must find what to go on from.
-    for name in (checkpoint.name, "begun.json"):
-        (final / name).unlink()
+    for name in run_directory.RESUMED:
+        (final / name).unlink(missing_ok=True)
     if then:
         then(trained)
     if progress:
@@ -199,16 +203,23 @@ def train(
     return final
 
 
-def _begin(run: Run, partial: Path) -> str:
-    """Make or adopt the partial folder; returns the precision, which a resumed run keeps."""
+def _begin(run: Run, partial: Path, checkpoint: Path) -> tuple[str, bool]:
+    """Make or adopt the partial folder; returns the precision, which a resumed run keeps, and
+    whether it holds a checkpoint to go on from. A damaged one is not."""
     fingerprint = fingerprints.fingerprint(run)
-    begun = run_directory.read_json(partial / "begun.json") or {}
+    begun = atomic.read_json(partial / "begun.json") or {}
+    if checkpoint.exists():
+        try:
+            predict.read_weights(checkpoint)
+        except DataError as error:
+            print(f"warning: {error} The run begins again.", file=sys.stderr, flush=True)
+            begun = {}
     if begun.get("fingerprint") != fingerprint:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         begun = {"fingerprint": fingerprint, "precision": torch_device.precision()}
-        atomic.put_text(partial / "begun.json", json.dumps(begun))
-    return begun["precision"]
+        atomic.put_json(partial / "begun.json", begun)
+    return begun["precision"], checkpoint.exists()
 
 
 def _score(run, trained: Trained, training: Split, rows: np.ndarray, validation: Split):

@@ -77,7 +77,8 @@ def test_a_class_without_images_is_unknown_not_missed(random):
     assert not any(np.isnan(values[0]) for values in kept.values())
 
 
-def test_a_resample_without_the_class_is_left_out():
+def test_a_resample_without_the_class_is_left_out(monkeypatch):
+    monkeypatch.setattr(bootstrap, "FEWEST", 1)
     labels = np.zeros((8, len(CLASSES)), int)
     labels[:2, 0] = labels[4:, 1] = 1  # the first class in one video of four, always found
     data = SimpleNamespace(

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from lib.analysis import board, claims, protocol_effects, results
+from lib.measures import bootstrap
 from lib.study import names
 
 B = 200
@@ -228,7 +229,8 @@ def stored(share, seed, augmented):
 
 @pytest.fixture
 def scores(monkeypatch):
-    """A function that makes Scores of runs (share, seed, logits)."""
+    """A function that makes Scores of runs (share, seed, logits), of eight images."""
+    monkeypatch.setattr(bootstrap, "FEWEST", 1)
     table = pd.DataFrame({"Filename": NAMES, "Defect": DEFECT, "Video": NAMES, "Sampled": True})
     monkeypatch.setattr(results, "validation", lambda run: (table, True))
     monkeypatch.setattr(board, "load", lambda run: run)

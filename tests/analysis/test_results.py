@@ -61,9 +61,11 @@ def test_the_two_protocols_reach_a_share_each_in_its_way(trained):
     weighted, sampled = (results.measure([trained], p, "imbalance") for p in ("clean", "paper"))
     for table in (weighted, sampled):
         assert set(table["validation_share"]) == {0.01, 0.02, 0.05, 0.15, 0.45}
-        told = table[
-            table["metric"] != "f2ciw"
-        ]  # a class whose one image is not drawn scores 0: resamples lie below
+        # A class whose one image is not drawn scores 0: resamples lie below.
+        told = table[(table["metric"] != "f2ciw") & table["low"].notna()]
+        # 1 % of the sampled images is one defect, 5 % are five: too few for an interval.
+        without = set() if table is weighted else {0.01, 0.02, 0.05}
+        assert set(told["validation_share"]) == {0.01, 0.02, 0.05, 0.15, 0.45} - without
         assert (told["low"] <= told["value"] + 1e-9).all() and (
             told["value"] <= told["high"] + 1e-9
         ).all()

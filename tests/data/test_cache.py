@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from lib.data import cache
-from lib.data.files import ImageError
-from lib.system import progress
+from lib.data import pixels as pixel_module
+from lib.data.decoding import ImageError
+from lib.study import grid
+from lib.system import paths, progress
 from lib.system.errors import DataError
 
 NAMES = [f"{i:05d}.png" for i in range(50)]
@@ -52,7 +54,73 @@ def fill_and_die(path, log, kill):
 def test_the_array_holds_every_image_in_order_and_nothing_lies_beside_it(tmp_path):
     cache.fill(tmp_path / "x.npy", NAMES, 16, str, pixels)
     np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), np.stack([pixels(n) for n in NAMES]))
-    assert [p.name for p in tmp_path.iterdir()] == ["x.npy"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.npy", "x.npy.sum"]
+    assert cache.is_whole(tmp_path / "x.npy")
+
+
+def zero(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def zero_an_image(path):
+    with open(path, "r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(bytes(768))
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size - 768)
+
+
+def empty(path):
+    os.truncate(path, 0)
+
+
+DAMAGE = [zero, zero_an_image, cut, empty]
+
+
+@pytest.mark.parametrize("what", ["", ".sum"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_cache_is_filled_again(tmp_path, damage, what, capsys):
+    path = tmp_path / "x.npy"
+    assert not cache.is_whole(path)
+    cache.fill(path, NAMES, 16, str, pixels)
+    damaged = tmp_path / f"x.npy{what}"
+    damage(damaged) if not what else damaged.write_bytes(b"\xff\0")
+    assert not cache.is_whole(path) and f"{path} is damaged" in capsys.readouterr().err
+    cache.fill(path, NAMES, 16, str, pixels)
+    np.testing.assert_array_equal(np.load(path), np.stack([pixels(n) for n in NAMES]))
+    assert cache.is_whole(path)
+
+
+def test_a_loaded_split_never_shows_zeroed_pixels(store, monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "DATA", tmp_path / "own-data")
+    data = grid.run("smoke", "simclr", "resnet18", 0.45, 42).data | {"train": 4, "val": 4}
+    expected = np.array(pixel_module.load(data, "val").pixels)
+    path = pixel_module.cached(data, "val", pixel_module.load(data, "val").table)
+    zero(path)
+    np.testing.assert_array_equal(pixel_module.load(data, "val").pixels, expected)
+
+
+@pytest.mark.parametrize("damage", [cut, empty, zero])
+def test_a_damaged_half_filled_cache_begins_again(tmp_path, damage):
+    path = tmp_path / "x.npy"
+    refuses = partial(logged, tmp_path / "log", refuse=NAMES[-1:])
+    with pytest.raises(DataError):
+        cache.fill(path, NAMES, 16, str, refuses)
+    damage(cache.beside(path, "partial"))
+    cache.fill(path, NAMES, 16, str, pixels)
+    np.testing.assert_array_equal(np.load(path), np.stack([pixels(n) for n in NAMES]))
+
+
+@pytest.mark.parametrize("note", [b"\xff\xfe", b"{}\n[]\n", b"\0" * 50])
+def test_a_damaged_note_of_what_is_filled_begins_again(tmp_path, note):
+    path = tmp_path / "x.npy"
+    with pytest.raises(DataError):
+        cache.fill(path, NAMES, 16, str, partial(logged, tmp_path / "log", refuse=NAMES[-1:]))
+    cache.beside(path, "blocks").write_bytes(note)
+    cache.fill(path, NAMES, 16, str, pixels)
+    np.testing.assert_array_equal(np.load(path), np.stack([pixels(n) for n in NAMES]))
 
 
 def test_several_processes_write_the_same_bytes(tmp_path, monkeypatch):

@@ -241,7 +241,7 @@ PASSWORD = (
 )
 def test_what_is_wrong_is_seen_without_opening_an_image(real, capsys, monkeypatch, wrong, expected):
     wrong(real)
-    monkeypatch.setattr(image_check.files, "decode", None)  # nothing is decoded
+    monkeypatch.setattr(image_check.decoding, "decode", None)  # nothing is decoded
     status, out, err = checked(capsys)
     assert status == 1 and re.search(f"^error: .*{expected}", err, re.MULTILINE)
     assert "form on its page of Aalborg University" in out and "CC BY-NC-SA 4.0" in out
@@ -258,7 +258,7 @@ def test_what_is_wrong_is_seen_without_opening_an_image(real, capsys, monkeypatc
         (
             deep_image,
             "wrong mode",
-            "is 16-bit grey, expected 8-bit RGB or grey: save it as 8-bit RGB, or remove the row",
+            "is 16-bit grey, expected 8-bit RGB or grey: save all images as 8-bit with one scale",
         ),
         (
             tiny_image,
@@ -396,8 +396,9 @@ def own(workspace, monkeypatch):
         }
     )
     (folder / "p").mkdir()
+    rng = np.random.default_rng(0)
     for name in frame["Filename"]:
-        (folder / name).write_bytes(png())
+        (folder / name).write_bytes(png(rng.integers(0, 256, (24, 30, 3), dtype=np.uint8)))
     frame.to_csv(folder / "labels.csv", index=False)
     monkeypatch.setenv("LABELS", str(folder / "labels.csv"))
     return folder

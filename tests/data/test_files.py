@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data import files
+from lib.data import decoding, files
 from lib.data.files import Images
 from lib.system.errors import DataError
 
@@ -91,7 +91,7 @@ def test_a_place_is_decoded_without_an_open_zip(tmp_path):
         b"a stub before the zip, as of a self-extracting one" + whole
     )
     place = archive(tmp_path).find("a.png")
-    np.testing.assert_array_equal(files.decode(place), NOISE)
+    np.testing.assert_array_equal(decoding.decode(place), NOISE)
 
 
 # What is absent
@@ -244,7 +244,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(
         DataError, match=r"a\.png cannot be read \(No such file or directory\): check its rights"
     ):
-        files.decode(place)
+        decoding.decode(place)
 
 
 GREY = NOISE[..., 0]
@@ -288,9 +288,11 @@ def test_what_becomes_rgb_without_loss_is_accepted(tmp_path, picture, expected):
 )
 def test_what_cannot_be_made_rgb_sensibly_is_refused(tmp_path, picture, form, options, mode):
     (tmp_path / "a.png").write_bytes(png(picture, form, **options))
+    how = "save it as 8-bit RGB"
+    if "bit" in mode:
+        how = "save all images as 8-bit with one scale: 16-bit values / 257, 12-bit values / 16"
     assert message(tmp_path) == (
-        f"{tmp_path / 'a.png'} is {mode}, expected 8-bit RGB or grey: save it as 8-bit RGB, "
-        "or remove the row."
+        f"{tmp_path / 'a.png'} is {mode}, expected 8-bit RGB or grey: {how}, or remove the row."
     )
 
 
@@ -309,9 +311,10 @@ def test_an_absurd_size_is_refused_by_name_before_it_is_decoded(tmp_path, monkey
 def test_images_of_ones_own_are_not_looked_for_in_zips(tmp_path):
     zipped(tmp_path / "train00.zip", {"a.png": png()})
     with pytest.raises(
-        DataError, match=r"a\.png is in the table, but not in .*: complete the images, or remove"
+        DataError,
+        match=r"a\.png is in the table, but not in .*: extract train00\.zip there",
     ):
         Images(tmp_path).read("a.png")
     shutil.copy(tmp_path / "train00.zip", tmp_path / "a.png")
-    with pytest.raises(DataError, match="no image that can be recognised"):
+    with pytest.raises(DataError, match=r"is an archive, expected PNG, .*: convert it, or remove"):
         Images(tmp_path).read("a.png")

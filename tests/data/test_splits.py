@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.model_selection import train_test_split
 
 from lib.data import pixels, sources, splits
-from lib.data.files import decode
+from lib.data.decoding import decode
 from lib.data.labels import read_table
 from lib.data.pixels import load
 from lib.study.names import CLASSES

@@ -23,7 +23,7 @@ from benchmarks import (
     steps,
 )
 from lib.data import sources, splits
-from lib.data.files import Place, decode
+from lib.data.decoding import Place, decode
 from lib.data.pixels import load, prepare
 from lib.scheduling import estimate
 from lib.study import grid as grid_module

@@ -68,7 +68,7 @@ def test_without_split_a_stratified_fifth_is_held_out_and_the_leak_is_told(own, 
     assert not known
     pixels.prepare(DATA)
     assert capsys.readouterr().err.startswith(
-        "warning: labels.csv has no Split and no Group: frames of one video may"
+        "warning: labels.csv has no Split and no Group: images of one group (video, pipe, site) may"
     )
 
 
@@ -179,9 +179,9 @@ def test_a_table_that_cannot_be_split_is_refused(own, columns, message):
 
 
 def test_a_missing_column_shows_the_columns_found(own):
-    own().rename(columns={"Defect": "defect"}).to_csv(own.folder / "labels.csv", index=False)
+    own().rename(columns={"Defect": "Label"}).to_csv(own.folder / "labels.csv", index=False)
     expected = (
-        r"lacks the column\(s\) Defect; expected Filename, Defect, found Filename, defect: add them"
+        r"lacks the column\(s\) Defect; expected Filename, Defect, found Filename, Label: add them"
     )
     with pytest.raises(DataError, match=expected):
         sources.tables(DATA, "train")

@@ -24,6 +24,7 @@ FACTS = {
     "n_validation": 9,
     "n_groups": 3,
     "bootstrap_unit": "videos",
+    "groups": "videos",
     "fresh": 1,
     "reference": 0,
 }

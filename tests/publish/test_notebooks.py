@@ -329,7 +329,7 @@ def test_what_shows_none_of_the_methods_is_left_out(workspace, monkeypatch, caps
         "fig2",
         "fig1",
     }
-    assert "fig3: left out, METHODS names nothing that it shows" in said
+    assert "fig3: left out, METHODS or BACKBONES names nothing that it shows" in said
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ FACTS = {
     "n_validation": 1500,
     "n_groups": 75,
     "bootstrap_unit": "videos",
+    "groups": "videos",
     "fresh": 3,
     "reference": 5,
 }

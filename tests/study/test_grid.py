@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from lib.study import grid, profiles, settings
+from lib.study import choices, grid, profiles, settings
 from lib.system import paths
 
 PROFILES = profiles.available()
@@ -189,3 +189,17 @@ def test_mae_asks_for_a_vit():
 def test_a_wrong_run_id_is_refused(wrong):
     with pytest.raises(ValueError, match="is not a run id"):
         grid.parse("mini", wrong)
+
+
+def test_backbones_are_chosen_as_methods_are(monkeypatch):
+    every = grid.runs("table1", "mini", methods=["simclr", "mae"])
+    chosen = grid.runs("table1", "mini", methods=["simclr", "mae"], backbones=["resnet18"])
+    assert chosen == [run for run in every if run.backbone == "resnet18"] != []
+    assert grid.runs("table4", "mini", backbones=["resnet18"]) == []
+    assert grid.cells("mini", methods=[], backbones=[], seeds=[]) == grid.cells("mini")
+    monkeypatch.setenv("BACKBONES", "resnet")
+    with pytest.raises(ValueError, match="unknown backbone 'resnet': did you mean 'resnet18'"):
+        choices.read()
+    monkeypatch.setenv("BACKBONES", "resnet18,resnet18")
+    with pytest.raises(ValueError, match="BACKBONES names resnet18 more than once"):
+        choices.read()

@@ -113,15 +113,11 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
     assert atomic.put_text(path, "ü").read_text(encoding="utf-8") == "ü"
 
 
-@pytest.mark.parametrize("left_over", [False, True])
-def test_a_folder_takes_the_place_of_an_old_one(tmp_path, left_over):
+def test_a_folder_takes_the_place_of_an_old_one(tmp_path):
     old, new = tmp_path / "run", tmp_path / "run.partial"
     for folder in (old, new):
         folder.mkdir()
         (folder / folder.name).touch()
-    if left_over:  # of a kill between two renamings
-        (tmp_path / "run.old").mkdir()
-        (tmp_path / "run.old" / "a").touch()
     assert atomic.put_folder(new, old) == old
     assert [f.name for f in old.iterdir()] == ["run.partial"]
     assert list(tmp_path.iterdir()) == [old]
@@ -130,3 +126,63 @@ def test_a_folder_takes_the_place_of_an_old_one(tmp_path, left_over):
 def test_a_folder_may_be_new(tmp_path):
     (tmp_path / "new").mkdir()
     assert atomic.put_folder(tmp_path / "new", tmp_path / "run").is_dir()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lib.system import atomic
+
+folder = Path(sys.argv[1])
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def half(beside):
+    beside.write_text("half")
+    die()
+
+if sys.argv[2] == "file":
+    atomic.put(folder / "a.b.parquet", half)
+elif sys.argv[2] == "folder":
+    with atomic.new_folder(folder / "simulated-v1-96px") as beside:
+        half(beside / "image.png")
+else:  # between two renamings
+    (folder / "old").mkdir()
+    (folder / "old" / "a").touch()
+    (folder / "new").mkdir()
+    Path.rename, rename = (lambda self, to: (rename(self, to), die())), Path.rename
+    atomic.put_folder(folder / "new", folder / "old")
+"""
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "old folder"])
+def test_what_a_killed_process_left_unfinished_is_swept_and_nothing_else(tmp_path, what):
+    kept = [".hidden", ".a.new-thing", "x.new-1-2"]
+    kept += [atomic._beside(tmp_path / "mine.csv").name, f".b.new-{'0' * 8}-4.png"]
+    for name in kept:  # this process's own, and one of another machine among them
+        (tmp_path / name).touch()
+    code = [sys.executable, "-c", KILLED, tmp_path, what]
+    subprocess.run(code, cwd=paths.ROOT, check=False)
+    before = {path.name for path in tmp_path.iterdir()}
+    assert len(before - set(kept) - {"new"}) == 1
+    atomic.sweep([tmp_path, tmp_path / "absent"])
+    assert {path.name for path in tmp_path.iterdir()} - {"new"} == set(kept)
+    os.utime(tmp_path / kept[-1], (0, 0))  # another machine's, and old
+    atomic.sweep([tmp_path])
+    assert {path.name for path in tmp_path.iterdir()} - {"new"} == set(kept[:-1])
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_new_folder_appears_whole_or_not_at_all(tmp_path, replace):
+    folder = tmp_path / "report"
+    with atomic.new_folder(folder, replace) as beside:
+        (beside / "first").touch()
+    with pytest.raises(OSError, match="full"), atomic.new_folder(folder, replace) as beside:
+        raise OSError("full")
+    assert [f.name for f in folder.iterdir()] == ["first"] and list(tmp_path.iterdir()) == [folder]
+    if replace:
+        with atomic.new_folder(folder, replace) as beside:
+            (beside / "second").touch()
+        assert [f.name for f in folder.iterdir()] == ["second"]
+        assert list(tmp_path.iterdir()) == [folder]

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from lib.__main__ import main
-from lib.data import sources
+from lib.data import folders, sources
 from lib.publish import reference
 from lib.store import run_directory
 from lib.store.stored import MissingRuns, load
@@ -64,7 +64,7 @@ def stored_logits(run, probe):
 
 @pytest.mark.parametrize("probe", ["converged", "online"])
 def test_scores_are_those_of_the_clean_evaluation(run, frames, probe):
-    found = predict.scores(predict.listed(frames), run, probe)
+    found = predict.scores(folders.walk(frames)[0], run, probe)
     names = [name.rpartition("/")[2] for name in found["Filename"]]
     stored = stored_logits(run, probe).loc[names].to_numpy(np.float32)
     half = 2.0**-10  # a stored logit has 11 significant bits
@@ -74,7 +74,7 @@ def test_scores_are_those_of_the_clean_evaluation(run, frames, probe):
 
 
 def test_batches_do_not_matter(run, frames, monkeypatch):
-    images = predict.listed(frames)
+    images = folders.walk(frames)[0]
     at_once = predict.scores(images, run)["logit"]
     monkeypatch.setattr(probes, "BATCH", 4)
     np.testing.assert_allclose(
@@ -83,7 +83,7 @@ def test_batches_do_not_matter(run, frames, monkeypatch):
 
 
 def test_the_reference_holds_half_precision_and_comes_back_in_single(run, frames, monkeypatch):
-    images = predict.listed(frames)
+    images = folders.walk(frames)[0]
     full = predict.scores(images, run)["logit"]
     reference.write([load(run)], paths.REFERENCE / run.profile, weights=True)
     committed = reference.committed(run).checkpoint
@@ -118,11 +118,11 @@ def test_a_run_that_is_not_there_names_the_command_that_trains_it(run):
 
 def test_an_unreadable_image_is_an_error_unless_skipped(run, frames):
     (frames / "a.png").write_bytes(b"not a png")
-    images = predict.listed(frames)
+    images = folders.walk(frames)[0]
     with pytest.raises(DataError, match=r"a\.png cannot be decoded"):
         predict.scores(images, run)
     skipped = []
-    found = predict.scores(images, run, skip=skipped.append)
+    (found,) = predict.batches(images, run, "converged", skipped.append)
     assert len(found) == 6 and len(skipped) == 1 and "a.png" in str(skipped[0])
 
 
@@ -146,6 +146,57 @@ def test_the_command_scores_every_image_below_a_folder(run, frames, command, cap
         and "logit above 0" in said.out
     )
     assert "broken.JPG" in said.err and len(said.err.splitlines()) == 1
+
+
+def test_every_file_is_accounted_for_and_every_name_can_be_written(frames, command, capsys):
+    """Names that are no UTF-8, or formulas to a spreadsheet; folders that hold no photographs; a
+    folder reached through a link, which is followed once, and through a circle of links."""
+    spare = ["@eaDir/a.png", ".trash/a.png", "ground_truth/a.png", "__MACOSX/._a.png"]
+    spare += [".ipynb_checkpoints/a.png", "b/thumbnails/a.png", "._a.png"]
+    odd = ["=1+1.png", "+a.png", "-a.png", "@a.PNG", "b\udcf6.jpg", "line\nbreak.webp"]
+    other = frames.parent / f"{frames.name}-other"
+    other.mkdir()
+    for path in [*(frames / name for name in (*spare, *odd)), other / "linked.png"]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (50, 30), (9, 99, 199)).save(path)
+    (frames / "link").symlink_to(other)
+    (frames / "again").symlink_to(other)
+    (frames / "circle").symlink_to(frames)
+    (frames / "dead").symlink_to(frames / "nowhere")
+    (frames / "b" / "cut.png").write_bytes(b"no")
+    command.setattr(probes, "BATCH", 4)
+    assert main(["predict"]) == 0
+    out = paths.BUILD / "smoke" / "predictions.csv"
+    names = set(pd.read_csv(out)["Filename"])
+    expected = {"'=1+1.png", "'+a.png", "'-a.png", "'@a.PNG", "b\\xf6.jpg", "line\nbreak.webp"}
+    assert expected | {"again/linked.png"} <= names and len(names) == 13
+    line, _ = capsys.readouterr().out.splitlines()
+    counts = line.partition("Not scored: ")[2].rstrip(".").split("; ")
+    assert counts == [
+        *("1 unreadable", "1 checkpoints", "1 hidden", "1 masks", "2 not images (.txt, dead)"),
+        *("2 reached twice by links", "3 system files", "1 thumbnails"),
+    ]
+    assert line.startswith(f"{out}: 13 of 14 images scored, ")
+
+
+def test_rows_are_written_as_they_come(frames, run, monkeypatch):
+    monkeypatch.setattr(probes, "BATCH", 4)
+    monkeypatch.setattr(predict, "decode", interrupted(predict.decode, after=5))
+    with pytest.raises(KeyboardInterrupt):
+        predict.predict(frames, run, frames / "scores.csv")
+    assert len(pd.read_csv(frames / "scores.csv")) == 4
+
+
+def interrupted(function, after):
+    """`function`, interrupted by Ctrl-C at the call `after` so many."""
+    calls = iter(range(after))
+
+    def call(*arguments):
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return function(*arguments)
+
+    return call
 
 
 def test_a_logit_next_to_0_keeps_its_sign_in_the_csv(run, frames, monkeypatch):

@@ -1,0 +1,65 @@
+"""ELPV, photographs of solar cells in the package elpv-dataset, as a table of labels.
+
+2,624 cells of 44 modules in electroluminescence, 300 x 300 px (Deitsch et al. 2019; images CC
+BY-NC-SA 4.0). The package is read where it is installed; none of its images is copied.
+"""
+
+import importlib.util
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+
+from lib.system import atomic, paths
+from lib.system.errors import DataError
+
+CELLS = 60  # of a module, as most have
+DEFECT = 0.5  # a cell is defective from this probability on
+PROBABILITIES = {0: "probability 0", 1: "probability 1/3", 2: "probability 2/3", 3: "probability 1"}
+
+
+def folder() -> Path:
+    """The package's folder of images and labels; raises DataError where it is not installed."""
+    package = importlib.util.find_spec("elpv_dataset")
+    if package is None:
+        what = "profile solar reads the package elpv-dataset (90 MB), which is not installed here"
+        raise DataError(
+            f"{what}: `python -m pip install elpv-dataset` in this environment adds it."
+        )
+    return Path(package.origin).parent / "data"
+
+
+def labels_csv() -> Path:
+    """A CSV of `table` in the folder of data, as the user's own would be."""
+    path = paths.DATA / "solar.csv"
+    text = table(folder()).to_csv(index=False)
+    if not path.is_file() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.put_text(path, text)
+    return path
+
+
+@lru_cache
+def table(root: Path) -> pd.DataFrame:
+    """A row a cell: Filename, Defect, Class (mono or poly, and the probability of a defect), Group.
+
+    `Group` is the module. The package does not name it, so it is inferred: cells of one module
+    follow one another, hence runs of one type are cut into blocks of 60. What is left of a run is a
+    module where it is over half of one, else it belongs to the block before. This gives the 18
+    modules of mono and 26 of poly cells that the authors count.
+    """
+    columns = ["Filename", "probability", "type"]
+    cells = pd.read_csv(root / "labels.csv", sep=r"\s+", names=columns)
+    number = (cells["type"] != cells["type"].shift()).cumsum()
+    run = cells.groupby(number)["type"]
+    last = (run.transform("size") / CELLS).round().clip(lower=1).astype(int)
+    block = (run.cumcount() // CELLS + 1).clip(upper=last)
+    third = (cells["probability"] * 3).round().astype(int)
+    return pd.DataFrame(
+        {
+            "Filename": cells["Filename"],
+            "Defect": (cells["probability"] >= DEFECT).astype(int),
+            "Class": cells["type"] + ";" + third.map(PROBABILITIES),
+            "Group": cells["type"] + " " + number.astype(str) + "." + block.astype(str),
+        }
+    )
