@@ -85,7 +85,9 @@ class Images:
         stem, dot, suffix = name.rpartition(".")
         for spelling in dict.fromkeys((name, key(name), f"{stem}{dot}{suffix.upper()}")):
             paths = [folder / spelling for folder in self.existing_folders]
-            if files := [path for path in paths if path.is_file()]:
+            if files := [
+                path for path in paths if os.path.isfile(path)
+            ]:  # False for a name too long
                 return files
         return []
 
@@ -145,7 +147,7 @@ class Images:
     def _listed(self, folder: Path) -> dict[str, str]:
         """Plain name -> name of every image in the folder, which is listed once."""
         if folder not in self._listings:
-            names = os.listdir(folder) if folder.is_dir() else []
+            names = os.listdir(folder) if os.path.isdir(folder) else []
             self._listings[folder] = {_plain(n): n for n in names if n.lower().endswith(ENDINGS)}
         return self._listings[folder]
 

@@ -20,6 +20,7 @@ from lib.system.errors import DataError
 
 FORGIVEN = re.compile("(Corrupt JPEG data|Premature end|Inconsistent progression).*")
 SHOWN = "shown"
+ZEROS = 32  # bytes in a row
 NAMED = 3  # names that a sentence shows
 
 
@@ -50,7 +51,7 @@ class Presence:
         endings = tuple({"." + key.rpartition(".")[2] for key in self.keys})
         for folder in self.stored.existing_folders:
             for parent in parents:
-                if not (folder / parent).is_dir():
+                if not os.path.isdir(folder / parent):
                     continue
                 with os.scandir(folder / parent) as entries:
                     for entry in entries:
@@ -114,12 +115,30 @@ def examine(rows: Sequence[Any], places: Sequence[Any]) -> list[parallel.Bad]:
 def _content(place: Place) -> str:
     """A hash of what the image shows. Raises ImageError where it cannot be decoded, and for a JPEG
     with damaged bytes, which decoders forgive: they fill in the pixels that are lost."""
-    content = pixels.shown(decoding.decode(place))
+    image = decoding.decode(place)
     data = decoding.read_bytes(place)
-    if data.startswith(b"\xff\xd8") and (complaint := FORGIVEN.search(_heard(data))):
-        what = f"{place} is a JPEG with damaged bytes ({complaint.group()})"
-        raise ImageError("damaged", f"{what}: replace it by an intact copy, or remove the row.")
-    return content
+    if data.startswith(b"\xff\xd8"):
+        complaint = FORGIVEN.search(_heard(data))
+        why = complaint.group() if complaint else _zeroed(data, image)
+        if why:
+            what = f"{place} is a JPEG with damaged bytes ({why})"
+            remedy = "replace it by an intact copy, or remove the row"
+            raise ImageError("damaged", f"{what}: {remedy}.")
+    return pixels.shown(image)
+
+
+def _zeroed(data: bytes, image: np.ndarray) -> str:
+    """That zeros were written over a JPEG's picture, "" if not: a run of zeros stands for a flat
+    part at most, and the image has none."""
+    at = 2
+    while at + 4 < len(data) and data[at + 1] != 0xDA:  # tables and metadata before the picture
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    if bytes(ZEROS) not in data[at : data.find(b"\xff\xd9", at)]:
+        return ""
+    height, width = (side // 8 for side in image.shape[:2])
+    blocks = image[: 8 * height, : 8 * width].reshape(height, 8, width, 8, 3)
+    flat = (np.ptp(blocks, axis=(1, 3)) == 0).all(axis=-1)
+    return "" if flat.any() else "a run of zeros"
 
 
 def _heard(data: bytes) -> str:

@@ -98,15 +98,18 @@ def structure(path: Path) -> tuple[list[str], int, list[int]]:
             raise DataError(f"{path}, row {last + 1}: {what}; close or remove it.") from None
         except UnicodeDecodeError as error:
             raise DataError(f"{path} is no CSV in UTF-8 ({error}): save it as one.") from None
-    if not names:
-        raise DataError(f"{path} is no CSV in UTF-8 (it is empty): save it as one.")
+    if not names or "\0" in "".join(names):
+        why = "it holds bytes of value 0" if names else "it is empty"
+        raise DataError(f"{path} is no CSV in UTF-8 ({why}): save it as one.")
     for mark, name in ((";", "semicolons"), ("\t", "tabs")):  # where the comma is the decimal mark
         if len(names) == 1 and mark in names[0]:
             what = f"separated by {name}, expected commas"
             raise DataError(f"{path} is {what}: save it as a CSV with commas.")
     if odd:
         what = f"it has {odd[0][1]} fields, the header has {len(names)}"
-        remedy = "quote a field that holds a comma, and remove commas at the end of a row"
+        remedy = "add what is missing, or remove the row"
+        if odd[0][1] > len(names):
+            remedy = "quote a field that holds a comma, and remove commas at the end of a row"
         raise DataError(f"{path}, row {odd[0][0]}: {what} ({len(odd)} such rows); {remedy}.")
     return names, header, lines
 

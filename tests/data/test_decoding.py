@@ -122,7 +122,7 @@ def test_the_photograph_of_a_camera_that_adds_small_copies_is_read(tmp_path):
 
 
 def zeros(data, middle):
-    data[middle : middle + 2000] = bytes(2000)
+    data[middle : middle + 40] = bytes(40)
 
 
 def text(data, middle):
@@ -153,6 +153,23 @@ def test_a_scan_finds_a_jpeg_with_damaged_bytes(tmp_path, capfd, damage, progres
     ((row, kind, why),) = image_check.examine([7], [place])
     assert (row, kind) == (7, "damaged") and why.startswith(str(place.path))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_scan_takes_an_intact_jpeg_with_flat_parts_and_zeros_in_its_metadata(
+    tmp_path, progressive, orientation
+):
+    exif, picture = Image.Exif(), np.zeros((400, 330, 3), np.uint8)
+    exif[0x0112], exif[0x927C] = orientation, bytes(500)
+    picture[:240, :300] = SMOOTH
+    options = {"optimize": True, "progressive": progressive, "exif": exif}
+    place = Place(tmp_path / "a.jpg")
+    for quality in (10, 50, 95):
+        place.path.write_bytes(png(picture, "JPEG", quality=quality, **options))
+        assert [kind for _, kind, _ in image_check.examine([0], [place])] == [image_check.SHOWN]
+    place.path.write_bytes(png(SMOOTH, "JPEG", exif=exif))
+    assert [kind for _, kind, _ in image_check.examine([0], [place])] == [image_check.SHOWN]
 
 
 def test_what_is_written_after_a_scan_is_seen(tmp_path, capfd):

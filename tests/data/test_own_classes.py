@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 from test_own_labels import DATA, write
 
-from lib.analysis import classes
+from lib.analysis import classes, provenance
 from lib.data import gallery, own_labels, sources, splits
 from lib.data.labels import class_flags
-from lib.report import tables
+from lib.publish import notebooks, renderings
+from lib.report import captions, tables
 from lib.system.errors import DataError
 
 HEADER = "Filename,Defect,Split,Class,Group"
@@ -126,3 +127,23 @@ def test_a_column_without_names_is_none(tmp_path):
     table = own_labels.read(path)
     assert list(class_flags(table)) == []
     assert classes.count({"x": table})["class"].tolist() == list(classes.TOTALS)
+
+
+def test_the_footer_counts_groups_and_a_table_without_runs_tells_of_a_leak(
+    own, capsys, monkeypatch
+):
+    for variable in ("METHODS", "SEEDS"):
+        monkeypatch.delenv(variable, raising=False)
+    assert captions.footer(provenance.of_data("own"), []) == (
+        "Data: labels.csv. Profile own: 20 training and 20 validation images of 10 groups. No run "
+        "is read."
+    )
+    text = (own / "labels.csv").read_text()
+    (own / "labels.csv").write_text(text.replace("Group", "Site", 1))
+    monkeypatch.setattr(renderings, "outdated", lambda stamp, now: "")  # nothing is drawn
+    notebooks.render(["table5"], "own")
+    leak = "labels.csv has no Group: that no group lies in both splits is not checked"
+    assert capsys.readouterr().err == f"warning: {leak}.\n"
+    assert f"Data: labels.csv ({leak}). Profile own: 20" in captions.footer(
+        provenance.of_data("own"), []
+    )

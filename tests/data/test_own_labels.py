@@ -74,7 +74,24 @@ def test_rows_that_all_have_a_comma_too_many_do_not_shift_the_columns(tmp_path):
 
 def test_a_row_with_a_field_too_few_is_named(tmp_path):
     text = refused(tmp_path, "a.png,1,g", "b.png,0", header="Filename,Defect,Class")
-    assert text.startswith(", row 3: it has 2 fields, the header has 3")
+    assert text == (
+        ", row 3: it has 2 fields, the header has 3 (1 such rows); add what is missing, or remove "
+        "the row."
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
+def test_a_table_in_another_encoding_is_no_csv_in_utf8(tmp_path, encoding):
+    (tmp_path / "labels.csv").write_bytes("Filename,Defect\nröhre.png,1\n".encode(encoding))
+    with pytest.raises(DataError, match=r"labels\.csv is no CSV in UTF-8 \(.*\): save it as one\."):
+        own_labels.read(tmp_path / "labels.csv")
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".png", "a\0b.png", "y/" * 999 + "a.png", "."])
+def test_a_name_that_no_file_can_have_is_an_absent_image(folder, name):
+    four(folder, f"{name},1,train")
+    with pytest.raises(DataError, match="is in the table, but not in"):
+        pixels.prepare(DATA)
 
 
 @pytest.mark.parametrize(
