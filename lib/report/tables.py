@@ -61,9 +61,8 @@ class Block:
         paper = "" if np.isnan(theirs) else f" (paper {wording.PLAIN(theirs)})"
         return text + escape(mark) + paper
 
-    def frames(self, references: list[str], once: bool) -> dict[str, pd.DataFrame]:
-        """Name -> frame as a picture shows it: rows for the `references` first; one column where
-        the metric is the same in all, if asked for `once`."""
+    def frames(self, references: list[str]) -> dict[str, pd.DataFrame]:
+        """Name -> frame as a picture shows it: rows for the `references` first."""
         frames = {part: getattr(self, part) for part in (*PARTS, "best")}
         for name in reversed(references):
             row = self.bounds.get(name, [np.nan] * self.value.shape[1])
@@ -71,13 +70,16 @@ class Block:
                 unknown = {"health": "", "best": False}.get(part, np.nan)
                 values = row if part == "value" else [unknown] * len(row)
                 frames[part] = heatmap.referred(frame, name, values)
-        spread = self.value.max(axis=1) - self.value.min(axis=1)
-        if once and self.value.shape[1] > 1 and spread.max() < 1e-4:
-            one = slice(-1, None)
-            frames = {
-                k: frame.iloc[:, one].set_axis(["any"], axis=1) for k, frame in frames.items()
-            }
         return frames
+
+    def once(self) -> "Block":
+        """The block with one column, "any", if the metric is the same in all, else as it is."""
+        spread = self.value.max(axis=1) - self.value.min(axis=1)
+        if self.value.shape[1] == 1 or spread.max() > 1e-4:
+            return self
+        parts = {part: getattr(self, part).iloc[:, -1:] for part in (*PARTS, "best")}
+        parts = {part: frame.set_axis(["any"], axis=1) for part, frame in parts.items()}
+        return Block(self.title, **parts, bounds={k: row[-1:] for k, row in self.bounds.items()})
 
 
 @dataclass
@@ -119,7 +121,7 @@ class Table:
         """The table as a heatmap, as wide as a journal page."""
         shown = self.blocks if self.by_metric else self.blocks[:2]
         references = list(dict.fromkeys(name for block in shown for name in block.bounds))
-        frames = {block.title: block.frames(references, self.by_metric) for block in shown}
+        frames = {block.title: block.frames(references) for block in shown}
         if self.by_metric:
             panels = {title: _panel(parts, interval=False) for title, parts in frames.items()}
             return heatmap.draw(
@@ -155,7 +157,8 @@ def table(
 ) -> Table:
     """A Table of `metrics`, a block each, with `rows` by `column`.
 
-    The best point estimate of a column is bold, among the runs that are healthy and trained;
+    A metric that is the same in every column is shown once, where the picture is `by_metric`. The
+    best point estimate of a column is bold, among the runs that are healthy and trained;
     `among` names the row level within which the best is sought (default: all rows). `bounds` gives
     a block's reference rows, e.g. {"F1": {"Always “defect”": [0.64, ...]}}. The paper's values are
     taken from a column `paper` (lib.analysis.paper.beside), if there is one.
@@ -170,7 +173,8 @@ def table(
         most = able.groupby(level=among).transform("max") if among else able.max()
         best = able.eq(most).reindex(parts["value"].index, fill_value=False)
         title = METRIC_NAMES[metric]
-        blocks.append(Block(title, **parts, best=best, bounds=(bounds or {}).get(title, {})))
+        block = Block(title, **parts, best=best, bounds=(bounds or {}).get(title, {}))
+        blocks.append(block.once() if by_metric else block)
     heads = (HEADS[rows[0]], HEADS[rows[1]])
     return Table(blocks, heads, by_metric, COLUMNS.get(column, ""))
 
