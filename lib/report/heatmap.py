@@ -91,20 +91,23 @@ def draw(
     width = width or (style.SINGLE if len(panels) == 1 else style.DOUBLE)
     lines = max(len(one.lines) for one in panels.values())
     height = (ROW + LINE * lines) * len(first)
-    of_rows, legend = _marks(list(panels.values()))
+    of_rows, of_columns, legend = _marks(panels)
     beneath = [label] * bool(label) + legend
     room = 0.85 + 0.12 * (len(beneath) if width < style.DOUBLE else bool(beneath))
     widths = {"width_ratios": [frame.shape[1] + 0.3 for frame in frames]}
+    across = 72 * (width - 1.2) / sum(frame.shape[1] + 0.3 for frame in frames)  # points a column
     shared = {"sharey": True, "gridspec_kw": widths}
     fig, (axes,) = style.panels(1, len(panels), height + room, width, **shared)
     fig.get_layout_engine().set(w_pad=0.02, wspace=0.01)
     for ax, (title, one) in zip(axes, panels.items(), strict=True):
-        _draw_panel(ax, one, limits, LINE / (ROW + LINE * lines), of_rows is None)
+        _draw_panel(ax, one, limits, LINE / (ROW + LINE * lines), not (of_rows or of_columns))
         if outlined:
             _outline(ax, one.values, outlined)
         columns, rows = one.values.columns, one.values.index.get_level_values(-1)
         ax.set(title=title, xlabel=xlabel if len(columns) > 1 else "", ylabel="")
-        ax.set_xticks(np.arange(len(columns)) + 0.5, map(name, columns), rotation=0)
+        texts = [name(column) + of_columns.get((title, column), "") for column in columns]
+        turn = 90 if max(map(len, texts)) * LETTER > across else 0
+        ax.set_xticks(np.arange(len(columns)) + 0.5, texts, rotation=turn)
         labels = [
             name(row) + mark for row, mark in zip(rows, of_rows or [""] * len(rows), strict=True)
         ]
@@ -127,17 +130,20 @@ def draw(
     return fig
 
 
-def _marks(panels: list[Panel]) -> tuple[list[str] | None, list[str]]:
-    """The marks of the rows, where each row has one in all of its cells, else None; and what the
-    marks mean."""
-    known = [one.marks for one in panels if one.marks is not None]
+def _marks(panels: dict[str, Panel]) -> tuple[list[str], dict[tuple, str], list[str]]:
+    """Marks of the rows, where each row has one mark in all of its cells; else of the columns
+    (title, column), where each of these has; neither, where cells are marked. Last, what they
+    mean."""
+    known = {title: one.marks for title, one in panels.items() if one.marks is not None}
     if not known:
-        return None, []
+        return [], {}, []
     marks = pd.concat(known, axis=1)
     legend = [text for mark, text in style.LEGEND.items() if marks.eq(mark).any(axis=None)]
-    if marks.nunique(axis=1).max() > 1:
-        return None, legend
-    return list(marks.iloc[:, 0]), legend
+    if marks.nunique(axis=1).max() == 1:
+        return list(marks.iloc[:, 0]), {}, legend
+    if marks.nunique().max() == 1:
+        return [], marks.iloc[0].to_dict(), legend
+    return [], {}, legend
 
 
 def _draw_panel(ax, one: Panel, limits: tuple[float, float], line: float, marked: bool) -> None:
