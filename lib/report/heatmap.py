@@ -21,7 +21,6 @@ from lib.study import names
 
 LINE, ROW = 0.118, 0.05  # inches: of a line of text in a cell, and what a row has beside
 COLOURS = "cividis"  # differs in lightness, so it also reads in grey
-LETTER = 4.4  # points, the mean width of a letter of the row names
 
 
 @dataclass
@@ -93,7 +92,7 @@ def draw(
     height = (ROW + LINE * lines) * len(first)
     of_rows, of_columns, legend = _marks(panels)
     beneath = [label] * bool(label) + legend
-    room = 0.85 + 0.12 * (len(beneath) if width < style.DOUBLE else bool(beneath))
+    room = 0.85 + 0.12 * len(beneath)
     widths = {"width_ratios": [frame.shape[1] + 0.3 for frame in frames]}
     across = 72 * (width - 1.2) / sum(frame.shape[1] + 0.3 for frame in frames)  # points a column
     shared = {"sharey": True, "gridspec_kw": widths}
@@ -106,7 +105,7 @@ def draw(
         columns, rows = one.values.columns, one.values.index.get_level_values(-1)
         ax.set(title=title, xlabel=xlabel if len(columns) > 1 else "", ylabel="")
         texts = [name(column) + of_columns.get((title, column), "") for column in columns]
-        turn = 90 if max(map(len, texts)) * LETTER > across else 0
+        turn = 90 if max(map(len, texts)) * 72 * style.LETTER > across else 0
         ax.set_xticks(np.arange(len(columns)) + 0.5, texts, rotation=turn)
         labels = [
             name(row) + mark for row, mark in zip(rows, of_rows or [""] * len(rows), strict=True)
@@ -125,7 +124,8 @@ def draw(
     colours = ScalarMappable(Normalize(*limits), COLOURS)
     place = {"fraction": style.THICKNESS / height, "pad": 0.05 / height}
     aspect = (width - 0.8) / style.THICKNESS
-    text = ("   " if width == style.DOUBLE else "\n").join(beneath)
+    text = "   ".join(beneath)
+    text = text if len(text) * style.LETTER < width - 1.2 else "\n".join(beneath)
     style.colour_bar(fig, colours, list(axes), text, aspect=aspect, **place)
     return fig
 
@@ -188,5 +188,5 @@ def _group(ax, frame: pd.DataFrame, name: Callable[[Any], str], labels: list[str
             text = name(groups[start]).replace(" ", "\n", int(end - start > 1))
             look = {"ha": "right", "va": "center", "style": "italic" if apart else "normal"}
             look |= {"xycoords": ("axes fraction", "data"), "annotation_clip": False}
-            left = 6 + LETTER * max(map(len, labels)) * bool(labels[start])
+            left = 6 + 72 * style.LETTER * max(map(len, labels)) * bool(labels[start])
             style.beside(ax, text, (0, (start + end) / 2), (-left, 0), **look)
