@@ -7,13 +7,13 @@ export RUN OUT FOLDER FORCE SCAN YES TRAIN VAL CLUSTER PARTITION TIME WORKSPACE
 # Text is UTF-8, in and out, whatever the locale.
 export PYTHONUTF8 := 1
 
-ARTEFACTS := table1 table2 table3 table4 table5 fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 claims protocol classes detectors detectors-unlabelled detectors-shares detectors-gallery labelfree walkthrough
+ARTEFACTS := table1 table2 table3 table4 table5 fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 claims protocol classes detectors detectors-shares detectors-gallery labelfree walkthrough
 
 define HELP
 Replicate
   make replicate      train what is missing, render every table and figure, write the report
   make fig2           one table or figure: its missing runs, its notebook; also table1 to table5,
-                      fig1 to fig10, claims, protocol, classes, detectors, detectors-unlabelled,
+                      fig1 to fig10, claims, protocol, classes, detectors,
                       detectors-shares, detectors-gallery, labelfree, walkthrough
   make redraw         tables and figures without training: from runs made here, else from the
                       committed reference; ARTEFACT=fig2 for one

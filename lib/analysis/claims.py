@@ -36,18 +36,27 @@ ALIKE = 0.5
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim and what decides it: `judge(board, mae)` gives value, low, high, verdict and note."""
+    """A claim and what decides it: `judge(board, mae)` gives value, low, high, verdict and note.
+
+    `limits` are the values of the statistic on whose sides the verdict differs.
+    """
 
     number: int
     text: str
     statistic: str
     judge: Callable[[Board, str], dict]
+    limits: tuple[float, ...] = (0.0,)
 
 
 CLAIMS: list[Claim] = []
 
 
-def claim(text: str, statistic: str, shown: Callable[[Board, str], Draws] | None = None):
+def claim(
+    text: str,
+    statistic: str,
+    shown: Callable[[Board, str], Draws] | None = None,
+    limits: tuple[float, ...] = (0.0,),
+):
     """A decorator of the parts of the paper's next claim.
 
     The weakest part is printed, or `shown(board, mae)`, where it is given.
@@ -60,7 +69,7 @@ def claim(text: str, statistic: str, shown: Callable[[Board, str], Draws] | None
             low, high = map(float, bootstrap.interval(printed))
             return verdict_row(printed[0], low, high, verdict(arrays))
 
-        CLAIMS.append(Claim(len(CLAIMS) + 1, text, statistic, judge))
+        CLAIMS.append(Claim(len(CLAIMS) + 1, text, statistic, judge, limits))
         return parts
 
     return add
@@ -94,6 +103,7 @@ def score(boards: dict[str, Board], claims: Iterable[Claim]) -> pd.DataFrame:
     for claim, (protocol, board), (variant, mae) in cases:
         row = {"claim": claim.number, "text": claim.text, "protocol": protocol}
         row |= {"mae": variant, "statistic": claim.statistic}
+        row |= {"limits": " ".join(map("{:g}".format, claim.limits))}
         rows.append(row | judge(claim, board, mae))
     return pd.DataFrame(rows)
 
@@ -169,6 +179,7 @@ def rankme_correlation(board: Board, mae: str) -> Draws:
     "RankMe does not correlate with F1",
     f"Spearman’s rho of RankMe and F1, mean of backbones; none: |rho| < {LITTLE}",
     rankme_correlation,
+    (-LITTLE, LITTLE),
 )
 def rankme_says_little(board: Board, mae: str) -> list[Draws]:
     rho = rankme_correlation(board, mae)
@@ -284,6 +295,7 @@ def curve_likeness(board: Board, mae: str) -> Draws:
     "Monitoring metrics differ between the two backbones",
     f"correlation of the backbones’ curves over epochs; different: < {ALIKE}",
     curve_likeness,
+    (ALIKE,),
 )
 def backbones_behave_differently(board: Board, mae: str) -> list[Draws]:
     return [ALIKE - curve_likeness(board, mae)]

@@ -10,9 +10,6 @@ from matplotlib.figure import Figure
 from lib.report import style
 from lib.study.names import PROTOCOLS
 
-LINE = 1.35 * style.NOTE / 72  # inches, the height of a line
-LETTER = 0.53 * style.NOTE / 72  # inches, the mean width of a letter
-
 
 def marked(facts: dict[str, Any]) -> str:
     """What the marks of unhealthy runs mean, as sentences after a blank; "" where all are healthy.
@@ -84,9 +81,9 @@ def below(fig: Figure, caption: str, note: str) -> Iterator[None]:
     """
     width, height = fig.get_size_inches()
     texts = [text.replace(" %", "\N{NO-BREAK SPACE}%") for text in (caption, note)]
-    blocks = [textwrap.fill(text, int(width / LETTER)) for text in texts]
+    blocks = [textwrap.fill(text, int(width / style.LETTER)) for text in texts]
     counts = [block.count("\n") + 1 for block in blocks]
-    added = LINE * (sum(counts) + 1)
+    added = style.LINE * (sum(counts) + 1)
     total = height + added
     fig.set_size_inches(width, total)
     above = (0, added / total, 1, height / total)
@@ -97,11 +94,11 @@ def below(fig: Figure, caption: str, note: str) -> Iterator[None]:
         fig.set_layout_engine("constrained", rect=above)
         fig.draw_without_rendering()
         fig.set_layout_engine("none")  # laid out once, not once a file
-    y, texts = (added - 0.3 * LINE) / total, []
-    look = {"va": "top", "size": style.NOTE, "linespacing": 1.2}
+    y, texts = (added - 0.3 * style.LINE) / total, []
+    look = {"va": "top", "size": style.SIZE, "linespacing": 1.2}
     for block, count, colour in zip(blocks, counts, ("black", "0.35"), strict=True):
         texts.append(fig.text(0.04 / width, y, block, color=colour, **look))
-        y -= LINE * (count + 0.2) / total
+        y -= style.LINE * (count + 0.2) / total
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ rows = gallery.strips(view, detectors.ends(view, 8))
 fig = gallery.draw(rows)
 """
 
+import textwrap
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +21,7 @@ from lib.report import style
 from lib.report.image_grid import MARKED
 from lib.store import measured
 from lib.store.measured import Detected
-from lib.study.names import label
+from lib.study.names import CLASS_NAMES, label
 
 
 @dataclass
@@ -62,8 +63,8 @@ def _square(values: list[float]) -> np.ndarray:
 
 
 def _caption(row: pd.Series) -> str:
-    names = " + ".join(frames.classes(row))
-    return f"{names or ('Defect' if row['Defect'] else 'Normal')} {row['score']:+.1f}"
+    classes = ", ".join(CLASS_NAMES.get(name, name) for name in frames.classes(row))
+    return f"{row['score']:+.1f} {classes or ('defect' if row['Defect'] else 'normal')}"
 
 
 @style.styled
@@ -73,15 +74,18 @@ def draw(rows: list[Strip]) -> Figure:
     across, image = max(len(strip.images) for strip in rows), rows[0].images[0]
     maps = [np.ravel(part) for strip in rows for part in strip.maps]
     tall = style.DOUBLE / across * image.shape[0] / image.shape[1]
-    height = lines * (tall + 0.02) + 0.28 * len(rows) + 0.4 * bool(maps)
+    texts = [_wrapped(strip.captions, across) for strip in rows]
+    height = lines * (tall + 0.02) + 0.4 * bool(maps)
+    height += style.LINE * sum(2.5 + own[0].count("\n") for own in texts)
     fig, axes = style.panels(lines, across, height)
     fig.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
+    fig.suptitle(" ", size=style.SIZE)  # room for the first strip's title
     for ax in axes.flat:
         ax.axis("off")
     norm = Normalize(*np.quantile(np.concatenate(maps), (0.02, 0.98))) if maps else None
     line = iter(axes)
-    for strip in rows:
-        _draw_frames(next(line), strip)
+    for strip, captions in zip(rows, texts, strict=True):
+        _draw_frames(next(line), strip, captions)
         if strip.maps:
             _draw_maps(next(line), strip, norm)
     if maps:
@@ -91,18 +95,26 @@ def draw(rows: list[Strip]) -> Figure:
     return fig
 
 
-def _draw_frames(axes: np.ndarray, strip: Strip) -> None:
-    shown = zip(axes, strip.images, strip.captions, strip.boxes, strict=False)
-    for ax, image, text, boxes in shown:
+def _wrapped(captions: list[str], across: int) -> list[str]:
+    """Captions that fit above one of so many frames, all of equally many lines."""
+    width = int(style.DOUBLE / across / style.LETTER)
+    texts = [textwrap.fill(text, width) for text in captions]
+    most = max(text.count("\n") for text in texts)
+    return [text + "\n" * (most - text.count("\n")) for text in texts]
+
+
+def _draw_frames(axes: np.ndarray, strip: Strip, captions: list[str]) -> None:
+    for ax, image, text, boxes in zip(axes, strip.images, captions, strip.boxes, strict=False):
         ax.imshow(image, interpolation="bicubic")
         # The first line of the title is the strip's.
-        ax.set_title(f"\n{text}", fontsize=5, loc="left", pad=1.5)
+        ax.set_title(f"\n{text}", fontsize=style.SIZE, loc="left", pad=1.5, linespacing=1.1)
         for box in boxes.itertuples():
             corner, size = (box.x0 - 0.5, box.y0 - 0.5), (box.x1 - box.x0, box.y1 - box.y0)
             look = {"fill": False, "edgecolor": MARKED, "linewidth": 0.7}
             ax.add_patch(Rectangle(corner, *size, **look))
-    look = {"xycoords": "axes fraction", "fontsize": 6, "weight": "bold", "annotation_clip": False}
-    title = style.beside(axes[0], strip.title, (0, 1), (0, 8.5), **look)
+    look = {"xycoords": "axes fraction", "weight": "bold", "annotation_clip": False}
+    above = 3 + 1.32 * style.SIZE * (1 + captions[0].count("\n"))
+    title = style.beside(axes[0], strip.title, (0, 1), (0, above), **look)
     title.set_in_layout(False)  # it runs on over the next frames
 
 

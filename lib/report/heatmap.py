@@ -1,118 +1,192 @@
 """Annotated heatmaps side by side on one colour scale.
 
-fig = heatmap.draw({"F1": frame}, xlabel="Validation share", ylabel="Train share")
+fig = heatmap.draw({"F1": heatmap.panel(frame)}, xlabel="Validation share", ylabel="Train share")
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
-from matplotlib.transforms import offset_copy
 
+from lib.analysis import wording
 from lib.report import style
 from lib.study import names
 
-ROW, TALL_ROW = 0.165, 0.28  # inches; a tall row has room for the paper's value
+LINE, ROW = 0.118, 0.05  # inches: of a line of text in a cell, and what a row has beside
+COLOURS = "cividis"  # differs in lightness, so it also reads in grey
+
+
+@dataclass
+class Panel:
+    """Values, which give the colours, and the lines of text that their cells print; the first line
+    of a `strong` cell is bold. `marks` are those of unhealthy runs."""
+
+    values: pd.DataFrame
+    lines: list[pd.DataFrame]
+    strong: pd.DataFrame | None = None
+    marks: pd.DataFrame | None = None
+
+
+def panel(
+    values: pd.DataFrame,
+    *,
+    health: pd.DataFrame | None = None,
+    interval: tuple[pd.DataFrame, pd.DataFrame] | None = None,
+    paper: pd.DataFrame | None = None,
+    strong: pd.DataFrame | None = None,
+    form: Callable[[float], str] = wording.PLAIN,
+) -> Panel:
+    """Cells print the value with the mark of its `health`, below it the ends of its `interval`, and
+    in brackets the value of the `paper`, each where it is known."""
+    lines = [values.map(lambda value: "–" if np.isnan(value) else form(value))]
+    if interval is not None:
+        low, high = (end.map(_short) for end in interval)
+        lines.append((low + "–" + high).replace("–", ""))
+    if paper is not None and paper.notna().any(axis=None):
+        lines.append(paper.map(lambda value: "" if np.isnan(value) else f"({form(value)})"))
+    marks = None if health is None else health.map(lambda verdict: style.MARKS.get(verdict, ""))
+    return Panel(values, lines, strong, marks)
+
+
+def _short(value: float) -> str:
+    """An end of an interval without the zero before the point, as cells are narrow."""
+    return "" if np.isnan(value) else wording.PLAIN(value).replace("0.", ".", 1)
+
+
+def referred(frame: pd.DataFrame, name: str, values: Sequence[float]) -> pd.DataFrame:
+    """`frame` with a first row of its own group for a reference, as "Always “defect”"."""
+    index = pd.MultiIndex.from_tuples([(name, "")], names=frame.index.names)
+    return pd.concat([pd.DataFrame([list(values)], index, frame.columns), frame])
 
 
 @style.styled
 def draw(
-    panels: dict[str, pd.DataFrame],
+    panels: dict[str, Panel],
     *,
-    xlabel: str,
-    ylabel: str,
+    xlabel: str = "",
+    ylabel: str = "",
     label: str = "",
     width: float | None = None,
-    health: dict[str, pd.DataFrame] | None = None,
     limits: tuple[float, float] = (0, 1),
-    name: Callable[[Any], str] = names.share,
-    paper: dict[str, pd.DataFrame] | None = None,
+    name: Callable[[Any], str] = names.label,
     outlined: tuple[Any, Any] | None = None,
+    bar: bool = True,
 ) -> Figure:
-    """Panels title -> frame of values.
+    """Panels by title, each as wide as it has columns.
 
-    Rows are the frames' index (one level, or group and row), columns are theirs; `name` turns both
-    into tick labels. A cell whose verdict in `health` is not "healthy" gets its mark. A cell with a
-    number in `paper` gets a hollow circle in the colour of that number. The cell (row, column)
-    `outlined` gets a frame. The colours differ in lightness, so they also read in grey.
+    Rows are the index of the panels' values (one level, or group and row), columns are theirs;
+    `name` turns both into tick labels. The cell (row, column) `outlined` gets a frame. `label`
+    names the colours, which without `bar` only order the cells.
     """
-    first = next(iter(panels.values()))
-    grouped = first.index.nlevels == 2
+    frames = [one.values for one in panels.values()]
+    first, grouped = frames[0], frames[0].index.nlevels == 2
     width = width or (style.SINGLE if len(panels) == 1 else style.DOUBLE)
-    compared = paper is not None and any(p.notna().any(axis=None) for p in paper.values())
-    height = (TALL_ROW if compared else ROW) * len(first)
-    room = 0.75 + 0.12 * bool(label)
-    fig, (axes,) = style.panels(1, len(panels), height + room, width, sharey=True)
-    for ax, (title, frame) in zip(axes, panels.items(), strict=True):
-        values = frame.to_numpy(float)
-        image = ax.imshow(values, cmap="cividis", vmin=limits[0], vmax=limits[1], aspect="auto")
-        for i, j in np.ndindex(values.shape):
-            mark = style.MARKS[health[title].iat[i, j]] if health else ""
-            theirs = paper[title].iat[i, j] if compared else np.nan
-            _write_cell(image, i, j, values[i, j], mark, theirs)
+    lines = max(len(one.lines) for one in panels.values())
+    height = (ROW + LINE * lines) * len(first)
+    of_rows, of_columns, legend = _marks(panels)
+    beneath = [label] * bool(label) + legend
+    room = 0.85 + 0.12 * len(beneath)
+    widths = {"width_ratios": [frame.shape[1] + 0.3 for frame in frames]}
+    across = 72 * (width - 1.2) / sum(frame.shape[1] + 0.3 for frame in frames)  # points a column
+    shared = {"sharey": True, "gridspec_kw": widths}
+    fig, (axes,) = style.panels(1, len(panels), height + room, width, **shared)
+    fig.get_layout_engine().set(w_pad=0.02, wspace=0.01)
+    for ax, (title, one) in zip(axes, panels.items(), strict=True):
+        _draw_panel(ax, one, limits, LINE / (ROW + LINE * lines), not (of_rows or of_columns))
         if outlined:
-            _outline(ax, frame, outlined)
-        ax.set_title(title)
-        ax.set_xticks(range(frame.shape[1]), [name(c) for c in frame.columns])
-        ax.set_yticks(range(len(frame)), [name(r) for r in frame.index.get_level_values(-1)])
-        ax.set_xlabel(xlabel)
+            _outline(ax, one.values, outlined)
+        columns, rows = one.values.columns, one.values.index.get_level_values(-1)
+        ax.set(title=title, xlabel=xlabel if len(columns) > 1 else "", ylabel="")
+        texts = [name(column) + of_columns.get((title, column), "") for column in columns]
+        turn = 90 if max(map(len, texts)) * 72 * style.LETTER > across else 0
+        ax.set_xticks(np.arange(len(columns)) + 0.5, texts, rotation=turn)
+        labels = [
+            name(row) + mark for row, mark in zip(rows, of_rows or [""] * len(rows), strict=True)
+        ]
+        ax.set_yticks(np.arange(len(rows)) + 0.5, labels, rotation=0)
         style.bare(ax)
         if grouped:
-            _group_lines(ax, frame, labelled=ax is axes[0])
+            _group(ax, one.values, name, labels if ax is axes[0] else None)
     if grouped:  # the groups' names stand where the label would
         corner = {"xycoords": "axes fraction", "ha": "right", "va": "bottom"}
         style.beside(axes[0], ylabel, (0, 1), (-4, 4), **corner)
     else:
         axes[0].set_ylabel(ylabel)
+    if not bar:
+        return fig
+    colours = ScalarMappable(Normalize(*limits), COLOURS)
     place = {"fraction": style.THICKNESS / height, "pad": 0.05 / height}
-    style.colour_bar(fig, image, list(axes), label, aspect=(width - 0.8) / style.THICKNESS, **place)
+    aspect = (width - 0.8) / style.THICKNESS
+    text = "   ".join(beneath)
+    text = text if len(text) * style.LETTER < width - 1.2 else "\n".join(beneath)
+    style.colour_bar(fig, colours, list(axes), text, aspect=aspect, **place)
     return fig
 
 
-def _write_cell(image: AxesImage, i: int, j: int, value: float, mark: str, theirs: float) -> None:
-    """Write a cell's value and mark. Below it stands the paper's value, where it is known (not
-    NaN): a hollow circle in its colour, and its number."""
-    ax, compared = image.axes, not np.isnan(theirs)
-    own, other = (image.cmap(image.norm(number)) for number in (value, theirs))
-    ink = style.ink(own)
-    look = {"ha": "center", "va": "center", "fontsize": 5.5, "color": ink}
-    y = i - 0.24 * compared
-    ax.text(j, y, "–" if np.isnan(value) else f"{value:.2f}", **look)
-    style.beside(ax, mark, (j, y), (6.2, 0), **look | {"ha": "left", "fontsize": 5})
-    if compared:
-        left = offset_copy(ax.transData, ax.figure, x=-8, units="points")
-        for size, edge, weight in ((4.4, other, 1.5), (6.2, ink, 0.4)):
-            ring = {"markeredgecolor": edge, "markeredgewidth": weight, "markerfacecolor": "none"}
-            ax.plot(j, i + 0.17, marker="o", markersize=size, transform=left, **ring)
-        style.beside(ax, f"{theirs:.2f}", (j, i + 0.19), (3.5, 0), **look)
+def _marks(panels: dict[str, Panel]) -> tuple[list[str], dict[tuple, str], list[str]]:
+    """Marks of the rows, where each row has one mark in all of its cells; else of the columns
+    (title, column), where each of these has; neither, where cells are marked. Last, what they
+    mean."""
+    known = {title: one.marks for title, one in panels.items() if one.marks is not None}
+    if not known:
+        return [], {}, []
+    marks = pd.concat(known, axis=1)
+    legend = [text for mark, text in style.LEGEND.items() if marks.eq(mark).any(axis=None)]
+    if marks.nunique(axis=1).max() == 1:
+        return list(marks.iloc[:, 0]), {}, legend
+    if marks.nunique().max() == 1:
+        return [], marks.iloc[0].to_dict(), legend
+    return [], {}, legend
+
+
+def _draw_panel(ax, one: Panel, limits: tuple[float, float], line: float, marked: bool) -> None:
+    """Draw the cells; their texts are black or white, whichever stands out more (WCAG 2). `line` is
+    the height of a line of text as a part of a row's."""
+    values = one.values.astype(float)
+    sns.heatmap(values, ax=ax, cmap=COLOURS, vmin=limits[0], vmax=limits[1], cbar=False)
+    cells = ax.collections[0]
+    for (i, j), value in np.ndenumerate(values.to_numpy()):
+        colour = "0.4" if np.isnan(value) else style.ink(cells.cmap(cells.norm(value)))
+        texts = [text for frame in one.lines if (text := frame.iat[i, j])]
+        for k, text in enumerate(texts):
+            strong = one.strong is not None and one.strong.iat[i, j] and k == 0
+            place = {"ha": "center", "va": "center_baseline", "color": colour}
+            y = i + 0.5 + line * (k - (len(texts) - 1) / 2)
+            ax.text(j + 0.5, y, text, weight="bold" if strong else "normal", **place)
+        if marked and one.marks is not None and one.marks.iat[i, j]:
+            y, half = i + 0.5 - line * (len(texts) - 1) / 2, 2.4 * len(texts[0])
+            place = {"ha": "left", "va": "center_baseline", "color": colour}
+            style.beside(ax, one.marks.iat[i, j], (j + 0.5, y), (half, 0), **place)
 
 
 def _outline(ax, frame: pd.DataFrame, cell: tuple[Any, Any]) -> None:
     """Draw a frame that shows on light and on dark around the cell (row, column), if it exists."""
     row, column = cell
     if row in frame.index and column in frame.columns:
-        corner = (frame.columns.get_loc(column) - 0.5, frame.index.get_loc(row) - 0.5)
+        corner = (frame.columns.get_loc(column), frame.index.get_loc(row))
         look = {"fill": False, "clip_on": False, "zorder": 3}
         for weight, colour in ((2.4, "white"), (1, "black")):
             ax.add_patch(Rectangle(corner, 1, 1, edgecolor=colour, linewidth=weight, **look))
 
 
-def _group_lines(ax, frame: pd.DataFrame, labelled: bool) -> None:
-    """Draw lines between groups of rows, dashed above our own, and write their names at left."""
+def _group(ax, frame: pd.DataFrame, name: Callable[[Any], str], labels: list[str] | None) -> None:
+    """Set groups of rows apart by a white line. Beside the `labels` of the rows, if they are drawn
+    here, write what `name` calls the groups: in italics what is not of the paper."""
     groups = frame.index.get_level_values(0)
     starts = [i for i in range(len(groups)) if i == 0 or groups[i] != groups[i - 1]]
     for start, end in zip(starts, [*starts[1:], len(groups)], strict=True):
-        apart = groups[start] in names.APART
-        if start:
-            dashes = (0, (4, 2)) if apart else "-"
-            ax.axhline(start - 0.5, color="white", linewidth=4 if apart else 2)
-            ax.axhline(start - 0.5, color="black", linewidth=0.6, linestyle=dashes)
-        if labelled:
-            name = names.label(groups[start]).replace(" ", "\n", 1)
+        ax.axhline(start, color="white", linewidth=2)
+        if labels:
+            apart = groups[start] not in names.TRAINED
+            text = name(groups[start]).replace(" ", "\n", int(end - start > 1))
             look = {"ha": "right", "va": "center", "style": "italic" if apart else "normal"}
             look |= {"xycoords": ("axes fraction", "data"), "annotation_clip": False}
-            style.beside(ax, name, (0, (start + end - 1) / 2), (-24, 0), **look)
+            left = 6 + 72 * style.LETTER * max(map(len, labels)) * bool(labels[start])
+            style.beside(ax, text, (0, (start + end) / 2), (-left, 0), **look)

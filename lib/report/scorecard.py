@@ -25,13 +25,13 @@ INK = {
     "inconclusive": "0.35",
     "not run": "0.6",
 }
-COLOURS = {"clean": "#000000", "paper": style.PALETTE["dino"]}  # of a protocol's estimates
+COLOURS = {"clean": "#000000", "paper": "#44AA99"}  # of a protocol's estimates
 MARKERS = {"described": "o", "released": "s"}
-COLUMNS = ("claim", "text", "protocol", "mae", "statistic")
+COLUMNS = ("claim", "text", "protocol", "mae", "statistic", "limits")
 COLUMNS += ("value", "low", "high", "verdict", "note")
 GLUE = "\N{NO-BREAK SPACE}"  # before a sign that must not start a line
-HEIGHT = 0.36  # inches a claim
-LEFT, FOREST, VERDICT = 3.1, 1.7, 1.2  # widths of the columns, about inches
+HEIGHT = 0.49  # inches a claim
+LEFT, FOREST, VERDICT = 3.15, 1.4, 1.35  # widths of the columns, about inches
 
 
 def read(file: Path) -> pd.DataFrame:
@@ -39,7 +39,7 @@ def read(file: Path) -> pd.DataFrame:
 
     Raises ValueError for a file without the scorecard's columns, or with an unknown verdict.
     """
-    scored = pd.read_csv(file, keep_default_na=False, na_values={c: [""] for c in COLUMNS[5:8]})
+    scored = pd.read_csv(file, keep_default_na=False, na_values={c: [""] for c in COLUMNS[6:9]})
     if missing := set(COLUMNS) - set(scored.columns):
         columns = ", ".join(sorted(missing))
         raise ValueError(f"{file} lacks the columns {columns}: make claims renews it.")
@@ -63,6 +63,11 @@ class Scorecard:
         """Number, text and statistic of every claim."""
         claims = self.scored.drop_duplicates("claim").sort_values("claim")
         return list(claims[["claim", "text", "statistic"]].itertuples(index=False, name=None))
+
+    def limits(self, claim: int) -> list[float]:
+        """The values of its statistic on whose sides the claim's verdict differs."""
+        own = self.scored[self.scored["claim"] == claim]
+        return list(map(float, str(own["limits"].iloc[0]).split()))
 
     def readings(self, claim: int, protocol: str) -> list[pd.Series]:
         """The rows to show: one, with both notes, where both readings of MAE give the same numbers
@@ -114,11 +119,11 @@ class Scorecard:
         forest.set(ylim=(len(claims) - 0.5, -0.5), facecolor="none", yticks=[])
         forest.set_xlabel("Value and 95 % interval")
         forest.spines["left"].set_visible(False)
-        forest.axvline(0, color="0.5", linewidth=0.6)
         centres = {p: right + (i + 0.5) * VERDICT for i, p in enumerate(self.protocols)}
         for y, (claim, text, statistic) in enumerate(claims):
             _write_claim(ax, y, claim, text, statistic)
             readings = {protocol: self.readings(claim, protocol) for protocol in centres}
+            _draw_limits(forest, y, self.limits(claim))
             _draw_estimates(forest, y, [row for rows in readings.values() for row in rows])
             for protocol, x in centres.items():
                 _write_verdicts(ax, x, y, readings[protocol])
@@ -134,10 +139,19 @@ def _spread(n: int, reach: float) -> np.ndarray:
 
 
 def _write_claim(ax, y: int, claim: int, text: str, statistic: str) -> None:
-    ax.text(0.17, y - 0.2, str(claim), ha="right", va="center", weight="bold")
-    ax.text(0.25, y - 0.2, text, va="center", weight="bold")
-    statistic = textwrap.fill(re.sub(r" (?=%|[<−]|\d)", GLUE, statistic), 66)
-    ax.text(0.25, y + 0.19, statistic, va="center", size=5.5, color="0.3", linespacing=1.05)
+    statistic = re.sub(r" (?=%|[<−]|\d)", GLUE, statistic)
+    lines = [textwrap.wrap(text, 46), textwrap.wrap(statistic, 52)]
+    top = y - 0.12 * (len(lines[0]) + len(lines[1]) - 1)
+    ax.text(0.17, top, str(claim), ha="right", va="center", weight="bold")
+    for weight, colour, own in zip(("bold", "normal"), ("black", "0.3"), lines, strict=True):
+        for line in own:
+            ax.text(0.25, top, line, va="center", weight=weight, color=colour)
+            top += 0.24
+
+
+def _draw_limits(ax, y: int, limits: list[float]) -> None:
+    for limit in limits:
+        ax.plot([limit, limit], [y - 0.5, y + 0.5], color="0.5", linewidth=0.7, zorder=0)
 
 
 def _draw_estimates(ax, y: int, readings: list[pd.Series]) -> None:
@@ -157,8 +171,8 @@ def _write_verdicts(ax, x: float, y: int, readings: list[pd.Series]) -> None:
         readings = readings[:1]
     several = len(readings) > 1
     for offset, row in zip(_spread(len(readings), 0.18), readings, strict=True):
-        text = f"as {row['mae']}: " * several + f"{SIGNS[row['verdict']]} {row['verdict']}"
-        look = {"color": INK[row["verdict"]], "size": 5.5 if several else 6}
+        text = f"{row['mae']}: " * several + f"{SIGNS[row['verdict']]} {row['verdict']}"
+        look = {"color": INK[row["verdict"]]}
         ax.text(x, y + offset, text, ha="center", va="center", **look)
 
 

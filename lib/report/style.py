@@ -17,30 +17,34 @@ from lib.study import names
 SINGLE, DOUBLE = 89 / 25.4, 183 / 25.4  # inches: one column and two of a journal page
 DPI = 300
 
-# Okabe and Ito (2008): colours that readers with any colour vision can tell apart. A method has the
-# same colour in every figure.
+# Okabe and Ito (2008): colours that readers with any colour vision can tell apart, with Tol's wine
+# in place of their second blue. A method has the same colour in every figure.
 PALETTE = {
     "supervised": "#000000",
     "byol": "#0072B2",
-    "barlow": "#56B4E9",
+    "barlow": "#882255",
     "simclr": "#009E73",
     "dino": "#E69F00",
     "mae": "#D55E00",
     "mae-released": "#CC79A7",
     "random": "#999999",
 }
-# Added methods take the yellow that is left of those eight, then Tol's muted colours (2021); with
+# Added methods take what is left of those eight, then Tol's muted colours (2021); with
 # more methods than colours, the colours repeat.
-SPARE = cycle(("#F0E442", "#332288", "#44AA99", "#882255", "#999933"))
+SPARE = cycle(("#56B4E9", "#F0E442", "#332288", "#44AA99", "#999933"))
 PALETTE |= dict(zip(names.ADDED, SPARE, strict=False))
+SIZE = 7  # points, the smallest text at print width
+LINE, LETTER = 1.35 * SIZE / 72, 0.53 * SIZE / 72  # inches: height of a line, width of a letter
 STYLE = {
     "font.family": "DejaVu Sans",
-    "font.size": 6.5,
-    "axes.titlesize": 7,
-    "axes.labelsize": 6.5,
-    "legend.fontsize": 6,
-    "xtick.labelsize": 6,
-    "ytick.labelsize": 6,
+    "font.size": SIZE,
+    "axes.titlesize": SIZE + 0.5,
+    "axes.labelsize": SIZE,
+    "legend.fontsize": SIZE,
+    "legend.title_fontsize": SIZE,
+    "legend.frameon": False,
+    "xtick.labelsize": SIZE,
+    "ytick.labelsize": SIZE,
     "axes.linewidth": 0.5,
     "lines.linewidth": 1,
     "grid.linewidth": 0.4,
@@ -50,9 +54,9 @@ STYLE = {
     "svg.hashsalt": "ssl-anomaly",
 }
 matplotlib.rcdefaults()  # a matplotlibrc of the user does not change what is drawn
-NOTE = 5.5  # points, of captions and footers
 RED = PALETTE["mae"]  # what a reader should notice: a verdict against, a class without images
 MARKS = {"diverged": "†", "collapsed": "†", "no better than random": "°", "healthy": ""}
+LEGEND = {"†": "† collapsed or diverged", "°": "° AUROC not above the backbone as initialised"}
 THICKNESS = 0.08  # inches, of a colour bar
 
 

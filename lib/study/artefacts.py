@@ -72,10 +72,7 @@ ARTEFACTS = {
     "classes": Artefact(
         "Recall by class, ResNet-18", "classes", {"backbone": "resnet18"}, backbones=("resnet18",)
     ),
-    "detectors": _detectors("detectors", "fitted on normals", setting="normals"),
-    "detectors-unlabelled": _detectors(
-        "detectors-unlabelled", "fitted on the whole subset", setting="unlabelled"
-    ),
+    "detectors": _detectors("detectors", "beside the probe"),
     "detectors-shares": _detectors("detectors-shares", "AUROC by train share"),
     "detectors-gallery": _detectors("detectors-gallery", "where they err"),
     "labelfree": Artefact(

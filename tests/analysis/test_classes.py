@@ -306,21 +306,21 @@ def test_table_names_every_class_and_keeps_the_order():
         classes.count({"Training": labelled("", *CLASSES), "at 1 %": labelled("", "OS")})
     )
     lines = table.markdown().splitlines()
-    assert lines[2] == "| Class | Code | Training | at 1 % |"
-    assert lines[4:7] == [
+    assert lines[0] == "| Class | Code | Training | at 1 % |"
+    assert lines[2:5] == [
         "| Normal (ND) |  | 1 | 1 |",
         "| Defect |  | 17 | 1 |",
         "| All |  | 18 | 2 |",
     ]
-    assert [line.split(" | ")[1] for line in lines[7:]] == list(CLASSES)
+    assert [line.split(" | ")[1] for line in lines[5:]] == list(CLASSES)
     assert "| lateral reinstatement cuts | OS | 1 | 1 |" in lines
     assert r"at 1\,\%" in table.latex()
-    assert {t.get_text() for t in table.draw().axes[0].texts} >= {"roots", "RO", "18"}
+    assert {t.get_text() for t in table.draw().axes[0].texts} >= {"17", "18"}
 
 
 def test_without_class_columns_there_are_totals_alone():
     table = tables.counts(classes.count({"Training": pd.DataFrame({"Defect": [0, 1, 1]})}))
-    assert table.markdown().splitlines()[4:] == [
+    assert table.markdown().splitlines()[2:] == [
         "| Normal (ND) |  | 1 |",
         "| Defect |  | 2 |",
         "| All |  | 3 |",

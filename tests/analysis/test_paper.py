@@ -11,7 +11,7 @@ import pytest
 from lib.analysis import paper, results
 from lib.measures import metrics
 from lib.publish import renderings
-from lib.report import heatmap, tables
+from lib.report import tables
 from lib.study import names
 from lib.system import paths
 
@@ -137,7 +137,7 @@ def test_the_natural_train_share_may_be_none(fill):
     np.testing.assert_array_equal(paper.beside(ours, "table2")["paper"], [np.nan, 0.25])
 
 
-def test_tables_print_the_paper_in_the_cell_and_draw_it_below(fill):
+def test_tables_print_the_paper_in_the_cell_and_draw_it_in_brackets(fill):
     bare = tables.table(
         paper.beside(reduced(), "table1"), ["f1"], ["method", "backbone"], "train_share"
     )
@@ -151,29 +151,9 @@ def test_tables_print_the_paper_in_the_cell_and_draw_it_below(fill):
     )
     assert r"\textbf{0.50 [0.40, 0.60]} (paper 0.25) \\" in table.latex()
     assert "paper" not in bare.markdown() + bare.latex()
-    assert (
-        table.height(table.blocks[0]) == bare.height(bare.blocks[0]) + 1
-    )  # a line below BYOL alone
-    drawn = {t.get_text(): t for t in table.draw().axes[0].texts}
-    ours, above = (drawn[name].get_position()[1] for name in ("0.25", "BYOL"))
-    assert 0.5 < ours - above < 1.5  # y counts lines downwards
-
-
-def test_heatmaps_mark_the_paper_on_their_own_colour_scale(fill):
-    frame = pd.DataFrame([[0.1, 0.2], [0.3, 0.4]], index=list(SHARES), columns=list(SHARES))
-    theirs = frame.where(frame > 0.35).replace(0.4, 0.9)
-    bare, marked = (
-        heatmap.draw({"F1": frame}, xlabel="x", ylabel="y", limits=(0, 2), paper=p).axes[0]
-        for p in ({"F1": theirs * np.nan}, {"F1": theirs})
-    )
-    assert not bare.lines
-    assert {t.get_text() for t in marked.texts} - {t.get_text() for t in bare.texts} == {"0.90"}
-    circle = marked.lines[0]
-    assert circle.get_markerfacecolor() == "none"
-    assert circle.get_markeredgecolor() == mpl.colormaps["cividis"](0.45)
-    assert all(
-        0.5 < x < 1.5 and 0.5 < y < 1.5 for line in marked.lines for x, y in line.get_xydata()
-    )
+    drawn = [t.get_text() for ax in table.draw().axes for t in ax.texts]
+    assert "(0.25)" in drawn
+    assert not any("(" in t.get_text() for ax in bare.draw().axes for t in ax.texts)
 
 
 def test_filling_in_a_row_renders_its_artefact_again_and_no_other(fill, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from lib.analysis import results
 from lib.report import captions, saving, style, tables
-from lib.report.heatmap import draw
+from lib.report.heatmap import draw, panel
 from lib.study.names import share
 from lib.system import paths
 
@@ -66,7 +66,7 @@ def wide(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def heatmap(**options):
-    return draw({"F1": wide(measured())}, xlabel="x", ylabel="y", **options)
+    return draw({"F1": panel(wide(measured()), **options)}, xlabel="x", ylabel="y")
 
 
 def table(**options) -> tables.Table:
@@ -106,8 +106,8 @@ def test_heatmap_writes_every_value_in_its_cell():
 
 def test_panels_share_one_colour_scale():
     frame = wide(measured())
-    fig = draw({"a": frame, "b": frame / 2}, xlabel="x", ylabel="y")
-    assert len({ax.images[0].get_clim() for ax in fig.axes if ax.images}) == 1
+    fig = draw({"a": panel(frame), "b": panel(frame / 2)}, xlabel="x", ylabel="y")
+    assert {ax.collections[0].get_clim() for ax in fig.axes[:2]} == {(0, 1)}
 
 
 def test_unhealthy_cells_keep_their_value_and_are_marked():
@@ -118,20 +118,30 @@ def test_unhealthy_cells_keep_their_value_and_are_marked():
         "validation_share",
         "health",
     )
+    ax = heatmap(health=verdicts).axes[0]
+    rows = [label.get_text() for label in ax.get_yticklabels()]
+    assert rows == ["1 %†", "45 %†", *["1 %", "45 %"] * 2]  # a row is one run: one mark
     verdicts.iloc[-1, -1] = "no better than random"
-    texts = [t.get_text() for t in heatmap(health={"F1": verdicts}).axes[0].texts]
+    fig = heatmap(health=verdicts)
+    texts = [t.get_text() for t in fig.axes[0].texts]
     assert texts.count("†") == int(verdicts.eq("collapsed").to_numpy().sum()) > 0
     assert texts.count("°") == 1
     assert sum(t[:2] == "0." for t in texts) == verdicts.size
+    legend = fig.axes[-1].get_xlabel()
+    assert style.LEGEND["†"] in legend and style.LEGEND["°"] in legend
 
 
 def test_marks_follow_the_values_in_text_and_in_the_drawing():
     marked = table()
     ill = int(measured()["health"].eq("collapsed").sum())
     assert marked.markdown().count("†") == marked.latex().count("†") == ill
-    assert [t.get_text() for t in marked.draw().axes[0].texts].count("†") == ill
-    names = [t.get_text() for t in table(beside=True).draw().axes[0].texts if "†" in t.get_text()]
-    assert names == ["1 %†", "45 %†"]  # side by side, once a row, which is one run
+    texts = [t.get_text() for ax in marked.draw().axes for t in (*ax.texts, *ax.get_yticklabels())]
+    assert sum("†" in text for text in texts) == 2
+
+
+def test_a_cell_prints_its_interval_without_leading_zeros():
+    texts = [t.get_text() for t in table().draw().axes[0].texts]
+    assert texts[:2] == ["0.10", ".05–.15"]
 
 
 def test_the_caption_counts_each_verdict():
@@ -151,11 +161,11 @@ def test_one_cell_is_framed_where_it_is_in_the_grid():
     )
     look = {"xlabel": "x", "ylabel": "y", "name": "{:g}".format}
     drawn = {
-        cell: draw({"F1": frame}, outlined=cell, **look).axes[0]
+        cell: draw({"F1": panel(frame)}, outlined=cell, **look).axes[0]
         for cell in ((0.395, 0.275), (0.3, 0.275))
     }
     assert not drawn[0.3, 0.275].patches
-    assert {p.get_bbox().bounds for p in drawn[0.395, 0.275].patches} == {(0.5, 0.5, 1, 1)}
+    assert {p.get_bbox().bounds for p in drawn[0.395, 0.275].patches} == {(1, 1, 1, 1)}
     assert [t.get_text() for t in drawn[0.3, 0.275].get_yticklabels()] == ["0.08", "0.395"]
 
 
@@ -192,10 +202,16 @@ def test_shares_are_printed_as_percent(value, expected):
     assert share(value) == expected
 
 
-def test_only_the_best_estimate_of_a_column_is_bold():
+def test_the_best_estimate_of_a_healthy_trained_run_is_bold():
+    """The random backbone's is higher here, and the collapsed run's would be with other numbers."""
     text = table().markdown()
     assert text.count("**") == 2 * len(SHARES)
-    assert "| Random backbone | 45 % | **0.58 [0.53, 0.63]** | **0.60 [0.55, 0.65]** |" in text
+    assert "| SimCLR | 45 % | **0.38 [0.33, 0.43]** | **0.40 [0.35, 0.45]** |" in text
+    frame = measured()
+    frame.loc[frame["method"] == "supervised", "value"] = 0.99
+    reduced = results.over_seeds(frame)
+    text = tables.table(reduced, ["f1"], ["method", "train_share"], "validation_share").markdown()
+    assert "**0.99" not in text and "**0.40 [0.35, 0.45]**" in text
 
 
 def test_the_best_can_be_sought_within_a_train_share():
@@ -210,17 +226,16 @@ def test_reference_rows_come_first():
 def test_latex_escapes_percent():
     text = table().latex()
     assert r"1\,\%" in text
-    assert r"\textbf{0.60 [0.55, 0.65]}" in text
+    assert r"\textbf{0.40 [0.35, 0.45]}" in text
 
 
 def test_characters_that_latex_reads_as_commands_are_printed():
     metric = "a_b & 5 % of #1 < {$x^2$} | ~°−1"
-    cells = pd.DataFrame(
-        [[tables.Cell("0.5", "0.5", best=True, mark="°")]],
-        index=pd.MultiIndex.from_tuples([("R&D", "50 %")]),
-        columns=["100 % _"],
-    )
-    block = tables.Block(metric, cells, {"Always #1": ["$1"]})
+    index = pd.MultiIndex.from_tuples([("R&D", "50 %")])
+    parts = {"value": 0.5, "low": np.nan, "high": np.nan, "health": "no better than random"}
+    parts |= {"paper": np.nan, "best": True}
+    frames = {part: pd.DataFrame([[v]], index, ["100 % _"]) for part, v in parts.items()}
+    block = tables.Block(metric, **frames, bounds={"Always #1": [1.0]})
     text = tables.Table([block], ("Method_1", "Backbone")).latex()
     expected = (
         r"\multicolumn{3}{c}{a\_b \& 5\,\% of \#1 $<$ \{\$x\textasciicircum{}2\$\} \textbar{} "
@@ -228,8 +243,8 @@ def test_characters_that_latex_reads_as_commands_are_printed():
     )
     assert expected in text
     assert r"Method\_1 & Backbone & 100\,\% \_ \\" in text
-    assert r"Always \#1 &  & \$1 \\" in text
-    assert r"R\&D & 50\,\% & \textbf{0.5}$^\circ$ \\" in text
+    assert r"Always \#1 &  & 1.00 \\" in text
+    assert r"R\&D & 50\,\% & \textbf{0.50}$^\circ$ \\" in text
     assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 1
 
 
@@ -274,7 +289,7 @@ def test_footer_leaves_out_what_does_not_apply():
     [
         (heatmap, {".png", ".pdf", ".csv"}),
         (table, {".png", ".pdf", ".csv", ".md", ".tex"}),
-        (lambda: table(beside=True), {".png", ".pdf", ".csv", ".md", ".tex"}),
+        (lambda: table(by_metric=True), {".png", ".pdf", ".csv", ".md", ".tex"}),
     ],
 )
 def test_equal_content_gives_equal_bytes(tmp_path, content, suffixes):
