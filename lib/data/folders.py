@@ -6,9 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
-
-from lib.data.decoding import FORMATS
+from lib.data.decoding import ENDINGS
 
 NO_IMAGE = "not images"
 MASKS = "masks"
@@ -27,11 +25,6 @@ THUMBNAIL = re.compile(r"^thumb(nail)?[ _-]|[ _-]thumb(nail)?$")
 Passed = dict[str, list[Path]]  # why -> the entries that are passed over
 
 
-def endings() -> tuple[str, ...]:
-    """The file name endings of the formats that are read."""
-    return tuple(e for e, kind in Image.registered_extensions().items() if kind in FORMATS)
-
-
 def walk(folder: Path) -> tuple[list[Path], Passed]:
     """Every image file below `folder`, sorted, and every other entry by why it is passed over.
 
@@ -40,7 +33,7 @@ def walk(folder: Path) -> tuple[list[Path], Passed]:
     """
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}: name one that holds images.")
-    images, passed, known = [], defaultdict(list), endings()
+    images, passed = [], defaultdict(list)
     seen, folders, links = set(folder.resolve().parents), [(folder, "")], []
     while folders or links:
         place, why = folders.pop() if folders else links.pop(0)
@@ -61,7 +54,7 @@ def walk(folder: Path) -> tuple[list[Path], Passed]:
                 (links if path.is_symlink() else folders).append((path, reason))
             elif reason:
                 passed[reason].append(path)
-            elif not os.path.isfile(path) or path.suffix.lower() not in known:
+            elif not os.path.isfile(path) or path.suffix.lower() not in ENDINGS:
                 passed[NO_IMAGE].append(path)
             elif small != path.stem.lower() and small in stems:
                 passed["thumbnails"].append(path)

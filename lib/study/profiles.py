@@ -6,7 +6,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any
 
-from lib.study.names import METHODS, PROTOCOLS, nearest
+from lib.study.names import METHODS, PROTOCOLS, SOURCES, nearest
 from lib.study.settings import Settings
 from lib.system import paths
 
@@ -39,7 +39,7 @@ WORDS = {
     "methods": METHODS,
     "optimiser": ("lars", "adamw"),
     "protocol": PROTOCOLS,
-    "source": ("simulated", "sewer-ml", "own"),
+    "source": tuple(SOURCES),
 }
 
 
