@@ -57,7 +57,7 @@ def _hash(file: Path) -> str:
 
 def _remembered(memory: Path) -> dict[str, str]:
     with suppress(OSError, ValueError):  # absent, cut short or damaged
-        known = json.loads(memory.read_text())
+        known = json.loads(memory.read_text(encoding="utf-8"))
         return known if isinstance(known, dict) else {}
     return {}
 

@@ -33,7 +33,7 @@ def labels_csv() -> Path:
     """A CSV of `table` in the folder of data, as the user's own would be."""
     path = paths.DATA / "solar.csv"
     text = table(folder()).to_csv(index=False)
-    if not path.is_file() or path.read_text() != text:
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.put_text(path, text)
     return path

@@ -49,7 +49,7 @@ def parameters(notebook: Path) -> dict[str, Any]:
 
     Raises NotebookError where there is not exactly one, or where it holds anything but literals.
     """
-    cells = json.loads(notebook.read_text())["cells"]
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     sources = [c["source"] for c in cells if "parameters" in c["metadata"].get("tags", ())]
     if len(sources) != 1:
         cells = f"{len(sources)} cells tagged 'parameters'"

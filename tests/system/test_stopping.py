@@ -27,16 +27,16 @@ if __name__ == "__mp_main__" and WHEN == "importing":
 
 def work(job):
     if WHEN == "working":
-        interrupt(60)
+        interrupt(3600)
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from lib.system import fork_server, parallel
     try:
         if WHEN == "serving":
-            context = fork_server.context(["interrupts"])
+            context = fork_server.context("interrupts")
             process, connection = parallel.start(context, {}, print)
-            connection.poll(60)
+            connection.poll(3600)
         else:
             with parallel.pool(2, "worked") as pool:
                 parallel.results(pool, work, range(20))
@@ -61,7 +61,7 @@ def python(folder, *arguments, **variables):
         | variables,
         capture_output=True,
         text=True,
-        timeout=50,  # less than the work would take
+        timeout=900,  # less than the work would take
         start_new_session=True,
         check=False,
     )
@@ -84,7 +84,7 @@ def answer(connection):
     connection.send(os.getppid())
 
 if __name__ == "__main__":
-    context = fork_server.context(["json"])
+    context = fork_server.context("json")
     process, connection = parallel.start(context, {}, answer)
     assert connection.recv() != os.getpid()
     print(fork_server.socket_folder(os.getpid()))
@@ -129,8 +129,6 @@ def opened(tree):
 
 def test_text_is_utf8_whatever_the_locale():
     for file in (paths.ROOT / "lib").rglob("*.py"):
-        if file.name == "notebooks.py":
-            continue
         for line, positional, keywords in opened(ast.parse(file.read_text(encoding="utf-8"))):
             assert "encoding" in keywords or positional, f"{file}, line {line}"
 
@@ -165,7 +163,7 @@ if __name__ == "__main__":
     paths.DATA.mkdir()
     (paths.DATA / "kept.png").touch()
     if sys.argv[1] == "server":
-        context = fork_server.context(["json"])
+        context = fork_server.context("json")
         parallel.start(context, {}, of_the_server, os.getpid())
         time.sleep(60)
     with parallel.pool(2, "drew") as pool, atomic.new_folder(paths.DATA / "simulated-v1") as folder:
