@@ -153,7 +153,7 @@ def half(parent):
     def write(beside):
         beside.write_bytes(b"half")
         os.kill(parent, signal.SIGKILL)
-        time.sleep(60)
+        time.sleep(3600)
     atomic.put(paths.DATA / "a.png", write)
 
 def of_the_server(connection, parent):
@@ -165,7 +165,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "server":
         context = fork_server.context("json")
         parallel.start(context, {}, of_the_server, os.getpid())
-        time.sleep(60)
+        time.sleep(3600)
     with parallel.pool(2, "drew") as pool, atomic.new_folder(paths.DATA / "simulated-v1") as folder:
         (folder / "image.png").touch()
         parallel.results(pool, half, [os.getpid()])
@@ -179,7 +179,7 @@ def test_a_killed_command_leaves_no_unfinished_file(workspace, how):
     temporary.mkdir()
     done = python(workspace, "killed.py", how, TMPDIR=str(temporary))
     assert done.returncode == -signal.SIGKILL, done.stderr
-    until = time.time() + 10
+    until = time.time() + 300
     while len(left := [*(workspace / "data").iterdir(), *temporary.iterdir()]) > 1:
         assert time.time() < until, left
         time.sleep(0.05)
