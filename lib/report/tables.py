@@ -185,29 +185,34 @@ class Counts:
 
     images: pd.DataFrame  # (classes, subsets)
 
-    def lines(self, escape: Callable[[str], str] = str) -> list[list[str]]:
-        """Every row: name and code of the class, then its images."""
-        names = [
-            (CLASS_NAMES.get(name, name), name * (name in CLASS_NAMES))
-            for name in self.images.index
-        ]
-        texts = self.images.map("{:,}".format).to_numpy()
-        return [list(map(escape, (*pair, *row))) for pair, row in zip(names, texts, strict=True)]
+    def columns(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows: name of the class, its code if any class has one, then its images."""
+        codes = [name * (name in CLASS_NAMES) for name in self.images.index]
+        names = [CLASS_NAMES.get(name, name) for name in self.images.index]
+        texts = self.images.map("{:,}".format).to_numpy().tolist()
+        header, parts = ["Class", *self.images.columns], [names]
+        if any(codes):
+            header.insert(1, "Code")
+            parts.append(codes)
+        return header, [[*row[:-1], *row[-1]] for row in zip(*parts, texts, strict=True)]
 
     def markdown(self) -> str:
-        header = ["Class", "Code", *self.images.columns]
-        alignments = ["---", "---", *["---:"] * self.images.shape[1]]
-        return markup.markdown(header, alignments, self.lines())
+        header, rows = self.columns()
+        texts = len(header) - self.images.shape[1]
+        alignments = ["---"] * texts + ["---:"] * self.images.shape[1]
+        return markup.markdown(header, alignments, rows)
 
     def latex(self) -> str:
-        header = ["Class", "Code", *self.images.columns]
-        return markup.latex(header, self.lines(markup.escape), "ll" + "r" * self.images.shape[1])
+        header, rows = self.columns()
+        texts = len(header) - self.images.shape[1]
+        layout = "l" * texts + "r" * self.images.shape[1]
+        return markup.latex(header, [list(map(markup.escape, row)) for row in rows], layout)
 
     _repr_markdown_ = markdown  # how Jupyter shows it
 
     def draw(self) -> Figure:
         """The counts on a logarithmic scale of colours."""
-        names = [f"{name}  {code}".strip() for name, code, *_ in self.lines()]
+        names = [f"{CLASS_NAMES[n]}  {n}" if n in CLASS_NAMES else n for n in self.images.index]
         logs = np.log10(1 + self.images).set_axis(names)
         one = heatmap.Panel(logs, [self.images.map("{:,}".format)])
         top = float(logs.max(axis=None))

@@ -4,6 +4,7 @@ A process starts fresh (none is a fork of this one), computes on one thread, and
 process that started it, however that ends.
 """
 
+import importlib
 import multiprocessing
 import os
 import pickle
@@ -86,6 +87,7 @@ def start(context, variables: dict[str, str], target: Callable, *arguments):
 def _call(connection: Connection, variables: dict[str, str], call: bytes) -> None:
     end_with_parent()
     environment.replace(variables)
+    importlib.reload(paths)  # what this process is a fork of may have read another WORKSPACE
     target, arguments = pickle.loads(call)
     target(connection, *arguments)
 

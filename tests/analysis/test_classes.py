@@ -262,9 +262,9 @@ def test_table_names_every_class_and_keeps_the_order():
 def test_without_class_columns_there_are_totals_alone():
     table = tables.counts(classes.count({"Training": pd.DataFrame({"Defect": [0, 1, 1]})}))
     assert table.markdown().splitlines()[2:] == [
-        "| Normal (ND) |  | 1 |",
-        "| Defect |  | 2 |",
-        "| All |  | 3 |",
+        "| Normal (ND) | 1 |",
+        "| Defect | 2 |",
+        "| All | 3 |",
     ]
     assert table.draw().axes
 

@@ -72,6 +72,7 @@ def test_the_footer_says_how_many_there_are():
     few = provenance._few(table(1, 29, 30), "images")
     assert few == "images with a defect: 1, without: 29; an interval takes 6 of each"
     facts = {"n_validation": 30, "bootstrap_unit": "images", "seeds": [42], "few": few}
+    facts["groups"] = "videos"
     assert captions._images(facts) == f"n = 30 validation images; no 95 % intervals ({few})"
     assert provenance._few(table(6, 24, 30), "images") == ""
     few = provenance._few(table(200, 200, 5), "videos")

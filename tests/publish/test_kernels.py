@@ -103,7 +103,7 @@ def test_a_rendering_that_is_stopped_leaves_no_kernel(sleeping, tmp_path, how):
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.1)
     process.send_signal(how)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     if how == signal.SIGINT:
         assert process.returncode == 130
         assert output.splitlines()[-1].startswith("stopped; the same command goes on")

@@ -288,7 +288,7 @@ def test_why_an_artefact_is_out_of_date(workspace, monkeypatch):
     (workspace / "fig2.png").unlink()
     assert renderings.outdated(stamp, now) == "fig2.png is gone"
     stamp.write_text("{")
-    assert renderings.outdated(stamp, now) == "not rendered yet"
+    assert renderings.outdated(stamp, now) == "fig2.json is damaged"
 
 
 def test_what_reads_no_run_depends_on_its_tables(tmp_path, monkeypatch):

@@ -334,7 +334,7 @@ def test_a_scorecard_that_was_not_rendered_is_named(rendered):
 
 def test_a_foreign_scorecard_is_refused(workspace):
     (workspace / "claims.csv").write_text("claim,text\n1,A\n")
-    with pytest.raises(ValueError, match=r"lacks the columns high, low.*make claims"):
+    with pytest.raises(ValueError, match=r"lacks the columns high, limits, low.*make claims"):
         claims(workspace / "claims.csv")
     write_claims(workspace, {"verdict": "suported"})
     with pytest.raises(ValueError, match="did you mean 'supported'"):
