@@ -4,6 +4,9 @@
 export PROFILE PROTOCOL SEEDS METHODS BACKBONES JOBS DEVICE DEVICES PRECISION SEWERML_ROOT LABELS IMAGES
 export RUN OUT FOLDER FORCE SCAN YES TRAIN VAL CLUSTER PARTITION TIME WORKSPACE
 
+# Text is UTF-8, in and out, whatever the locale.
+export PYTHONUTF8 := 1
+
 ARTEFACTS := table1 table2 table3 table4 table5 fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 claims protocol classes detectors detectors-shares detectors-gallery labelfree walkthrough
 
 define HELP

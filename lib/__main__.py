@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lib.system import environment
+from lib.system import environment, errors
 
 
 def _cluster(choices):
@@ -29,7 +29,7 @@ def _request(arguments: argparse.Namespace):
 
     choices = arguments.choices
     return Request(
-        profile=choices.profile or "mini",
+        profile=choices.profile,
         artefacts=choices.artefacts,
         run_id=getattr(arguments, "id", None),
         methods=choices.methods,
@@ -56,7 +56,7 @@ def render(arguments: argparse.Namespace) -> int:
     from lib.system import hardware
 
     choices = arguments.choices
-    profile = choices.profile or "mini"
+    profile = choices.profile
     with renderings.alone(profile):
         failed = notebooks.render(
             choices.artefacts,
@@ -74,7 +74,7 @@ def report(arguments: argparse.Namespace) -> int:
     """show what was rendered on pages that open from disk"""
     from lib.publish import pages, renderings
 
-    profile = arguments.choices.profile or "mini"
+    profile = arguments.choices.profile
     with renderings.alone(profile):
         print(f"report: {pages.renew(profile)}")
     return 0
@@ -83,9 +83,9 @@ def report(arguments: argparse.Namespace) -> int:
 def replicate(arguments: argparse.Namespace) -> int:
     """run, then render; without the name of an artefact, all of them, then report"""
     from lib.publish import notebooks
-    from lib.system import parallel
+    from lib.system import fork_server
 
-    parallel.PRELOADED += notebooks.PRELOADED
+    fork_server.PRELOADED += notebooks.PRELOADED
     status = run(arguments)
     if status:
         return status
@@ -101,7 +101,7 @@ def notebook(arguments: argparse.Namespace) -> int:
     path = notebooks.find(arguments.notebook)
     given = {name: notebooks.literal(value) for name, value in arguments.p}
     if "profile" in notebooks.parameters(path):
-        given.setdefault("profile", arguments.choices.profile or "mini")
+        given.setdefault("profile", arguments.choices.profile)
     build = paths.BUILD / given.get("profile", "mini")
     copy = arguments.to or build / "notebooks" / path.name
     notebooks.execute(path, given, copy)
@@ -137,7 +137,7 @@ def data(arguments: argparse.Namespace) -> int:
     from lib.study import profiles
     from lib.system import hardware
 
-    profile = arguments.choices.profile or "mini"
+    profile = arguments.choices.profile
     pixels.prepare(profiles.load(profile)["data"], hardware.cores())
     return 0
 
@@ -147,9 +147,11 @@ def data_check(arguments: argparse.Namespace) -> int:
     from lib.data.check import check
     from lib.system import hardware
 
-    real = "paper" if environment.sewerml_root() else "mini"
     choices = arguments.choices
-    profile = choices.profile or ("own" if environment.labels() else real)
+    profile = choices.profile
+    if not environment.text("PROFILE"):
+        real = "paper" if environment.sewerml_root() else profile
+        profile = "own" if environment.labels() else real
     wrong = check(profile, environment.switch("SCAN"), choices.jobs or hardware.cores())
     print(f"\n{len(wrong)} thing(s) wrong:" if wrong else "\nAll is well.", flush=True)
     for sentence in wrong:
@@ -189,7 +191,7 @@ def predict(arguments: argparse.Namespace) -> int:
     """score the images of a folder with a finished run"""
     from lib.system import paths
 
-    profile = arguments.choices.profile or "mini"
+    profile = arguments.choices.profile
     images, run_id = environment.images(), environment.text("RUN")
     example = "simclr-resnet18-d45-s42"
     for name, value, what in (
@@ -268,10 +270,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(words: list[str] | None = None) -> int:
     """Run the command that `words`, or the process's arguments, name; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal may lack a letter
     arguments = _parser().parse_args(words)
     try:
         from lib.study import choices
+        from lib.system import atomic, paths
 
+        atomic.sweep(paths.written())
         arguments.choices = choices.read(getattr(arguments, "artefacts", ()))
         return COMMANDS[arguments.command](arguments)
     except KeyboardInterrupt as interrupt:
@@ -279,7 +285,9 @@ def main(words: list[str] | None = None) -> int:
         print(f"\n{str(interrupt) or stopped}")
         return 130
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        where, full = getattr(error, "filename", None), getattr(error, "errno", None) in errors.FULL
+        sentence = errors.no_room(Path(where or paths.WORKSPACE)) if full else error
+        print(f"error: {sentence}", file=sys.stderr)
         return 2
 
 

@@ -37,7 +37,7 @@ def python(*arguments: str, root: Path = paths.ROOT, **environment: str):
         env=os.environ | {"PYTHONPATH": str(root)} | environment,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=3600,  # ends a command that hangs, on however busy a machine
         stdin=subprocess.DEVNULL,
         check=False,
     )

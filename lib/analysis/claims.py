@@ -6,8 +6,7 @@ part lies below 0, at the level 1 - .05 / k of Bonferroni's correction for k par
 otherwise; not run where a system was not trained. Requiring every part (an intersection-union test,
 Berger 1982) needs no correction.
 
-    boards = {"clean": Board(grid.runs("claims", "mini"), "clean")}
-    scored = claims.score(boards, claims.CLAIMS)
+    scored = claims.score({"clean": Board(runs, "clean")}, claims.CLAIMS)
 """
 
 from collections.abc import Callable, Iterable

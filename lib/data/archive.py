@@ -55,4 +55,4 @@ def write(root: Path, train: int = TRAIN, val: int = VAL, workers: int = 1) -> N
             middle = round(n / 2)
             jobs += [(first, split, range(middle)), (second, split, range(middle, n))]
         with parallel.pool(min(workers, len(jobs)), "drew images") as pool:
-            list(pool.map(_write_zip, jobs))
+            parallel.results(pool, _write_zip, jobs)

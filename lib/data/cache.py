@@ -86,7 +86,8 @@ def is_whole(path: Path) -> bool:
         path, SUMMED
     ):
         return True
-    print(f"warning: {path} is damaged: its images are decoded again.", file=sys.stderr, flush=True)
+    what = f"{path} is damaged, or has no checksum: its images are decoded again"
+    print(f"warning: {what}.", file=sys.stderr, flush=True)
     path.unlink()
     return False
 

@@ -20,6 +20,7 @@ from lib.data import cache, sources
 from lib.data.decoding import Place, decode
 from lib.data.own_labels import copies, warn
 from lib.system import paths
+from lib.system.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,15 @@ def load(data: dict[str, Any], split: str, workers: int = 1) -> Split:
     with FileLock(f"{path}.lock"):
         if not cache.is_whole(path):
             stored, read = sources.images(data, split), partial(_pixels, side=data["cache"])
+            fill = partial(cache.fill, path, list(table["Filename"]), data["cache"])
             try:
-                cache.fill(path, list(table["Filename"]), data["cache"], stored.find, read, workers)
+                fill(stored.find, read, workers)
+            except DataError:
+                # Drawn images that cannot be read are drawn again; a full disk is another matter.
+                if data["source"] != "simulated" or not cache.beside(path, "bad.txt").exists():
+                    raise
+                sources.simulated(data, workers, again=True)
+                fill(stored.find, read, workers)
             finally:
                 warn(path, stored.copies_note())
     return Split(table, np.load(path, mmap_mode="r"), videos_known)

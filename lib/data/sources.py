@@ -5,6 +5,8 @@ which split, so that a change of it makes runs stale.
 """
 
 import hashlib
+import shutil
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from lib.data import contents, labels, own_labels, solar, splits
+from lib.data import contents, labels, own_labels, resizing, solar, splits
 from lib.data.files import Images
 from lib.simulator import frames
 from lib.system import environment, paths
@@ -86,7 +88,8 @@ def notes(data: dict[str, Any]) -> list[str]:
         return []
     path, (table, found) = labels_csv(data), _own_contents(data)
     _, leak = own(path, data["seed"])
-    every = own_labels.ignored_classes(path, table), leak, own_labels.copies(path, table, found)
+    every = [own_labels.ignored_classes(path, table), leak, own_labels.copies(path, table, found)]
+    every += [resizing.advice(images(data, "train"), tuple(table["Filename"]), data["cache"])]
     return [note for note in every if note]
 
 
@@ -125,12 +128,16 @@ def root(data: dict[str, Any]) -> Path:
     raise DataError(f"the profile reads Sewer-ML: {remedy}.")
 
 
-def simulated(data: dict[str, Any], workers: int = 1) -> None:
-    """Draw the simulated images if `data` asks for them and they are not there yet."""
-    if data["source"] == "simulated" and not root(data).exists():
+def simulated(data: dict[str, Any], workers: int = 1, again: bool = False) -> None:
+    """Draw the simulated images if `data` asks for them and they are not there yet, or `again`, or
+    their tables are damaged."""
+    if data["source"] == "simulated" and (again or not frames.is_whole(root(data))):
         paths.DATA.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{root(data)}.lock"):
-            if not root(data).exists():
+            if again or not frames.is_whole(root(data)):
+                if root(data).exists():
+                    print(f"warning: {root(data)} is damaged: it is drawn again.", file=sys.stderr)
+                    shutil.rmtree(root(data))
                 sizes = data["train"], data["val"], data["frame"]
                 frames.write(root(data), data["seed"], *sizes, workers)
 

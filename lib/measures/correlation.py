@@ -14,7 +14,8 @@ def spearman(x, y, draws: int = 1000, seed: int = 0) -> tuple[float, float, floa
     """Rank correlation of x and y (n,), and both ends of its 95 % percentile interval over pairs.
 
     Ties share the mean of their ranks (Spearman 1904). rho is nan where x or y is constant, as are
-    such resamples; the interval leaves them out. Raises ValueError for shapes that differ, fewer
+    such resamples; the interval leaves them out, and of fewer than `bootstrap.FEWEST` pairs it is
+    nan. Raises ValueError for shapes that differ, fewer
     than two pairs, or nan.
     """
     pairs = np.array([x, y], float) if np.shape(x) == np.shape(y) else np.empty(0)
@@ -25,7 +26,7 @@ def spearman(x, y, draws: int = 1000, seed: int = 0) -> tuple[float, float, floa
     drawn = np.vstack([np.arange(n), np.random.default_rng(seed).integers(n, size=(draws, n))])
     counts = bootstrap.multiplicities(drawn, n).T[None]
     values = rank_correlation(*(midranks(v[:, None], counts) for v in pairs), counts)[0]
-    low, high = bootstrap.interval(values)
+    low, high = bootstrap.interval(values if n >= bootstrap.FEWEST else values[:1])
     return float(values[0]), float(low), float(high)
 
 

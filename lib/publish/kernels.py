@@ -10,7 +10,7 @@ from ipykernel.kernelapp import IPKernelApp
 from jupyter_client import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 
-from lib.system import parallel
+from lib.system import fork_server, parallel
 
 
 class Fork:
@@ -19,7 +19,7 @@ class Fork:
     stdin = stdout = stderr = None
 
     def __init__(self, arguments: list[str], folder: str, variables: dict[str, str]) -> None:
-        context = parallel.forking()
+        context = fork_server.context()
         self._process, self._connection = parallel.start(
             context, variables, _serve, arguments, folder
         )

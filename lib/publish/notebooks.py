@@ -11,6 +11,7 @@ import json
 import sys
 import tempfile
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from lib.publish import renderings
 from lib.study import grid, names, profiles
 from lib.study.artefacts import ARTEFACTS, drawn
-from lib.system import environment, parallel, paths
+from lib.system import environment, fork_server, parallel, paths
 
 # What nearly every notebook imports, and its kernel.
 PRELOADED = (
@@ -26,6 +27,7 @@ PRELOADED = (
     *("lib.analysis.provenance", "lib.report.saving", "lib.report.tables"),
 )
 
+NO_WIDGET = "ignore:IProgress"  # of which tqdm warns without a browser
 # The user's start-up files and configuration of IPython do not reach a rendering.
 ISOLATED = ("--InteractiveShellApp.exec_PYTHONSTARTUP=False",)
 
@@ -94,10 +96,11 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
     variables = {
         "OMP_NUM_THREADS": "1",  # several kernels share the cores
         "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not the user's
-        "PYTHONWARNINGS": "ignore:IProgress",  # tqdm misses a widget; the copy would say so
+        "PYTHONWARNINGS": NO_WIDGET,  # the executed copy would say so
     }
     environment.hand_down(variables, keep=True)
-    parallel.forking(*PRELOADED)  # imports while this process does, too
+    fork_server.context(*PRELOADED)  # imports while this process does, too
+    warnings.filterwarnings("ignore", NO_WIDGET.removeprefix("ignore:"))
     import papermill  # slow to import
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config

@@ -254,7 +254,7 @@ def renew(profile: str) -> Path:
     then = atomic.read_json(stamp) or {}
     if then.get("inputs") != now or run_directory.damaged(report, then):
         write(profile)
-        pages = {file: file.relative_to(report).as_posix() for file in report.rglob("*.*")}
+        pages = {file: file.relative_to(report).as_posix() for file in report.rglob("[!.]*.*")}
         files = {name: atomic.checksum(file) for file, name in pages.items() if file.is_file()}
         atomic.put_json(stamp, {"inputs": now, "files": files})
     return report / "index.html"

@@ -80,6 +80,8 @@ def outdated(stamp: Path, now: dict[str, Any]) -> str:
     then = atomic.read_json(stamp)
     if then is None:
         return f"{stamp.name} is damaged" if stamp.exists() else "not rendered yet"
+    if not isinstance(then["files"], dict):
+        return "rendered by an earlier version"
     for name, was in then["files"].items():
         if (is_now := atomic.checksum(paths.WORKSPACE / name)) != was:
             return f"{name} is {'damaged or edited' if is_now else 'gone'}"

@@ -12,9 +12,12 @@ import pandas as pd
 from matplotlib import patheffects
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from PIL import Image, ImageOps
 
+from lib.data.pixels import square
 from lib.report import style
 
+SHOWN = 240  # px a side, of an image beside what networks read of it
 # Boxes show on grey and on brown pipes; the class that the paper marks in red is red.
 MARKED, OTHER = "#E3001B", "#00D5FF"
 
@@ -60,6 +63,14 @@ def draw(
         handles = [Line2D([], [], label=text, **_edge(red)) for red, text in labels.items()]
         fig.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False)
     return fig
+
+
+def beside(image: np.ndarray, cache: int, px: int) -> np.ndarray:
+    """The image (h, w, 3) uint8 as stored, whole on a white square, and right of it what networks
+    read of it: `px` pixels a side, of a square of `cache` pixels."""
+    stored = ImageOps.pad(Image.fromarray(image), (SHOWN, SHOWN), color="white")
+    read = Image.fromarray(square(square(image, cache), px)).resize((SHOWN, SHOWN), Image.NEAREST)
+    return np.hstack([stored, np.full((SHOWN, SHOWN // 30, 3), 255, np.uint8), read])
 
 
 def _edge(red: bool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
+from lib.analysis import wording
 from lib.report import style
 from lib.study.names import APART, label, share
 
@@ -70,7 +71,7 @@ def draw(
         if backbone in correlations:
             rho, low, high = correlations[backbone]
             n = (~own["method"].isin(APART)).sum()
-            title += f": ρ = {rho:.2f} [{low:.2f}, {high:.2f}], n = {n}"
+            title += f": ρ = {wording.estimate(rho, low, high, wording.PLAIN)}, n = {n}"
         ax.set(title=title, xlabel="RankMe / min(n, d), log", xscale="log", ylim=(-0.03, 1.03))
         log_ticks(ax.xaxis, (1, 2, 3, 5))
         ax.set_ylabel(ylabel if ax is axes[0] else "")

@@ -18,7 +18,9 @@ from filelock import FileLock
 from lib.scheduling.job import Job
 from lib.scheduling.progress import Runs, cost
 from lib.store import run_directory
-from lib.system import environment, parallel
+from lib.study.grid import Run
+from lib.system import fork_server, parallel
+from lib.system.errors import FULL, DataError, no_room
 
 BUSY = 0.5  # seconds until runs that another make trains are looked at again
 
@@ -27,7 +29,7 @@ def _context(gpus: list[str]):
     """How processes start: CUDA does not work in a fork of a process that has touched it."""
     if gpus:
         return multiprocessing.get_context("spawn")
-    return parallel.forking("torch", "pytorch_lightning")
+    return fork_server.context("torch", "pytorch_lightning")
 
 
 def free_port() -> int:
@@ -39,16 +41,25 @@ def free_port() -> int:
 
 def _work(connection: Connection, job: Job, rank: int) -> None:
     """A process's work: sends, as rank 0, what fraction of the run is done, and in the end
-    ("done" | "refused" | "failed", why)."""
+    ("done" | "refused" | "full" | "failed", why)."""
     tell = (lambda fraction, row: connection.send(float(fraction))) if rank == 0 else None
     try:
         job.do(tell, rank)
         outcome = "done", ""
     except (ValueError, OSError) as error:  # the data or the disk: trying again is of no use
-        outcome = "refused", f"{type(error).__name__}: {error}"
+        full = getattr(error, "errno", None) in FULL
+        outcome = "full" if full else "refused", f"{type(error).__name__}: {error}"
     except Exception as error:
         outcome = "failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
     connection.send(outcome)
+
+
+def _need(run: Run, runs: int) -> str:
+    """What as many runs like this one take on the disk, where its profile has complete ones."""
+    complete = [path.parent for path in run_directory.folder(run).parent.glob("*/run.json")]
+    sizes = [sum(f.stat().st_size for f in folder.iterdir()) for folder in complete]
+    each = sum(sizes) / max(1, len(sizes)) / 1e6
+    return f"{runs} runs take about {runs * each:,.0f} MB" if sizes else ""
 
 
 @dataclass
@@ -120,7 +131,6 @@ class Pool:
         shares = [",".join(self.gpus[i : i + self.devices]) for i in groups] or [None]
         free = deque(shares[i % len(shares)] for i in range(min(self.jobs, len(todo))))
         context = _context(self.gpus)
-        environment.hand_down(parallel.ONE_THREAD)  # to the processes, before torch
         try:
             while queue or active:
                 self._start(queue, active, free, bar, context)
@@ -164,6 +174,8 @@ class Pool:
 
     def _ended(self, job: Job, kind: str, why: str, queue: deque, bar: Runs) -> None:
         run = job.run
+        if kind == "full":  # every other run would fail after it
+            raise DataError(no_room(run_directory.folder(run).parent, _need(run, 1 + len(queue))))
         if kind == "failed" and run.id not in self.retried:
             self.retried.add(run.id)
             bar.restart(run)

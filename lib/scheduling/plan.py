@@ -14,10 +14,11 @@ from lib.scheduling import estimate, slurm
 from lib.scheduling.job import Job, state, status
 from lib.scheduling.local import Pool
 from lib.scheduling.progress import cost
+from lib.store import run_directory
 from lib.store.stored import MissingRuns, load
 from lib.study import artefacts, grid, profiles
 from lib.study.grid import Run
-from lib.system import hardware, paths
+from lib.system import atomic, hardware, paths
 from lib.system.progress import duration
 
 
@@ -132,16 +133,18 @@ def train(todo: list[Job], request: Request) -> int:
     if request.cluster:
         return slurm.train(todo, request.cluster)
     failed = Pool(workers, gpus, request.devices).train(todo)
-    for run_id, why in failed.items():
-        log = paths.RUNS / runs[0].profile / f"{run_id}.error.txt"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(why)
-        print(f"error: {run_id}: {why.splitlines()[0]} (details in {log})", file=sys.stderr)
+    for run in runs:
+        log = paths.RUNS / run.profile / f"{run.id}.error.txt"
+        log.unlink(missing_ok=True)  # of an earlier failure
+        if why := failed.get(run.id):
+            atomic.put_text(log, why)
+            print(f"error: {run.id}: {why.splitlines()[0]} (details in {log})", file=sys.stderr)
     return 1 if failed else 0
 
 
 def run(request: Request) -> int:
     """Train what is missing, Sewer-ML only once its cost is agreed to; returns the exit status."""
+    run_directory.tidy()
     todo = request.pending()
     if not todo:
         return 0

@@ -20,8 +20,7 @@ from lib.simulator import camera, damage, distractors, junctions
 from lib.simulator.class_mix import DEFECT_SHARE, classes_of, stream
 from lib.simulator.pipe import MATERIALS, Scene, Spot, View
 from lib.study.names import CLASSES
-from lib.system import parallel
-from lib.system.atomic import new_folder
+from lib.system import atomic, parallel
 
 VERSION = 1  # part of the data's identity: bump it when any pixel or label changes
 FRAMES = 16  # frames a video
@@ -226,10 +225,16 @@ def _write_some(job) -> list[tuple]:
     for i in indices:
         image, boxes = draw(seed, split, i, (px, px))
         path = folder / filename(split, i)
-        if not cv2.imwrite(str(path), image[..., ::-1], PNG):
-            raise OSError(f"{path}: cv2.imwrite wrote nothing; is the disk full?")
+        _, data = cv2.imencode(".png", image[..., ::-1], PNG)
+        path.write_bytes(data)  # raises OSError where the disk is full, as cv2.imwrite would not
         rows += [(path.name, *box) for box in boxes]
     return rows
+
+
+def is_whole(root: Path) -> bool:
+    """Whether the images were drawn, and the tables beside them are as they were written."""
+    sums = atomic.read_json(root / "checksums.json") or {}
+    return root.exists() and all(atomic.checksum(root / name) == was for name, was in sums.items())
 
 
 def write(root: Path, seed: int, train: int, val: int, px: int, workers: int = 1) -> None:
@@ -241,7 +246,7 @@ def write(root: Path, seed: int, train: int, val: int, px: int, workers: int = 1
     root = Path(root)
     if root.exists():
         raise FileExistsError(f"{root} exists: remove it to simulate again")
-    with new_folder(root) as work:
+    with atomic.new_folder(root) as work:
         tables, jobs = [], []
         for split, n in (("train", train), ("val", val)):
             folder, table, _ = SPLITS[split]
@@ -255,9 +260,11 @@ def write(root: Path, seed: int, train: int, val: int, px: int, workers: int = 1
             boxes = [_write_some(job) for job in jobs]
         else:
             with parallel.pool(workers, "drew images") as pool:
-                boxes = list(pool.map(_write_some, jobs))
+                boxes = parallel.results(pool, _write_some, jobs)
         pd.concat(tables)[["Filename", "Video"]].to_csv(work / "Videos.csv", index=False)
         with open(work / "Boxes.csv", "w", newline="", encoding="utf-8") as f:
             writer = csv.writer(f, lineterminator="\n")
             writer.writerow(("Filename", "Class", "x0", "y0", "x1", "y1"))
             writer.writerows(row for rows in boxes for row in rows)
+        tables = work.glob("*.csv")
+        atomic.put_json(work / "checksums.json", {t.name: atomic.checksum(t) for t in tables})

@@ -45,6 +45,13 @@ def record(path: Path) -> dict | None:
     return atomic.read_json(path / "run.json")
 
 
+def tidy() -> None:
+    """Remove from complete runs what a kill, after the last step but one, has left in them."""
+    for path in paths.RUNS.glob("*/*/run.json"):
+        for name in RESUMED if path.parent.suffix != ".partial" else ():
+            (path.parent / name).unlink(missing_ok=True)
+
+
 def damaged(path: Path, record: dict | None) -> str:
     """The first file in the folder `path` that is not as its `record` says; "" where all are."""
     files = (record or {}).get("files", {})

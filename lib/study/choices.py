@@ -1,6 +1,5 @@
 """What the user chooses for every command alike, checked together before anything slow."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ LARGEST_SEED = 2**32 - 1  # that numpy takes
 
 @dataclass(frozen=True)
 class Choices:
-    """Every choice is valid; what was left open is "" or None."""
+    """Every choice is valid; what was left open is "" or None, and the profile `mini`."""
 
     profile: str
     protocol: str
@@ -30,7 +29,7 @@ def read(chosen_artefacts: Sequence[str] = ()) -> Choices:
     Raises ValueError for the first that is not valid, naming the nearest valid one, and for a name
     that stands twice. More JOBS than this machine holds become as many as it does, in a sentence.
     """
-    profile, protocol = environment.text("PROFILE"), environment.text("PROTOCOL")
+    profile, protocol = environment.text("PROFILE", "mini"), environment.text("PROTOCOL")
     devices = environment.number("DEVICES", 1, "how many devices share one run")
     jobs = environment.number("JOBS", None, "how many runs to train at once")
     chosen = {"DEVICE": environment.device(), "PRECISION": environment.precision()}
@@ -42,22 +41,16 @@ def read(chosen_artefacts: Sequence[str] = ()) -> Choices:
         if devices > 1:
             hardware.jobs(hardware.gpus(), devices)
         jobs = jobs and hardware.at_most(jobs, devices)
+    methods = [names.nearest(word, names.METHODS, "method") for word in _words("METHODS")]
+    backbones = [names.nearest(word, names.BACKBONES, "backbone") for word in _words("BACKBONES")]
+    named = [names.nearest(word, artefacts.ARTEFACTS, "artefact") for word in chosen_artefacts]
     return Choices(
-        profile=profile and names.nearest(profile, profiles.available(), "profile"),
+        profile=names.nearest(profile, profiles.available(), "profile"),
         protocol=protocol and names.nearest(protocol, names.PROTOCOLS, "protocol"),
-        methods=_each(
-            "METHODS", [names.nearest(m, names.METHODS, "method") for m in _words("METHODS")]
-        ),
-        backbones=_each(
-            "BACKBONES",
-            [names.nearest(b, names.BACKBONES, "backbone") for b in _words("BACKBONES")],
-        ),
-        seeds=_each("SEEDS", [_seed(word) for word in _words("SEEDS")]),
-        artefacts=_each(
-            "ARTEFACT",
-            [names.nearest(a, artefacts.ARTEFACTS, "artefact") for a in chosen_artefacts],
-        )
-        or [],
+        methods=names.each_once(methods, "METHODS") or None,
+        backbones=names.each_once(backbones, "BACKBONES") or None,
+        seeds=names.each_once([_seed(word) for word in _words("SEEDS")], "SEEDS") or None,
+        artefacts=names.each_once(named, "ARTEFACT"),
         jobs=jobs,
         devices=devices,
     )
@@ -77,11 +70,3 @@ def _seed(word: str) -> int:
         what = f"seeds are whole numbers from 0 to {LARGEST_SEED}, separated by commas"
         raise ValueError(f"SEEDS={environment.text('SEEDS')}: {what}, found '{word}'.")
     return int(word)
-
-
-def _each(name: str, values: list) -> list | None:
-    """The values, None where there are none; raises ValueError for one that stands twice."""
-    twice = [value for value, count in Counter(values).items() if count > 1]
-    if twice:
-        raise ValueError(f"{name} names {twice[0]} more than once: name each once.")
-    return values or None

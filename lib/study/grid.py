@@ -130,6 +130,8 @@ def cells(name: str, study: str = "grid", *, methods=None, backbones=None, seeds
     seeds, backbones = seeds or p["seeds"], backbones or names.BACKBONES
     chosen = [names.nearest(m, names.METHODS, "method") for m in methods or p["methods"]]
     backbones = [names.nearest(b, names.BACKBONES, "backbone") for b in backbones]
+    for what, values in (("methods", chosen), ("backbones", backbones), ("seeds", list(seeds))):
+        names.each_once(values, what)
     shares, views = [names.NATURAL], [{}]
     if study == "grid":
         shares = p["train_shares"]

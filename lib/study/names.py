@@ -100,6 +100,14 @@ def nearest(name: str, valid: Iterable, what: str) -> str:
     raise ValueError(f"unknown {what} '{name}': {guess} Valid: {', '.join(valid)}.")
 
 
+def each_once(values: list, what: str) -> list:
+    """The values; raises ValueError for one that stands twice."""
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{what} names {value} more than once: name each once.")
+    return values
+
+
 def closest(name: str, valid: list[str]) -> str:
     """The valid name that is spelt most like `name`."""
     return difflib.get_close_matches(str(name), valid, n=1, cutoff=0.0)[0]

@@ -3,9 +3,10 @@
 import tomllib
 from dataclasses import fields
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
-from lib.study.names import METHODS, nearest
+from lib.study.names import METHODS, PROTOCOLS, nearest
 from lib.study.settings import Settings
 from lib.system import paths
 
@@ -15,17 +16,57 @@ def available() -> list[str]:
     return sorted(p.stem for p in paths.PROFILES.glob("*.toml"))
 
 
+# Values of a profile. Numbers are above 0 but for these, which may be 0 ...
+ZERO = {
+    *("seed", "seeds", "train", "val", "frame", "jitter", "jitters", "flip", "warmup_epochs"),
+    *("warmup_start", "final_lr", "weight_decay", "redundancy", "invariance", "variance"),
+    *("covariance", "gaussian", "tau_start", "tau_end", "centre_momentum"),
+    *("teacher_warmup_epochs", "frozen_epochs"),
+}
+# ... these are at most 1 ...
+ONE = {
+    *("fraction", "crop", "crops", "jitter", "jitters", "flip", "mask", "tau_start", "tau_end"),
+    "centre_momentum",
+}
+SHARES = ("train_shares", "validation_shares")  # ... these whole per cents ...
+LEAST = {"batch": 2, "px": 16, "cache": 16}  # ... and these larger: batch norm takes two images
+ELEMENTS = {
+    **dict.fromkeys(("seeds", "px"), int),
+    **dict.fromkeys((*SHARES, "crops", "jitters"), float),
+    "methods": str,
+}
+WORDS = {
+    "methods": METHODS,
+    "optimiser": ("lars", "adamw"),
+    "protocol": PROTOCOLS,
+    "source": ("simulated", "sewer-ml", "own"),
+}
+
+
 @lru_cache
 def load(name: str) -> dict[str, Any]:
     """The profile as nested dicts: its `base` (default: paper.toml) with its differences over it.
-    Raises ValueError for a wrong type, or an unknown profile or key, naming the nearest one."""
+    Raises ValueError for a wrong type or value, or an unknown profile or key, naming the nearest
+    one."""
     nearest(name, available(), "profile")
-    own = tomllib.loads((paths.PROFILES / f"{name}.toml").read_text(encoding="utf-8"))
+    where = f"lib/study/profiles/{name}.toml"
+    try:
+        own = tomllib.loads((paths.PROFILES / f"{name}.toml").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{where} is not TOML in UTF-8: {error}.") from None
     if name != "paper":
-        return _merge(load(own.pop("base", "paper")), own, f"lib/study/profiles/{name}.toml")
-    for method in own["method"]:
-        nearest(method, METHODS, "method in lib/study/profiles/paper.toml")
-    return own
+        base = own.pop("base", "paper")
+        if base == name:
+            raise ValueError(f"{where}: 'base' is the profile itself; name another one.")
+        merged = _merge(load(base), own, where)
+    else:
+        for method in own["method"]:
+            nearest(method, METHODS, f"method in {where}")
+        merged = _merge(own, own, where)
+    sizes = {key: merged["data"][key] for key in ("train", "val", "frame")}
+    if merged["data"]["source"] == "simulated" and not all(sizes.values()):
+        raise ValueError(f"{where} [data]: to simulate takes train, val, frame, found {sizes}.")
+    return merged
 
 
 def _merge(base: dict, change: dict, where: str) -> dict:
@@ -34,7 +75,7 @@ def _merge(base: dict, change: dict, where: str) -> dict:
     for key, value in change.items():
         nearest(key, base, f"key in {where}")
         if not isinstance(base[key], dict):
-            _check_type(key, value, type(base[key]), where)
+            _check(key, value, type(base[key]), where)
             merged[key] = value
         elif isinstance(value, dict):
             merged[key] = _merge(base[key], value, f"{where} [{key}]")
@@ -49,14 +90,33 @@ def typed(kind: type[Settings], values: dict[str, Any], where: str) -> Settings:
     types = {field.name: field.type for field in fields(kind)}
     for key, value in values.items():
         nearest(key, types, f"setting in {where}")
-        _check_type(key, value, types[key], where)
+        _check(key, value, types[key], where)
     if missing := [key for key in types if key not in values]:
         raise ValueError(f"{where} lacks {', '.join(missing)}: state it in paper.toml.")
     return kind(**values)
 
 
-def _check_type(key: str, value: Any, kind: type, where: str) -> None:
-    """A float may be written without a point; otherwise the type must be the very same."""
+def _check(key: str, value: Any, kind: type, where: str) -> None:
+    """A float may be written without a point; otherwise the type must be the very same, and the
+    value one that the key may have."""
+    expected = ""
     if type(value) is not kind and not (kind is float and type(value) is int):
-        expected = f"should be of type {kind.__name__} as in paper.toml"
-        raise ValueError(f"{where}: '{key}' {expected}, found {value!r}.")
+        expected = f"of type {kind.__name__} as in paper.toml"
+    elif kind is list:
+        if not value or len(set(map(repr, value))) < len(value):
+            expected = "a list of one or more, each named once"
+        for one in value:
+            _check(key, one, ELEMENTS[key], where)
+    elif key in WORDS:
+        nearest(value, WORDS[key], f"{key} in {where}")
+    elif key in SHARES:
+        if not 0 < value < 1 or abs(100 * value - round(100 * value)) > 1e-9:
+            expected = "a whole per cent, from 0.01 to 0.99"
+    elif kind in (int, float):
+        least = LEAST.get(key, 0)
+        if not isfinite(value) or value < least or (value == 0 and key not in ZERO):
+            expected = f"a number of {least} or more" if key in ZERO or least else "above 0"
+        elif key in ONE and value > 1:
+            expected = "at most 1"
+    if expected:
+        raise ValueError(f"{where}: '{key}' should be {expected}, found {value!r}.")

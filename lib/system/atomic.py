@@ -45,7 +45,7 @@ def put_text(path: Path, text: str) -> Path:
 def put_json(path: Path, content: dict[str, Any]) -> Path:
     """As `put`, of a dictionary as JSON, with the checksum that `read_json` looks at."""
     content = json.loads(json.dumps(content))  # keys become texts
-    content["checksum"] = _checkcrcof(content)
+    content["checksum"] = _checksum_of(content)
     return put_text(path, json.dumps(content, indent=1) + "\n")
 
 
@@ -53,13 +53,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """What `put_json` wrote; None where it is absent, was cut short or is otherwise damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        whole = content.pop("checksum", None) in (None, _checkcrcof(content))
+        whole = content.pop("checksum", None) in (None, _checksum_of(content))
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
     return content if whole else None
 
 
-def _checkcrcof(content: dict[str, Any]) -> str:
+def _checksum_of(content: dict[str, Any]) -> str:
     return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
 
 
@@ -111,13 +111,16 @@ def new_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def sweep(folders: Iterable[Path]) -> None:
-    """Remove what processes that have died left unfinished in these folders."""
+def sweep(folders: Iterable[Path], ends: bool = False) -> None:
+    """Remove what processes that have died left unfinished in these folders; what this one has not
+    finished, too, if it `ends`."""
     for path in (path for folder in folders for path in folder.glob(".*.new-*")):
         name = UNFINISHED.match(path.name)
         with suppress(OSError):
             old = time.time() - path.lstat().st_mtime > DAY
-            if name and (old if name["host"] != HOST else not _lives(int(name["process"]))):
+            process = int(name["process"]) if name else 0
+            dead = (ends and process == os.getpid()) or not _lives(process)
+            if name and (dead if name["host"] == HOST else old):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -127,5 +130,8 @@ def _lives(process: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:  # another user's
-        pass
+        return True
+    with suppress(OSError):  # one that has ended counts until its parent has asked how
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        return stat.rpartition(")")[2].split()[0] != "Z"
     return True

@@ -8,18 +8,18 @@ import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
-from multiprocessing import forkserver
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
-from lib.system import environment
+from lib.system import atomic, environment, paths
 from lib.system.errors import DataError
 
 ONE_THREAD = {
@@ -27,35 +27,43 @@ ONE_THREAD = {
     "MKL_NUM_THREADS": "1",
 }  # read when numpy or torch is imported
 
-PRELOADED: list[str] = []  # modules that processes need which are started later
-
 Block = tuple[int, list[Any], list[Any]]  # its number, rows of the table, where their images lie
 Bad = tuple[Any, str, str]  # row, kind, message
 Do = Callable[[list[Any], list[Any]], list[Bad]]  # rows and places -> those that could not be read
 
 
-def end_with_parent() -> None:
+def end_with_parent(last: Callable[[], None] = lambda: None) -> None:
     """Tie this process to the one that started it: leave Ctrl-C to the parent, and end at once when
-    the parent has ended, even in the middle of a wait for something that cannot come any more."""
+    the parent has ended, even in the middle of a wait for something that cannot come any more.
+    Where it was killed, `last` is called first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         multiprocessing.parent_process().join()
+        last()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def forking(*modules: str):
-    """How processes start on Linux: as forks, in 0.1 s, of one server process that imports
-    `modules` once, together with those in `PRELOADED`. The first call starts the server, and does
-    not wait for it. macOS forbids forks that use its libraries: there each process starts anew."""
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*modules, *PRELOADED])
-    forkserver.ensure_running()
-    return context
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes that start in this block never hear Ctrl-C, not even while they import; this one
+    hears it at the end of the block."""
+    resource_tracker.ensure_running()  # when it starts, it unblocks the signal
+    usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+
+
+def sweep() -> None:
+    """Remove what a process that was killed left unfinished, a few times: others that end with it
+    may still write."""
+    for _ in range(5):
+        atomic.sweep(paths.written(), ends=True)
+        time.sleep(0.05)
 
 
 def start(context, variables: dict[str, str], target: Callable, *arguments):
@@ -68,7 +76,9 @@ def start(context, variables: dict[str, str], target: Callable, *arguments):
     ours, theirs = context.Pipe()
     everything, call = environment.everything() | variables, pickle.dumps((target, arguments))
     process = context.Process(target=_call, args=(theirs, everything, call), daemon=True)
-    process.start()
+    # Forks of a server are deaf as it is; a start would wait until it has imported torch.
+    with deaf_to_interrupts() if context.get_start_method() == "spawn" else nullcontext():
+        process.start()
     theirs.close()
     return process, ours
 
@@ -82,7 +92,7 @@ def _call(connection: Connection, variables: dict[str, str], call: bytes) -> Non
 
 def _begin(cards) -> None:
     """Prepare a process of the pool, before it imports numpy or torch."""
-    end_with_parent()
+    end_with_parent(sweep)
     card = cards.get()
     chosen = {} if card is None else {"CUDA_VISIBLE_DEVICES": card}
     environment.hand_down(ONE_THREAD | chosen)
@@ -105,12 +115,19 @@ def pool(workers: int, job: str, gpus: Sequence[str] = ()) -> Iterator[ProcessPo
     Raises DataError where a process dies; `job` says what the processes did, as in "read images".
     """
     context = multiprocessing.get_context("spawn")
-    cards = context.SimpleQueue()
+    try:
+        cards = context.SimpleQueue()
+    except OSError as error:  # its lock is a file in /dev/shm
+        what = f"several processes need shared memory, /dev/shm ({error.strerror})"
+        raise DataError(f"{what}: mount it, in a container with --shm-size=1g.") from None
     for i in range(workers):
         cards.put(gpus[i % len(gpus)] if gpus else None)
     others = multiprocessing.active_children()
     with ProcessPoolExecutor(workers, context, _begin, (cards,)) as executor:
         try:
+            with deaf_to_interrupts():
+                for _ in range(workers):  # each starts a process
+                    executor.submit(int)
             yield executor
         except BaseException as error:
             end_children(others)
@@ -120,6 +137,13 @@ def pool(workers: int, job: str, gpus: Sequence[str] = ()) -> Iterator[ProcessPo
                 f"a process that {job} died (out of memory, or killed): run the same command "
                 "again, with JOBS=1 where memory is short."
             ) from None
+
+
+def results(pool: ProcessPoolExecutor, do: Callable[[Any], Any], jobs: Iterable[Any]) -> list:
+    """`do(job)` of every job, in order. The pool's own `map` cancels what is left at Ctrl-C, and a
+    thread of the pool complains of that."""
+    futures = [pool.submit(do, job) for job in jobs]
+    return [future.result() for future in futures]
 
 
 def together(do: Do, work: Iterator[Block], workers: int) -> Iterator[tuple[int, list[Bad]]]:

@@ -20,3 +20,10 @@ DATA = WORKSPACE / "data"
 RUNS = WORKSPACE / "runs"
 BUILD = WORKSPACE / "build"
 FIGURES = WORKSPACE / "figures"
+
+
+def written() -> list[Path]:
+    """The folders in which files are written beside, then renamed into place."""
+    below = [(DATA, ""), (DATA, "cache"), (RUNS, "*"), (RUNS, "*/*"), (RUNS, ".slurm/*")]
+    below += [(BUILD, "*"), (BUILD, "*/stamps"), (BUILD, "*/stepped"), (FIGURES, "*")]
+    return [path for top, part in below for path in (top.glob(part) if part else [top])]

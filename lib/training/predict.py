@@ -5,9 +5,12 @@ make predict IMAGES=folder RUN=simclr-resnet18-d45-s42 [OUT=scores.csv]
 
 import io
 import pickle
+import struct
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,9 @@ from lib.system.errors import DataError
 from lib.training import probes
 from lib.training.probes import Probe
 
+# What zipfile and torch raise for a file that is cut short, damaged or something else.
+UNREADABLE = (zipfile.BadZipFile, pickle.UnpicklingError, zlib.error, struct.error, OSError)
+UNREADABLE += (ValueError, RuntimeError, EOFError, LookupError, TypeError, AttributeError)
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # Lightning's names
 
 
@@ -71,13 +77,13 @@ def write_weights(content: dict, path: Path) -> None:
 def read_weights(path: Path) -> dict:
     """A checkpoint of plain tensors, on the CPU; no code in it is run. Raises DataError where it is
     damaged, by the checksums of its parts, which torch does not read, or holds anything else."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is None:
-                return torch.load(path, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, KeyError):
-        pass
-    raise DataError(f"{path} is damaged, or no checkpoint of plain tensors.")
+    content = None
+    with suppress(*UNREADABLE), zipfile.ZipFile(path) as archive:
+        if archive.testzip() is None:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is damaged, or no checkpoint of plain tensors.")
+    return content
 
 
 def _command(run: Run) -> str:

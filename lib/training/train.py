@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lib import methods
 from lib.data import pixels, splits
@@ -84,6 +85,13 @@ class EpochEnd(Checkpoint):
             "rankme": representation.rankme(features),
         }
         return {name: float(value) for name, value in row.items()}  # a checkpoint's plain values
+
+
+class Checkpoints(TorchCheckpointIO):
+    """Writes a checkpoint to its path; Lightning would write it to TMPDIR, and move it."""
+
+    def save_checkpoint(self, checkpoint: dict, path: Path, storage_options=None) -> None:
+        predict.write_weights(checkpoint, Path(path))
 
 
 class Report(Callback):
@@ -157,6 +165,8 @@ def train(
     method = methods.build(run, steps=steps, steps_per_epoch=len(epoch), pos_weight=pos_weight)
     method = method.to(memory_format=torch.channels_last)
     reports = [Report(progress, steps)] if progress else []
+    spread = ranks.options(place.ranks)
+    spread["plugins"].append(Checkpoints())
     trainer = Trainer(
         max_epochs=run.settings.epochs,
         accelerator="gpu" if device == "cuda" else "cpu",
@@ -164,7 +174,7 @@ def train(
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        **ranks.options(place.ranks),
+        **spread,
         num_sanity_val_steps=0,
         default_root_dir=partial,
         callbacks=[EpochEnd(run, validation, checkpoint), *reports],
@@ -210,7 +220,8 @@ def _begin(run: Run, partial: Path, checkpoint: Path) -> tuple[str, bool]:
     begun = atomic.read_json(partial / "begun.json") or {}
     if checkpoint.exists():
         try:
-            predict.read_weights(checkpoint)
+            if not {"state_dict", "history"} <= predict.read_weights(checkpoint).keys():
+                raise DataError(f"{checkpoint} is not of a training.")
         except DataError as error:
             print(f"warning: {error} The run begins again.", file=sys.stderr, flush=True)
             begun = {}

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from lib.analysis import classes
 from lib.data import sources, splits
 from lib.measures import bootstrap
-from lib.report import class_map, tables
+from lib.report import tables
 from lib.simulator import frames
 from lib.study import profiles
 from lib.study.names import CLASSES
@@ -211,66 +211,7 @@ def test_shares_as_printed(numbers, expected):
     assert classes.at(*numbers, 0.01) == expected
 
 
-# The figure
-
-
-def drawn(counted, panel, lost=None):
-    return class_map.draw(
-        {"One": panel, "Two": panel},
-        counted,
-        lost or {},
-        limits=(0, 1),
-        label="Recall, %",
-        marks={"One": ["", "°"], "Two": ["†", ""]},
-    )
-
-
-def test_a_cell_a_class_and_share_and_a_corner_where_nothing_was_trained_on():
-    rows = ["RB", "OS", classes.ANY]
-    counted = pd.DataFrame({0.01: [3, 0, 3], 0.45: [40, 20, 12_345], "val": [9, 0, 9]}, index=rows)
-    panel = pd.DataFrame({0.01: [0.123, 0.4, 0.5], 0.45: [0.9, np.nan, 1.0]}, index=rows[::-1]).loc[
-        rows
-    ]
-    fig = drawn(counted, panel, {"RB": "7 [5, 9]"})
-    left, one, *_, text = fig.axes[:4]
-    assert left.get_yticklabels()[0].get_text() == "cracks, breaks, collapses  RB"
-    assert [t.get_text() for t in left.texts if t.get_text()][:9] == [
-        "3",
-        "40",
-        "9",
-        "0",
-        "20",
-        "0",
-        "3",
-        "12k",
-        "9",
-    ]
-    assert [t.get_text() for t in one.texts][:6] == ["50", "100", "40", "–", "12", "90"]
-    (corner,) = one.patches
-    assert corner.get_xy()[0].tolist() == [-0.5, 0.5]  # OS, second row, at 1 %
-    assert [t.get_text() for t in one.texts][6:] == ["", "°"]
-    assert [t.get_text() for t in text.texts] == ["7 [5, 9]", "", ""]
-
-
-def test_many_methods_are_two_lines_of_panels():
-    counted = pd.DataFrame({0.45: [1], "val": [1]}, index=["RB"])
-    panel = pd.DataFrame({0.45: [0.5]}, index=["RB"])
-    names = [f"M{i}" for i in range(8)]
-    fig = class_map.draw(
-        dict.fromkeys(names, panel),
-        counted,
-        {},
-        limits=(0, 1),
-        label="",
-        marks={name: [""] for name in names},
-    )
-    heights = {
-        ax.get_title(): round(ax.get_position().y0, 2)
-        for ax in fig.axes
-        if ax.get_title().startswith("M")
-    }
-    assert len(heights) == 8
-    assert len(set(heights.values())) == 2
+# Counts
 
 
 def labelled(*patterns: str) -> pd.DataFrame:

@@ -299,4 +299,22 @@ def test_unhealthy_runs_are_crossed_out_and_stay():
     )
     fig = curve_plot.draw(curves)
     np.testing.assert_allclose(fig.axes[-1].collections[-1].get_offsets(), [[3, 3.1]])  # last epoch
-    assert "1 of" in fig.axes[0].get_title() or "collapsed" in fig.axes[0].get_title()
+    assert fig.axes[0].get_title().endswith("collapsed or diverged (×)")
+
+
+@pytest.mark.parametrize("height, width", [(250, 620), (620, 250), (300, 300), (60, 40)])
+def test_an_image_lies_whole_beside_what_networks_read(height, width):
+    """Both are as large for every image, so that rows have one height; the right one is squashed
+    to a square, and in `px` steps."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, : width // 2] = 200
+    pair = image_grid.beside(image, 112, 24)
+    side = image_grid.SHOWN
+    stored, read = pair[:, :side], pair[:, -side:]
+    assert pair.shape == (side, 2 * side + side // 30, 3)
+    long = max(height, width)
+    white = (stored == 255).all(axis=2)
+    assert white.mean() == pytest.approx(1 - height * width / long**2, abs=0.02)
+    assert (read[:, : side // 2 - 20] > 190).all() and (read[:, side // 2 + 20 :] < 10).all()
+    blocks = read.reshape(24, side // 24, 24, side // 24, 3)
+    assert (blocks == blocks[:, :1, :, :1]).all()

@@ -23,7 +23,7 @@ from lib.scheduling.job import Job
 from lib.scheduling.slurm import Cluster, Watch, log, options
 from lib.scheduling.slurm_state import minutes, queue
 from lib.store import run_directory
-from lib.study import grid, profiles
+from lib.study import choices, grid, profiles
 from lib.system import paths
 
 ABSENT = [name for name in ("slurmctld", "slurmd", "munged", "sbatch") if not shutil.which(name)]
@@ -70,7 +70,7 @@ def answers(monkeypatch):
 
 def asked() -> dict:
     """What the environment asks of SLURM for seven runs."""
-    arguments = argparse.Namespace(artefacts=[])
+    arguments = argparse.Namespace(choices=choices.read())
     return options(command_line._request(arguments).cluster, 7)
 
 

@@ -155,8 +155,10 @@ class Runs:
 
 
 def checkpoint(path, kind):
-    """A checkpoint that cannot be gone on from."""
-    content = {"a": torch.arange(5000)}
+    """A checkpoint that cannot be gone on from, unless it is whole."""
+    content = {"state_dict": {"a": torch.arange(5000)}, "history": []}
+    if kind == "list":
+        content = [torch.arange(3)]
     torch.save(content | {"hostile": Runs()} if kind == "hostile" else content, path)
     if kind == "pickle":
         path.write_bytes(pickle.dumps(Runs()))
@@ -173,7 +175,17 @@ def checkpoint(path, kind):
         path.write_bytes(whole)
 
 
-KINDS = ["hostile", "pickle", "text", "zip of something else", "cut", "zero", "empty", "bit"]
+KINDS = [
+    "list",
+    "hostile",
+    "pickle",
+    "text",
+    "zip of something else",
+    "cut",
+    "zero",
+    "empty",
+    "bit",
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -189,9 +201,11 @@ def test_a_damaged_or_hostile_checkpoint_runs_nothing_and_the_run_begins_again(
     checkpoint(path, kind)
     with pytest.raises(DataError, match=rf"{path} is damaged, or no checkpoint of plain tensors"):
         predict.read_weights(path)
+    torch.save({"another": 1}, path) if kind == "list" else None
     _, resume = train_module._begin(RUN, partial, path)
     assert not resume and not path.exists()
-    assert "checkpoint.ckpt is damaged" in capsys.readouterr().err
+    word = "not of a training" if kind == "list" else "damaged"
+    assert f"checkpoint.ckpt is {word}" in capsys.readouterr().err
     assert not (paths.RUNS / "ran").exists()
 
 
@@ -237,6 +251,12 @@ def test_a_damaged_stamp_is_named(workspace, damage):
     renderings.write(stamp, {"a": 1}, [])
     damage(stamp)
     assert renderings.outdated(stamp, {"a": 1}) == "fig2.json is damaged"
+
+
+def test_a_stamp_of_an_earlier_version_is_not_current(workspace):
+    stamp = workspace / "fig2.json"
+    stamp.write_text('{"inputs": {"a": 1}, "files": ["fig2.csv"]}', encoding="utf-8")
+    assert renderings.outdated(stamp, {"a": 1}) == "rendered by an earlier version"
 
 
 @pytest.mark.parametrize("damage", [cut, zero, zero_the_end, empty])

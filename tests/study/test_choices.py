@@ -7,7 +7,7 @@ import pytest
 from commands import CHOICES, command
 
 from lib import __main__ as command_line
-from lib.study import choices
+from lib.study import choices, grid
 from lib.system import hardware, paths
 
 
@@ -85,8 +85,14 @@ def test_artefacts_are_choices_too(named, expected):
         choices.read(named)
 
 
+@pytest.mark.parametrize("chosen", [{"seeds": [42, 42]}, {"methods": ["byol", "byol"]}])
+def test_the_grid_refuses_them_too(chosen):
+    with pytest.raises(ValueError, match=f"{next(iter(chosen))} names .* more than once"):
+        grid.runs("table1", "smoke", **chosen)
+
+
 def test_valid_choices_are_read_once(monkeypatch):
-    assert choices.read() == choices.Choices("", "", None, None, None, [], None, 1)
+    assert choices.read() == choices.Choices("mini", "", None, None, None, [], None, 1)
     chosen = {"PROFILE": "smoke", "PROTOCOL": "paper", "METHODS": "simclr byol", "SEEDS": "0,42"}
     chosen |= {
         "BACKBONES": "vit_tiny",

@@ -1,7 +1,9 @@
 """What the environment asks for is checked, and wrong values are told in one sentence.
 pyproject.toml, requirements.txt and environment.yml say the same, and name no package index."""
 
+import os
 import re
+import subprocess
 import tomllib
 
 import pytest
@@ -167,6 +169,17 @@ def test_help_lists_every_target():
 def test_help_lists_every_variable_that_a_printed_command_takes_along():
     help_text = re.search(r"^define HELP\n(.+?)^endef", text("Makefile"), re.M | re.DOTALL)[1]
     assert all(re.search(rf"\b{name}=", help_text) for name in environment.VARIABLES)
+
+
+@pytest.mark.parametrize("user, allowed", [("0", True), ("1000", False)])
+def test_jupyterlab_starts_for_root_too(tmp_path, monkeypatch, user, allowed):
+    (tmp_path / "id").write_text(f"#!/bin/sh\necho {user}\n", encoding="utf-8")
+    (tmp_path / "id").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    words = ["make", "--dry-run", "lab", "PYTHON=python"]
+    done = subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("python -m jupyter lab notebooks")
+    assert ("--allow-root" in done.stdout) == allowed
 
 
 def test_the_package_takes_its_profiles_and_templates_along():

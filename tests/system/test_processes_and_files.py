@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 
 import pytest
+from commands import python
 
 from lib.system import atomic, parallel, paths
 from lib.system.errors import DataError
@@ -186,3 +187,24 @@ def test_a_new_folder_appears_whole_or_not_at_all(tmp_path, replace):
             (beside / "second").touch()
         assert [f.name for f in folder.iterdir()] == ["second"]
         assert list(tmp_path.iterdir()) == [folder]
+
+
+THREADS = """
+from lib.scheduling import local
+from lib.system import parallel
+
+def count(connection):
+    import torch
+    connection.send(torch.get_num_threads())
+
+if __name__ == "__main__":
+    _, connection = parallel.start(local._context([]), {}, count)
+    print(connection.recv())
+"""
+
+
+def test_trainings_compute_on_one_thread_whatever_the_cores(tmp_path):
+    """Results must not depend on the number of cores, and two trainings must not fight for them."""
+    (tmp_path / "threads.py").write_text(THREADS)
+    done = python(str(tmp_path / "threads.py"), OMP_NUM_THREADS="", MKL_NUM_THREADS="")
+    assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
