@@ -125,7 +125,7 @@ def draw(
     place = {"fraction": style.THICKNESS / height, "pad": 0.05 / height}
     aspect = (width - 0.8) / style.THICKNESS
     text = "   ".join(beneath)
-    text = text if len(text) * style.LETTER < width - 1.2 else "\n".join(beneath)
+    text = text if len(text) * style.LETTER < width - 0.8 else "\n".join(beneath)
     style.colour_bar(fig, colours, list(axes), text, aspect=aspect, **place)
     return fig
 
@@ -188,5 +188,5 @@ def _group(ax, frame: pd.DataFrame, name: Callable[[Any], str], labels: list[str
             text = name(groups[start]).replace(" ", "\n", int(end - start > 1))
             look = {"ha": "right", "va": "center", "style": "italic" if apart else "normal"}
             look |= {"xycoords": ("axes fraction", "data"), "annotation_clip": False}
-            left = 6 + 72 * style.LETTER * max(map(len, labels)) * bool(labels[start])
+            left = 8 + 0.6 * style.SIZE * max(map(len, labels)) * bool(labels[start])
             style.beside(ax, text, (0, (start + end) / 2), (-left, 0), **look)

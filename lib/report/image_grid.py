@@ -39,19 +39,19 @@ def draw(
     """
     rows = -(-len(images) // columns)
     tall = max(image.shape[0] / image.shape[1] for image in images)
-    wrapped = [textwrap.fill(text, 27) for text in captions]
+    wrapped = [textwrap.fill(text, int(style.DOUBLE / columns / style.LETTER)) for text in captions]
     lines = sum(
         1 + max(text.count("\n") for text in wrapped[i : i + columns])
         for i in range(0, len(wrapped), columns)
     )
-    height = rows * (style.DOUBLE / columns * tall + 0.02) + 0.105 * lines + 0.2
+    height = rows * (style.DOUBLE / columns * tall + 0.02) + 0.125 * lines + 0.2
     fig, axes = style.panels(rows, columns, height)
     fig.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0.01, hspace=0.01)
     for ax in axes.flat:
         ax.axis("off")
     for ax, image, text, own, is_red in zip(axes.flat, images, wrapped, boxes, red, strict=False):
         ax.imshow(image, interpolation="bicubic")
-        look = {"fontsize": 5.8, "color": MARKED if is_red else "black", "linespacing": 1.05}
+        look = {"fontsize": style.SIZE, "color": MARKED if is_red else "black", "linespacing": 1.05}
         ax.set_title(text, loc="left", pad=2, **look)
         for box in own.itertuples():
             _draw_box(ax, box, _edge(box.Class == marked))
