@@ -12,10 +12,13 @@ import nbformat
 import pytest
 from nbformat import v4
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from lib.__main__ import main
-from lib.publish.pages import HONEST, claims, command, thumbnail, write
-from lib.report import scorecard
+from lib.publish.entries import ALT, command, picture, table, thumbnail
+from lib.publish.pages import HONEST, write
+from lib.publish.verdicts import EVIDENCE, groups
+from lib.report import saving, scorecard
 from lib.study import artefacts, profiles
 from lib.system import paths
 
@@ -31,7 +34,7 @@ ROW = {
 TABLE = f"<table><tr>{60 * '<td>cell</td>'}</tr></table>"  # wider than any window
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9"
 PIXEL += "awAAAABJRU5ErkJggg=="
-PAGES = ("index.html", "table1.html", "fig2.html")
+PAGES = ("index.html", "table1.html", "fig2.html", "claims.html")
 
 
 class Page(HTMLParser):
@@ -76,9 +79,32 @@ def both(**change):
     return [change | {"mae": mae} for mae in ("described", "released")]
 
 
-def picture(path, size, colour="white"):
-    Image.new("RGB", size, colour).save(path)
+def png(path, size, caption=""):
+    """A white picture; with a `caption`, as lib.report.saving writes it: its last tenth is red."""
+    texts, image = PngInfo(), Image.new("RGB", size, "white")
+    if caption:
+        rows = size[1] * 9 // 10
+        image.paste("red", (0, rows, *size))
+        for key, text in {"Description": caption, "Comment": "A note", saving.ROWS: rows}.items():
+            texts.add_text(key, str(text))
+    image.save(path, pnginfo=texts)
     return path
+
+
+def measured(path):
+    """The numbers of Figure 2 and Table 1: two methods, two backbones, F1 and AUROC by shares."""
+    rows = [
+        f"{method},{backbone},{share},{seen},42,healthy,{metric},{value},0.1,0.9"
+        for method in ("byol", "supervised")
+        for backbone in ("resnet18", "vit_tiny")
+        for share, value in ((0.01, 0.123456), (0.45, 0.5))
+        for seen in (0.01, 0.45)
+        for metric in ("f1", "auroc")
+        if path.stem != "table1" or seen == 0.45
+        if path.stem != "fig2" or backbone == "resnet18"
+    ]
+    keys = "method,backbone,train_share,validation_share,seed,health,metric,value,low,high"
+    path.write_text("\n".join([keys, *rows]) + "\n")
 
 
 def book(path):
@@ -125,8 +151,9 @@ def rendered(workspace):
     figures = workspace / "figures" / "smoke"
     figures.mkdir(parents=True)
     for name, size in zip(MADE, [(200, 300), (110, 240), (210, 70)], strict=True):
-        picture(figures / f"{name}.png", size)
-        for ending in ("pdf", "csv", *(("md", "tex") if name != "fig2" else ())):
+        png(figures / f"{name}.png", size, f"A caption of {name} with a – dash")
+        measured(figures / f"{name}.csv")
+        for ending in ("pdf", *(("md", "tex") if name != "fig2" else ())):
             (figures / f"{name}.{ending}").write_text(f"{name} in {ending}")
     differ = [
         {"claim": 2, "verdict": "contradicted"},
@@ -176,8 +203,7 @@ def test_what_pages_name_is_there_and_none_of_it_in_a_network(report):
             assert not re.match(r"\w+:|//", link), f"{name} names {link}"
             assert (report / file).is_file() or not file, f"{name} names {link}"
             assert not anchor or anchor in pages[file or name].ids, f"{name} names {link}"
-        assert "script" not in {tag for tag, _ in page.tags}
-        assert all(given.get("alt") for tag, given in page.tags if tag == "img")
+        assert all("alt" in given for tag, given in page.tags if tag == "img")
     assert not re.search(r"url\(|@import", text(report, "style.css"))
 
 
@@ -214,29 +240,20 @@ def test_what_is_no_longer_rendered_leaves_the_report(rendered, report):
 # The opening page
 
 
-def test_cards_come_in_the_order_of_the_grid_and_link_every_file(report):
+def test_cards_come_in_the_order_of_the_grid_and_lead_to_pages(report):
     page = Page(report / "index.html")
     cards = [name for name in page.texts if name]
     kinds = ("table", "fig", "(?!table|fig)")
     assert cards == [name for kind in kinds for name in artefacts.ARTEFACTS if re.match(kind, name)]
-    for name in MADE:
-        for file in (paths.FIGURES / "smoke").glob(f"{name}.*"):
-            assert f"artefacts/{file.name}" in page.named
-            assert (report / "artefacts" / file.name).read_bytes() == file.read_bytes()
+    assert all(f"{name}.html" in page.named for name in MADE)
+    assert "A caption of fig2 with a – dash" in page.texts["fig2"]
 
 
 def test_what_is_absent_is_said_with_the_command_that_makes_it(report):
     cards = Page(report / "index.html").texts
-    assert all(f"make {name} PROFILE=smoke" in cards[name] for name in artefacts.ARTEFACTS)
-    assert [name for name in artefacts.ARTEFACTS if "Not rendered yet" not in cards[name]] == list(
-        MADE
-    )
-
-
-def test_an_artefact_without_an_executed_notebook_says_so(report):
-    cards = Page(report / "index.html").texts
-    assert "no executed notebook" in cards["claims"]
-    assert "Notebook" in cards["fig2"]
+    absent = [name for name in artefacts.ARTEFACTS if "Not rendered yet" in cards[name]]
+    assert absent == [name for name in artefacts.ARTEFACTS if name not in MADE]
+    assert all(f"make {name} PROFILE=smoke" in cards[name] for name in absent)
 
 
 def test_commands_repeat_the_choices_that_were_made(rendered):
@@ -255,12 +272,10 @@ SIZES = [((2160, 3240), (720, 540)), ((2160, 1080), (720, 360)), ((300, 150), (3
 
 
 @pytest.mark.parametrize("size, expected", SIZES)
-def test_thumbnails_are_small_and_show_the_top_of_what_is_tall(tmp_path, size, expected):
-    file = picture(tmp_path / "a.png", size)
-    with Image.open(file) as image:
-        image.paste("red", (0, 0, size[0], size[1] // 4))
-        image.save(file)
-    small = thumbnail(file)
+def test_thumbnails_are_small_and_show_the_top_of_what_is_tall(size, expected):
+    image = Image.new("RGB", size, "white")
+    image.paste("red", (0, 0, size[0], size[1] // 4))
+    small = thumbnail(image)
     assert small.size == expected
     assert small.getpixel((expected[0] // 2, 2)) == (255, 0, 0)
     assert small.getpixel((expected[0] // 2, expected[1] - 2)) == (255, 255, 255)
@@ -270,7 +285,7 @@ def test_thumbnails_are_small_and_show_the_top_of_what_is_tall(tmp_path, size, e
 
 
 def test_one_reading_where_both_agree_and_each_where_they_do_not(rendered):
-    card = claims(rendered / "figures" / "smoke" / "claims.csv")
+    (card,) = groups(rendered / "figures" / "smoke" / "claims.csv")
     assert [column["name"] for column in card["columns"]] == ["clean", "paper"]
     first, second, last = card["rows"]
     agreed = {"variant": "", "note": ""}
@@ -290,7 +305,8 @@ def test_one_reading_where_both_agree_and_each_where_they_do_not(rendered):
 
 
 def test_counts_name_claims_whose_verdict_hangs_on_mae(rendered):
-    clean, paper = claims(rendered / "figures" / "smoke" / "claims.csv")["columns"]
+    (card,) = groups(rendered / "figures" / "smoke" / "claims.csv")
+    clean, paper = card["columns"]
     assert (
         clean["counts"]
         == "1 supported, 1 not run, 1 with a verdict that depends on how MAE is read"
@@ -300,7 +316,7 @@ def test_counts_name_claims_whose_verdict_hangs_on_mae(rendered):
 
 def test_one_verdict_with_two_estimates_is_one_pill(workspace):
     write_claims(workspace, {}, {"mae": "released", "value": "0.2"})
-    ((cell,),) = (row["cells"][0] for row in claims(workspace / "claims.csv")["rows"])
+    ((cell,),) = (row["cells"][0] for row in groups(workspace / "claims.csv")[0]["rows"])
     assert [reading["estimate"] for reading in cell["readings"]] == [
         "+0.10 [+0.05, +0.15]",
         "+0.20 [+0.05, +0.15]",
@@ -310,8 +326,33 @@ def test_one_verdict_with_two_estimates_is_one_pill(workspace):
 def test_two_readings_that_were_not_run_keep_both_reasons(workspace):
     absent = {"verdict": "not run", "value": "", "low": "", "high": ""}
     write_claims(workspace, absent | {"note": "a"}, absent | {"mae": "released", "note": "b"})
-    ((cell,),) = (row["cells"][0] for row in claims(workspace / "claims.csv")["rows"])
+    ((cell,),) = (row["cells"][0] for row in groups(workspace / "claims.csv")[0]["rows"])
     assert cell["readings"] == [{"variant": "", "estimate": "", "note": "a; b"}]
+
+
+def test_questions_of_ours_are_counted_apart_and_every_claim_leads_to_its_figure(rendered):
+    figures = rendered / "figures" / "smoke"
+    numbers = [1, 3, 5, 13, 14]
+    write_claims(figures, *({"claim": n, "statistic": "ours: a − b"} for n in numbers))
+    theirs, ours = groups(figures / "claims.csv")
+    assert [(g["ours"], g["columns"][0]["counts"]) for g in (theirs, ours)] == [
+        (False, "3 supported"),
+        (True, "2 supported"),
+    ]
+    evidence = [row["evidence"] for group in (theirs, ours) for row in group["rows"]]
+    assert evidence == ["table1", "fig10", "fig5", "labelfree", "detectors"]
+    png(figures / "fig5.png", (60, 40))
+    page = write("smoke").read_text()
+    claims, _, questions = page.partition("Questions of our own")
+    assert '<a href="table1.html">Table 1</a>' in claims
+    assert '<a href="fig5.html">Figure 5</a>' in claims
+    assert "fig10.html" not in page  # not rendered, so there is nothing to lead to
+    assert questions.count("supported</span>") == 2
+
+
+def test_evidence_and_texts_are_of_artefacts_that_exist():
+    assert set(EVIDENCE.values()) <= set(artefacts.ARTEFACTS)
+    assert list(ALT) == list(artefacts.ARTEFACTS)
 
 
 def test_pills_carry_a_word_and_a_class(report):
@@ -335,10 +376,62 @@ def test_a_scorecard_that_was_not_rendered_is_named(rendered):
 def test_a_foreign_scorecard_is_refused(workspace):
     (workspace / "claims.csv").write_text("claim,text\n1,A\n")
     with pytest.raises(ValueError, match=r"lacks the columns high, low.*make claims"):
-        claims(workspace / "claims.csv")
+        groups(workspace / "claims.csv")
     write_claims(workspace, {"verdict": "suported"})
     with pytest.raises(ValueError, match="did you mean 'supported'"):
-        claims(workspace / "claims.csv")
+        groups(workspace / "claims.csv")
+
+
+# The page of an artefact
+
+
+def test_a_page_opens_with_the_picture_and_its_caption_as_text(report):
+    page = text(report, "fig2.html")
+    order = ["<h1>Figure 2", 'src="pictures/fig2.png"', "A caption of fig2 with a – dash", "A note"]
+    order += ["make fig2 PROFILE=smoke", 'id="numbers"', "How it was made"]
+    places = [page.index(part) for part in order]
+    assert places == sorted(places)
+    assert f'alt="{ALT["fig2"]}"' in page
+    for file in (paths.FIGURES / "smoke").glob("fig2.*"):
+        assert f'href="artefacts/{file.name}"' in page
+        assert (report / "artefacts" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_the_shown_picture_ends_above_the_caption_that_is_drawn_into_it(report, tmp_path):
+    with Image.open(report / "pictures" / "fig2.png") as shown:
+        assert shown.size == (110, 216)
+        assert shown.getpixel((5, 215)) == (255, 255, 255)
+    assert picture(png(tmp_path / "foreign.png", (20, 30))).size == (20, 30)
+
+
+def test_an_artefact_without_an_executed_notebook_says_so(report):
+    assert "There is no executed notebook" in text(report, "claims.html")
+    assert "There is no executed notebook" not in text(report, "fig2.html")
+
+
+def test_a_table_names_once_what_is_the_same_in_every_row(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("run,seed,empty,value,n\nb,42,,0.1234567,1\na,42,,,123456\n")
+    shown = table(file)
+    assert shown["columns"] == ["run", "value", "n"]
+    assert shown["rows"] == [["b", "0.1235", "1"], ["a", "", "123456"]]
+    assert shown["shared"] == {"seed": "42"}
+    assert table(tmp_path / "none.csv") is None
+
+
+@pytest.mark.parametrize("content", ["run,value\na,1.5\n", "run,value\n"])
+def test_a_table_of_one_row_or_none_keeps_its_columns(tmp_path, content):
+    file = tmp_path / "a.csv"
+    file.write_text(content)
+    shown = table(file)
+    assert shown["columns"] == ["run", "value"]
+    assert len(shown["rows"]) == shown["total"] == content.count("a,")
+
+
+def test_a_long_table_ends_early_and_says_so(rendered):
+    numbers = "\n".join(map(str, range(2500)))
+    (rendered / "figures" / "smoke" / "fig2.csv").write_text(f"metric,value\nf1,{numbers}\n")
+    assert len(table(rendered / "figures" / "smoke" / "fig2.csv")["rows"]) == 2000
 
 
 # The notebooks
@@ -361,7 +454,7 @@ def test_notebooks_lead_to_one_another(report):
     first, second = Page(report / "table1.html"), Page(report / "fig2.html")
     assert "fig2.html" in first.named
     assert "table1.html" in second.named
-    assert all("index.html" in link for link in [first.named[2], second.named[2]])
+    assert all("index.html" in "".join(page.named[:5]) for page in (first, second))
 
 
 # The command
