@@ -1,4 +1,4 @@
-"""Interactive charts from the numbers in an artefact's CSV, drawn by Plotly in the reader's browser.
+"""Interactive charts from the numbers in an artefact's CSV; Plotly draws them in the browser.
 
 charts.chart("fig10", Path("figures/mini/fig10.csv"))  # Plotly's data and layout
 """
@@ -102,7 +102,11 @@ def against_rankme(points: pd.DataFrame, _: str) -> go.Figure:
         for column, backbone in enumerate(backbones, 1):
             own = points[(points["method"] == method) & (points["backbone"] == backbone)]
             marker = {"color": key["color"], "symbol": own["health"].map(SYMBOLS)}
-            marker |= {"size": 8 + 16 * own["train_share"], "line": {"color": "white", "width": 1}}
+            marker |= {
+                "opacity": 1,
+                "size": 8 + 16 * own["train_share"],
+                "line": {"color": "white", "width": 1},
+            }
             dots = go.Scatter(
                 x=own["rescaled"],
                 y=own["f1"],
@@ -164,8 +168,16 @@ def chart(name: str, file: Path) -> dict | None:
     fig.update_layout(
         template="plotly_white",
         font={"family": "system-ui, sans-serif", "size": 13, "color": "#1d1f21"},
-        legend={"orientation": "h", "y": -0.12, "yanchor": "top", "title": ""},
-        margin={"l": 10, "r": 24, "t": 64, "b": 10},
+        legend={
+            "orientation": "h",
+            "yref": "container",
+            "y": 0.01,
+            "yanchor": "bottom",
+            "title": "",
+        },
+        margin={"l": 10, "r": 24, "t": 64, "b": 110 if any(t.name for t in fig.data) else 10},
+        paper_bgcolor="rgba(0,0,0,0)",  # white comes from the page, where a shadow shows overflow
+        plot_bgcolor="rgba(0,0,0,0)",
         modebar={"remove": ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d"]},
         dragmode=False,  # a finger scrolls the page; the toolbar zooms
     )

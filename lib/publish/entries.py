@@ -1,4 +1,4 @@
-"""What there is of every artefact under a profile: its files, its picture, its texts and its numbers."""
+"""What there is of an artefact under a profile: its files, picture, texts and numbers."""
 
 import re
 import tomllib
@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from lib.report import saving
 from lib.study import artefacts
 from lib.system import atomic, paths
 
@@ -80,6 +79,8 @@ def command(name: str, profile: str) -> str:
 
 def _rows(image: Image.Image) -> int:
     """How many rows of pixels of a PNG lie above the caption that is drawn into it."""
+    from lib.report import saving  # slow: not needed where the pages are up to date
+
     return int(image.text.get(saving.ROWS, image.height))
 
 
@@ -106,7 +107,7 @@ def table(file: Path) -> dict | None:
     if not file.exists():
         return None
     frame = pd.read_csv(file)
-    varies = frame.nunique(dropna=False) > (len(frame) > 1)
+    varies = (frame.nunique(dropna=False) > 1) | (len(frame) < 2)
     first = frame.loc[:, ~varies].dropna(axis=1, how="all").head(1)
     shown = frame.loc[:, varies].head(LONGEST)
     return {

@@ -12,7 +12,16 @@ from pathlib import Path
 
 import jinja2
 
-from lib.publish.entries import TEMPLATES, Entry, command, entry, executed, picture, table, thumbnail
+from lib.publish.entries import (
+    TEMPLATES,
+    Entry,
+    command,
+    entry,
+    executed,
+    picture,
+    table,
+    thumbnail,
+)
 from lib.store import fingerprints, run_directory
 from lib.study import artefacts, profiles
 from lib.system import atomic, paths
