@@ -178,7 +178,11 @@ def chart(name: str, file: Path) -> dict | None:
         margin={"l": 10, "r": 24, "t": 64, "b": 110 if any(t.name for t in fig.data) else 10},
         paper_bgcolor="rgba(0,0,0,0)",  # white comes from the page, where a shadow shows overflow
         plot_bgcolor="rgba(0,0,0,0)",
-        modebar={"remove": ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d"]},
+        modebar={
+            "remove": ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d"],
+            "bgcolor": "rgba(0,0,0,0)",
+            "color": "#5b6167",
+        },
         dragmode=False,  # a finger scrolls the page; the toolbar zooms
     )
     fig.update_xaxes(automargin=True)

@@ -14,7 +14,7 @@ from lib.system import atomic, paths
 TEMPLATES = Path(__file__).with_name("templates")
 ENDINGS = ("png", "pdf", "csv", "md", "tex")
 THUMBNAIL = (720, 540)  # pixels, twice the size of a card; what is taller shows its top
-LONGEST = 2000  # rows of a table; the CSV holds all
+LONGEST = 500  # rows of a table; the CSV holds all
 ALT = tomllib.loads((TEMPLATES / "pictures.toml").read_text(encoding="utf-8"))
 
 

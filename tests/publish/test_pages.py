@@ -187,9 +187,15 @@ def test_a_table_of_one_row_or_none_keeps_its_columns(tmp_path, content):
 
 
 def test_a_long_table_ends_early_and_says_so(rendered):
-    numbers = "\n".join(map(str, range(2500)))
-    (rendered / "figures" / "smoke" / "fig2.csv").write_text(f"metric,value\nf1,{numbers}\n")
-    assert len(table(rendered / "figures" / "smoke" / "fig2.csv")["rows"]) == 2000
+    numbers = "\n".join(f"f1,{i}" for i in range(1200))
+    file = rendered / "figures" / "smoke" / "fig1.csv"
+    file.write_text(f"metric,value\n{numbers}\n")
+    png(file.with_suffix(".png"), (60, 40))
+    assert table(file)["total"] == 1200
+    write("smoke")
+    page = (paths.BUILD / "smoke" / "report" / "fig1.html").read_text()
+    assert "The first 500 of 1,200 rows of" in page
+    assert page.count("<tr><td>") == 500
 
 
 # The notebooks
