@@ -43,6 +43,9 @@ def image(formula: str) -> str:
 
 
 class _Renderer(IPythonRenderer):
+    def heading(self, text: str, level: int) -> str:
+        return super().heading(text, min(level + 2, 6))  # below those of the page
+
     def inline_math(self, body: str) -> str:
         return image(body)
 

@@ -73,8 +73,9 @@ def _images(facts: dict[str, Any]) -> str:
 
 
 @contextmanager
-def below(fig: Figure, caption: str, note: str) -> Iterator[None]:
+def below(fig: Figure, caption: str, note: str) -> Iterator[float]:
     """The figure with caption and footer below it, taller by their height; as before afterwards.
+    The block is given the inches above them.
 
     A figure with a layout engine is laid out above them; one without holds a page
     (lib.report.style.page), which keeps its size.
@@ -100,7 +101,7 @@ def below(fig: Figure, caption: str, note: str) -> Iterator[None]:
         texts.append(fig.text(0.04 / width, y, block, color=colour, **look))
         y -= style.LINE * (count + 0.2) / total
     try:
-        yield
+        yield height
     finally:
         for text in texts:
             text.remove()

@@ -15,6 +15,7 @@ from lib.report import captions, style
 from lib.system import atomic, paths
 
 PNG = {"Software": None}  # no versions and dates: equal bytes
+ROWS = "Rows of pixels above the caption"  # what a PNG calls them
 PDF = {"CreationDate": None, "Creator": None, "Producer": None}
 
 
@@ -38,9 +39,10 @@ def save(
 ) -> list[Path]:
     """Write PNG, PDF and CSV, of what is `Printed` also Markdown and LaTeX, and return their paths.
 
-    All but the CSV carry caption and footer. `output` is the folder; without it, as when a reader
-    steps through, they go to `build/<profile>/stepped/`, beside what `make` rendered and never over
-    it. Equal content gives equal bytes.
+    All but the CSV carry caption and footer. The PNG holds both as text, too (the report reads
+    them), and how many of its rows of pixels lie above them. `output` is the folder; without it, as
+    when a reader steps through, they go to `build/<profile>/stepped/`, beside what `make` rendered
+    and never over it. Equal content gives equal bytes.
     """
     folder = Path(output) if output else paths.BUILD / facts["profile"] / "stepped"
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,10 +53,11 @@ def save(
 
     note = captions.footer(facts, protocol)
     fig = content if isinstance(content, Figure) else content.draw()
-    with plt.rc_context(style.STYLE), captions.below(fig, caption, note):
+    with plt.rc_context(style.STYLE), captions.below(fig, caption, note) as height:
         # Straight to the canvas: savefig would draw each file twice.
         fig.set_dpi(style.DPI)
-        put("png", lambda path: FigureCanvasAgg(fig).print_png(path, metadata=PNG))
+        own = {"Description": caption, "Comment": note, ROWS: f"{height * style.DPI:.0f}"}
+        put("png", lambda path: FigureCanvasAgg(fig).print_png(path, metadata=PNG | own))
         fig.set_dpi(72)  # PDF's points
         put("pdf", lambda path: FigureCanvasPdf(fig).print_pdf(path, metadata=PDF))
     plain = measured.drop(columns="draws", errors="ignore")

@@ -5,6 +5,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from lib.analysis import results
 from lib.report import captions, saving, style, tables
@@ -310,6 +311,23 @@ def test_saving_twice_adds_one_caption(tmp_path):
         saving.save("fig2", fig, measured(), FACTS, protocol="clean", caption="C.", output=tmp_path)
         sizes.append((tuple(fig.get_size_inches()), len(fig.texts)))
     assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("content", [heatmap, table])
+def test_a_png_holds_its_texts_and_how_much_lies_above_them(tmp_path, content):
+    caption = "A – dash, “quotes” and 5 %: " + "long " * 60
+    png, *_ = saving.save(
+        "fig2", content(), measured(), FACTS, protocol="clean", caption=caption, output=tmp_path
+    )
+    with Image.open(png) as image:
+        assert image.text["Description"] == caption
+        assert image.text["Comment"] == captions.footer(FACTS, "clean")
+        rows = int(image.text[saving.ROWS])
+        grey = np.asarray(image.convert("L"))
+    above, below = grey[:rows], grey[rows:]
+    assert 0.4 < rows / image.height < 0.95
+    assert (above[-3:] == 255).all()
+    assert below.min() < 50
 
 
 def test_a_journal_column_wide(tmp_path):

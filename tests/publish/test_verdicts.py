@@ -1,0 +1,110 @@
+"""The scorecard of the opening page: verdicts, readings and counts, each beside its figure."""
+
+import re
+
+import pytest
+from report_files import png, write_claims
+
+from lib.publish.entries import ALT
+from lib.publish.pages import write
+from lib.publish.verdicts import EVIDENCE, groups
+from lib.study import artefacts
+
+
+def test_one_reading_where_both_agree_and_each_where_they_do_not(rendered):
+    (card,) = groups(rendered / "figures" / "smoke" / "claims.csv")
+    assert [column["name"] for column in card["columns"]] == ["clean", "paper"]
+    first, second, last = card["rows"]
+    agreed = {"variant": "", "note": ""}
+    assert first["cells"] == [
+        [{"verdict": "supported", "readings": [agreed | {"estimate": "+0.10 [+0.05, +0.15]"}]}],
+        [{"verdict": "contradicted", "readings": [agreed | {"estimate": "−0.20 [−0.30, −0.10]"}]}],
+    ]
+    clean, paper = second["cells"]
+    assert [(c["verdict"], [s["variant"] for s in c["readings"]]) for c in clean] == [
+        ("contradicted", ["MAE as described"]),
+        ("inconclusive", ["MAE as released"]),
+    ]
+    assert paper == []
+    assert last["cells"][0][0]["readings"] == [
+        agreed | {"estimate": "", "note": "dino was not trained"}
+    ]
+
+
+def test_counts_name_claims_whose_verdict_hangs_on_mae(rendered):
+    (card,) = groups(rendered / "figures" / "smoke" / "claims.csv")
+    clean, paper = card["columns"]
+    assert (
+        clean["counts"]
+        == "1 supported, 1 not run, 1 with a verdict that depends on how MAE is read"
+    )
+    assert paper["counts"] == "1 contradicted"
+
+
+def test_one_verdict_with_two_estimates_is_one_pill(workspace):
+    write_claims(workspace, {}, {"mae": "released", "value": "0.2"})
+    ((cell,),) = (row["cells"][0] for row in groups(workspace / "claims.csv")[0]["rows"])
+    assert [reading["estimate"] for reading in cell["readings"]] == [
+        "+0.10 [+0.05, +0.15]",
+        "+0.20 [+0.05, +0.15]",
+    ]
+
+
+def test_two_readings_that_were_not_run_keep_both_reasons(workspace):
+    absent = {"verdict": "not run", "value": "", "low": "", "high": ""}
+    write_claims(workspace, absent | {"note": "a"}, absent | {"mae": "released", "note": "b"})
+    ((cell,),) = (row["cells"][0] for row in groups(workspace / "claims.csv")[0]["rows"])
+    assert cell["readings"] == [{"variant": "", "estimate": "", "note": "a; b"}]
+
+
+def test_questions_of_ours_are_counted_apart_and_every_claim_leads_to_its_figure(rendered):
+    figures = rendered / "figures" / "smoke"
+    numbers = [1, 3, 5, 13, 14]
+    write_claims(figures, *({"claim": n, "statistic": "ours: a − b"} for n in numbers))
+    theirs, ours = groups(figures / "claims.csv")
+    assert [(g["ours"], g["columns"][0]["counts"]) for g in (theirs, ours)] == [
+        (False, "3 supported"),
+        (True, "2 supported"),
+    ]
+    evidence = [row["evidence"] for group in (theirs, ours) for row in group["rows"]]
+    assert evidence == ["table1", "fig10", "fig5", "labelfree", "detectors"]
+    png(figures / "fig5.png", (60, 40))
+    page = write("smoke").read_text()
+    claims, _, questions = page.partition("Questions of our own")
+    assert '<a href="table1.html">Table 1</a>' in claims
+    assert '<a href="fig5.html">Figure 5</a>' in claims
+    assert "fig10.html" not in page  # not rendered, so there is nothing to lead to
+    assert questions.count("supported</span>") == 2
+
+
+def test_evidence_and_texts_are_of_artefacts_that_exist():
+    assert set(EVIDENCE.values()) <= set(artefacts.ARTEFACTS)
+    assert list(ALT) == list(artefacts.ARTEFACTS)
+
+
+def test_pills_carry_a_word_and_a_class(report):
+    page = (report / "index.html").read_text()
+    pills = re.findall(r'<span class="pill ([\w-]+)">([\w ]+)</span>', page)
+    assert [word for _, word in pills] == [
+        "supported",
+        "contradicted",
+        "contradicted",
+        "inconclusive",
+        "not run",
+    ]
+    assert all(word.replace(" ", "-") == name for name, word in pills)
+    assert all(f".{name} {{" in (report / "style.css").read_text() for name, _ in pills)
+
+
+def test_a_scorecard_that_was_not_rendered_is_named(rendered):
+    (rendered / "figures" / "smoke" / "claims.csv").unlink()
+    assert "make claims PROFILE=smoke" in write("smoke").read_text().split("<h2")[1]
+
+
+def test_a_foreign_scorecard_is_refused(workspace):
+    (workspace / "claims.csv").write_text("claim,text\n1,A\n")
+    with pytest.raises(ValueError, match=r"lacks the columns high, limits, low.*make claims"):
+        groups(workspace / "claims.csv")
+    write_claims(workspace, {"verdict": "suported"})
+    with pytest.raises(ValueError, match="did you mean 'supported'"):
+        groups(workspace / "claims.csv")
