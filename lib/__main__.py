@@ -32,9 +32,7 @@ def _request(arguments: argparse.Namespace):
         profile=choices.profile,
         artefacts=choices.artefacts,
         run_id=getattr(arguments, "id", None),
-        methods=choices.methods,
-        backbones=choices.backbones,
-        seeds=choices.seeds,
+        **choices.runs,
         force=environment.switch("FORCE"),
         yes=environment.switch("YES"),
         jobs=choices.jobs,
@@ -62,9 +60,7 @@ def render(arguments: argparse.Namespace) -> int:
             choices.artefacts,
             profile,
             choices.protocol,
-            methods=choices.methods,
-            backbones=choices.backbones,
-            seeds=choices.seeds,
+            **choices.runs,
             jobs=choices.jobs or hardware.cores(),
         )
     return 1 if failed else 0

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.publish import renderings
-from lib.study import grid, names, profiles
+from lib.study import choices, grid, names, profiles
 from lib.study.artefacts import ARTEFACTS, drawn
 from lib.system import environment, fork_server, parallel, paths
 
@@ -137,27 +137,26 @@ def render(
     artefacts: list[str],
     profile: str,
     protocol: str = "",
-    methods: list[str] | None = None,
-    backbones: list[str] | None = None,
-    seeds: list[int] | None = None,
     jobs: int = 1,
+    **chosen: list | None,
 ) -> list[str]:
     """Render the artefacts (all, if none is named) that are out of date, `jobs` at once; return why
-    some failed, a sentence each, after printing it.
+    some failed, a sentence each, after printing it. `chosen` names runs as lib.study.grid.runs
+    takes them. What shows another protocol or other runs than the profile's lies in a folder of its
+    own (lib.publish.renderings.folder).
 
     Raises ValueError, before anything runs, for an unknown artefact, profile, protocol or method.
     """
     from lib.data import sources
 
-    chosen = [names.nearest(name, ARTEFACTS, "artefact") for name in artefacts] or drawn()
+    wanted = [names.nearest(name, ARTEFACTS, "artefact") for name in artefacts] or drawn()
     given = {
         "profile": names.nearest(profile, profiles.available(), "profile"),
         "protocol": protocol and names.nearest(protocol, names.PROTOCOLS, "protocol"),
-        "methods": methods or [],
-        "backbones": backbones or [],
-        "seeds": seeds or [],
-        "output": str(paths.FIGURES / profile),
+        **{name: chosen.get(name) or [] for name in choices.RUNS},
     }
+    folder = renderings.folder(given)
+    given["output"] = str(paths.FIGURES / folder)
     sources.warn(profiles.load(profile)["data"])
     renderings_due, failures = [], []
 
@@ -165,13 +164,13 @@ def render(
         failures.append(str(error))
         print(f"error: {error}", file=sys.stderr, flush=True)
 
-    for name in chosen:
-        shown = grid.runs(name, profile, methods=methods, backbones=backbones, seeds=seeds)
+    for name in wanted:
+        shown = grid.runs(name, profile, **chosen)
         if ARTEFACTS[name].study and not shown:
             print(f"{name}: left out, METHODS or BACKBONES names nothing that it shows", flush=True)
             continue
         own = given | ARTEFACTS[name].parameters
-        stamp = paths.BUILD / profile / "stamps" / f"{name}.json"
+        stamp = paths.BUILD / folder / "stamps" / f"{name}.json"
         try:
             now = renderings.inputs(name, own)
         except RuntimeError as error:
@@ -205,7 +204,9 @@ def _render(artefact: str, given: dict[str, Any], now: dict[str, Any], stamp: Pa
     except NotebookError as error:
         raise NotebookError(f"{artefact}: {error}") from None
     files = sorted(p.relative_to(paths.WORKSPACE).as_posix() for p in output.glob(f"{artefact}.*"))
+    endings = ", ".join(Path(file).suffix for file in files)
     if not files:
         raise NotebookError(f"{artefact}: the notebook ended without saving anything to {output}.")
     renderings.write(stamp, now, files)
-    return f"{artefact}: {', '.join(files)} ({time.monotonic() - start:.0f} s)"
+    where = (output / artefact).relative_to(paths.WORKSPACE).as_posix()
+    return f"{artefact}: {where} ({endings}; {time.monotonic() - start:.0f} s)"

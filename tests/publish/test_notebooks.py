@@ -288,7 +288,7 @@ def test_why_an_artefact_is_out_of_date(workspace, monkeypatch):
     (workspace / "fig2.png").unlink()
     assert renderings.outdated(stamp, now) == "fig2.png is gone"
     stamp.write_text("{")
-    assert renderings.outdated(stamp, now) == "not rendered yet"
+    assert renderings.outdated(stamp, now) == "fig2.json is damaged"
 
 
 def test_what_reads_no_run_depends_on_its_tables(tmp_path, monkeypatch):
@@ -341,6 +341,10 @@ def test_what_shows_none_of_the_methods_is_left_out(workspace, monkeypatch, caps
             "make fig2 PROFILE=mini PROTOCOL=paper METHODS=byol SEEDS=1,2",
         ),
         ({"profile": "own", "methods": [], "seeds": []}, "make fig2 PROFILE=own LABELS=your.csv"),
+        (
+            {"profile": "mini", "backbones": ["resnet18"], "train_shares": [0.05, 0.45]},
+            "make fig2 PROFILE=mini BACKBONES=resnet18 TRAIN_SHARES=0.05,0.45",
+        ),
     ],
 )
 def test_commands_repeat_what_was_chosen(given, command):
