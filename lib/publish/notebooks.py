@@ -11,10 +11,11 @@ import json
 import sys
 import tempfile
 import time
-import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from lib.publish import renderings
 from lib.study import choices, grid, names, profiles
@@ -27,7 +28,6 @@ PRELOADED = (
     *("lib.analysis.provenance", "lib.report.saving", "lib.report.tables"),
 )
 
-NO_WIDGET = "ignore:IProgress"  # of which tqdm warns without a browser
 # The user's start-up files and configuration of IPython do not reach a rendering.
 ISOLATED = ("--InteractiveShellApp.exec_PYTHONSTARTUP=False",)
 
@@ -96,11 +96,9 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
     variables = {
         "OMP_NUM_THREADS": "1",  # several kernels share the cores
         "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not the user's
-        "PYTHONWARNINGS": NO_WIDGET,  # the executed copy would say so
     }
     environment.hand_down(variables, keep=True)
     fork_server.context(*PRELOADED)  # imports while this process does, too
-    warnings.filterwarnings("ignore", NO_WIDGET.removeprefix("ignore:"))
     import papermill  # slow to import
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
@@ -158,11 +156,11 @@ def render(
     folder = renderings.folder(given)
     given["output"] = str(paths.FIGURES / folder)
     sources.warn(profiles.load(profile)["data"])
-    renderings_due, failures = [], []
+    renderings_due, failures, reasons = [], [], {}
 
     def failed(error: object) -> None:
         failures.append(str(error))
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        tqdm.write(f"error: {error}", file=sys.stderr)
 
     for name in wanted:
         shown = grid.runs(name, profile, **chosen)
@@ -177,15 +175,22 @@ def render(
             failed(f"{name}: {error}")
             continue
         if reason := renderings.outdated(stamp, now):
-            print(f"{name}: {reason}", flush=True)
+            reasons.setdefault(reason, []).append(name)
             renderings_due.append((name, own, now, stamp))
-    with ThreadPoolExecutor(jobs) as pool:  # a thread waits for the kernel that it started
+    for reason, members in reasons.items():
+        print(f"{reason}: {', '.join(members)}")
+    if total := len(renderings_due):
+        print(f"figures/{folder}: {total} to draw, {min(jobs, total)} at a time.", flush=True)
+    bar = tqdm(total=total, unit=" drawn", disable=not (total and sys.stderr.isatty()))
+    with bar, ThreadPoolExecutor(jobs) as pool:  # a thread waits for the kernel that it started
         try:
-            for rendering in [pool.submit(_render, *due) for due in renderings_due]:
+            for rendering in as_completed(pool.submit(_render, *due) for due in renderings_due):
                 try:
-                    print(rendering.result(), flush=True)
+                    tqdm.write(rendering.result())
+                    sys.stdout.flush()
                 except (NotebookError, ValueError) as error:
                     failed(error)
+                bar.update()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             parallel.end_children()
