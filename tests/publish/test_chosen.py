@@ -4,7 +4,9 @@ missing runs, and what they refuse."""
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from lib.publish import notebooks, renderings
@@ -89,6 +91,22 @@ def test_the_command_for_missing_runs_repeats_every_choice(book):
     )
     with pytest.raises(MissingRuns, match=command):
         first_cells(book, "require(", **chosen)
+
+
+def test_curves_are_drawn_from_the_first_step():
+    drawn = []
+    shown = SimpleNamespace(update=drawn.append)
+    defined = first_cells("train_one", "class Live", profile="smoke", method="simclr")
+    defined["display"] = lambda *_, **__: shown
+    live = defined["Live"]()
+    live(0.01, {"epochs": 0.25, "step_loss": np.float32(3.5)})
+    text, figure = drawn
+    assert text == "1%"
+    assert [line.get_xydata().tolist() for line in figure.axes[0].lines] == [[[0.25, 3.5]]]
+    live.drawn = 0
+    live(0.9, {"epoch": 1, "loss": 2.0, "val_f1": 0.5, "epochs": 1.0, "step_loss": np.float32(2)})
+    steps, means = drawn[-1].axes[0].lines
+    assert len(steps.get_xdata()) == 2 and means.get_xydata().tolist() == [[1.0, 2.0]]
 
 
 @pytest.mark.parametrize(
