@@ -70,7 +70,12 @@ def report(arguments: argparse.Namespace) -> int:
     """show what was rendered on pages that open from disk"""
     from lib.publish import pages, renderings
 
-    profile = arguments.choices.profile
+    choices = arguments.choices
+    profile = choices.profile
+    folder = renderings.folder({"profile": profile, "protocol": choices.protocol, **choices.runs})
+    if folder != profile:
+        print(f"The report shows what is drawn without choices; these lie in figures/{folder}.")
+        return 0
     with renderings.alone(profile):
         print(f"report: {pages.renew(profile)}")
     return 0

@@ -124,7 +124,8 @@ class Scorecard:
         lines, right = len(claims) + 2, LEFT + FOREST
         width = right + VERDICT * len(self.protocols)
         ax = style.page(HEIGHT * lines, (0, width), (len(claims) + 0.6, -1.4))
-        ax.text(0.25, len(claims) - 0.2, self.not_run(), va="center", color="0.3")
+        left_out = textwrap.fill(self.not_run(), 52)
+        ax.text(0.25, len(claims) - 0.4, left_out, va="top", color="0.3")
         if not claims:
             return ax.figure
         for y in range(0, len(claims), 2):

@@ -3,12 +3,14 @@ missing runs, and what they refuse."""
 
 import json
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from lib.__main__ import main
 from lib.publish import notebooks, renderings
 from lib.store.stored import MissingRuns
 from lib.study import artefacts
@@ -60,6 +62,31 @@ def test_what_is_chosen_never_overwrites_what_was_rendered_without(workspace, mo
     for folder in (build, build / "protocol-paper"):
         assert (folder / "notebooks/table5.ipynb").exists()
         assert renderings.outdated(folder / "stamps/table5.json", {}) == ""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_drawing_says_how_much_there_is(workspace, monkeypatch, capsys, terminal):
+    monkeypatch.setattr(renderings, "inputs", lambda artefact, given: {"runs": artefact})
+    monkeypatch.setattr(notebooks, "_render", lambda artefact, *_: f"{artefact}: drawn")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert notebooks.render(["fig2", "fig4"], "smoke", "paper", jobs=4) == []
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert lines[0] == "not rendered yet: fig2, fig4"
+    assert lines[1] == "figures/smoke/protocol-paper: 2 to draw, 2 at a time."
+    assert sorted(line for line in lines if "drawn" in line) == ["fig2: drawn", "fig4: drawn"]
+    assert ("2/2" in said.err) == terminal
+
+
+@pytest.mark.parametrize("chosen", [{"METHODS": "byol"}, {"PROTOCOL": "paper"}, {"SEEDS": "42"}])
+def test_the_report_stays_that_of_what_is_drawn_without_choices(
+    workspace, monkeypatch, capsys, chosen
+):
+    for name, value in {"PROFILE": "smoke", **chosen}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["report"]) == 0
+    (name, value) = next(iter(chosen.items()))
+    assert f"figures/smoke/{name.lower()}-{value}." in capsys.readouterr().out
 
 
 def first_cells(book, until, **given):
