@@ -1,7 +1,7 @@
 # `make help` lists what there is. Every target makes its own environment when it is missing or out
 # of date. Variables go to `python -m lib` through the environment; lib/__main__.py checks them.
 
-export PROFILE PROTOCOL SEEDS METHODS BACKBONES JOBS DEVICE DEVICES PRECISION SEWERML_ROOT LABELS IMAGES
+export PROFILE PROTOCOL SEEDS METHODS BACKBONES TRAIN_SHARES JOBS DEVICE DEVICES PRECISION SEWERML_ROOT LABELS IMAGES
 export RUN OUT FOLDER FORCE SCAN YES TRAIN VAL CLUSTER PARTITION TIME WORKSPACE
 
 # Text is UTF-8, in and out, whatever the locale.
@@ -24,7 +24,7 @@ Explore
   make explain        which runs are complete, missing or stale, and why
   make estimate       hours, disk and memory of the missing runs, from a short probe: ARTEFACT, ID
   make notebook       any notebook: NB=train_one ARGS="-p method simclr"
-  make lab            JupyterLab on the notebooks
+  make lab            JupyterLab on the walkthrough, or NB=train_one; ARGS="--no-browser --port 8890"
   make predict        scores of your images: IMAGES=folder RUN=simclr-resnet18-d45-s42 OUT=csv
 
 Real data
@@ -49,8 +49,8 @@ Maintain
 
 Variables
   PROFILE=smoke|mini|solar|gpu|paper|rehearsal|own|walkthrough    PROTOCOL=clean|paper
-  METHODS=simclr,byol    BACKBONES=resnet18    SEEDS=42,43    JOBS=2 (runs at a time)
-  FORCE=1    YES=1
+  METHODS=simclr,byol    BACKBONES=resnet18    TRAIN_SHARES=0.05,0.45    SEEDS=42,43
+  JOBS=2 (runs at a time)    FORCE=1    YES=1
   DEVICE=cpu|cuda    DEVICES=2 (that share a run)    PRECISION=32-true|bf16-mixed|16-mixed
   SEWERML_ROOT=folder    LABELS=csv    IMAGES=folder    WORKSPACE=folder (for all that is written)
   CLUSTER=slurm PARTITION=gpu TIME=240 (minutes a job), and sbatch's own, SBATCH_ACCOUNT=lab ...
@@ -108,7 +108,7 @@ notebook: $(ENV)
 	$(PY) -m lib notebook $(NB) $(ARGS)
 
 lab: $(ENV)
-	$(PY) -m jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+	$(PY) -m jupyter lab notebooks/$(or $(NB),walkthrough).ipynb --LabApp.news_url=None $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 # Real data, drawn data, and images of your own
 

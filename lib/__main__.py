@@ -32,9 +32,7 @@ def _request(arguments: argparse.Namespace):
         profile=choices.profile,
         artefacts=choices.artefacts,
         run_id=getattr(arguments, "id", None),
-        methods=choices.methods,
-        backbones=choices.backbones,
-        seeds=choices.seeds,
+        **choices.runs,
         force=environment.switch("FORCE"),
         yes=environment.switch("YES"),
         jobs=choices.jobs,
@@ -62,9 +60,7 @@ def render(arguments: argparse.Namespace) -> int:
             choices.artefacts,
             profile,
             choices.protocol,
-            methods=choices.methods,
-            backbones=choices.backbones,
-            seeds=choices.seeds,
+            **choices.runs,
             jobs=choices.jobs or hardware.cores(),
         )
     return 1 if failed else 0
@@ -74,7 +70,12 @@ def report(arguments: argparse.Namespace) -> int:
     """show what was rendered on pages that open from disk"""
     from lib.publish import pages, renderings
 
-    profile = arguments.choices.profile
+    choices = arguments.choices
+    profile = choices.profile
+    folder = renderings.folder({"profile": profile, "protocol": choices.protocol, **choices.runs})
+    if folder != profile:
+        print(f"The report shows what is drawn without choices; these lie in figures/{folder}.")
+        return 0
     with renderings.alone(profile):
         print(f"report: {pages.renew(profile)}")
     return 0

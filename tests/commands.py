@@ -11,8 +11,9 @@ from lib.system import paths
 # A make around the tests may have set them.
 CHOICES = (
     *("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"),
-    *("PROFILE", "PROTOCOL", "SEEDS", "METHODS", "BACKBONES", "JOBS", "DEVICES"),
+    *("PROFILE", "PROTOCOL", "SEEDS", "METHODS", "BACKBONES", "TRAIN_SHARES", "JOBS"),
     *(
+        "DEVICES",
         "SEWERML_ROOT",
         "LABELS",
         "IMAGES",

@@ -263,7 +263,13 @@ def over_seeds(measured: pd.DataFrame, keys: Sequence[str] = KEYS) -> pd.DataFra
 
 
 def measured_metrics(reduced: pd.DataFrame, metrics: list[str]) -> list[str]:
-    """Those of `metrics` that have a value anywhere: without class columns F2CIW has none."""
+    """Those of `metrics` that have a value anywhere: without class columns F2CIW has none.
+
+    Raises ValueError, naming the nearest one, for a metric that does not exist, and for one that
+    stands twice.
+    """
+    for name in names.each_once(metrics, "metrics"):
+        names.nearest(name, names.METRIC_NAMES, "metric")
     known = set(reduced.loc[reduced["value"].notna(), "metric"])
     return [name for name in metrics if name in known]
 

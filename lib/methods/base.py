@@ -142,6 +142,11 @@ class Method(LightningModule):
 
     # Monitoring
 
+    @property
+    def step_loss(self) -> torch.Tensor:
+        """The loss of the latest batch; the history holds its mean over an epoch."""
+        return self._sums["loss"][-1]
+
     def _watch(self, step: Step, logits, targets, probe_loss, batch_index: int) -> None:
         sums, decided = self._sums, logits > 0
         sums["loss"].append(probe_loss if self.probe_reaches_backbone else step.loss.detach())

@@ -11,13 +11,14 @@ import json
 import sys
 import tempfile
 import time
-import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from lib.publish import renderings
-from lib.study import grid, names, profiles
+from lib.study import choices, grid, names, profiles
 from lib.study.artefacts import ARTEFACTS, drawn
 from lib.system import environment, fork_server, parallel, paths
 
@@ -27,7 +28,6 @@ PRELOADED = (
     *("lib.analysis.provenance", "lib.report.saving", "lib.report.tables"),
 )
 
-NO_WIDGET = "ignore:IProgress"  # of which tqdm warns without a browser
 # The user's start-up files and configuration of IPython do not reach a rendering.
 ISOLATED = ("--InteractiveShellApp.exec_PYTHONSTARTUP=False",)
 
@@ -96,11 +96,9 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
     variables = {
         "OMP_NUM_THREADS": "1",  # several kernels share the cores
         "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not the user's
-        "PYTHONWARNINGS": NO_WIDGET,  # the executed copy would say so
     }
     environment.hand_down(variables, keep=True)
     fork_server.context(*PRELOADED)  # imports while this process does, too
-    warnings.filterwarnings("ignore", NO_WIDGET.removeprefix("ignore:"))
     import papermill  # slow to import
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
@@ -137,56 +135,62 @@ def render(
     artefacts: list[str],
     profile: str,
     protocol: str = "",
-    methods: list[str] | None = None,
-    backbones: list[str] | None = None,
-    seeds: list[int] | None = None,
     jobs: int = 1,
+    **chosen: list | None,
 ) -> list[str]:
     """Render the artefacts (all, if none is named) that are out of date, `jobs` at once; return why
-    some failed, a sentence each, after printing it.
+    some failed, a sentence each, after printing it. `chosen` names runs as lib.study.grid.runs
+    takes them. What shows another protocol or other runs than the profile's lies in a folder of its
+    own (lib.publish.renderings.folder).
 
     Raises ValueError, before anything runs, for an unknown artefact, profile, protocol or method.
     """
     from lib.data import sources
 
-    chosen = [names.nearest(name, ARTEFACTS, "artefact") for name in artefacts] or drawn()
+    wanted = [names.nearest(name, ARTEFACTS, "artefact") for name in artefacts] or drawn()
     given = {
         "profile": names.nearest(profile, profiles.available(), "profile"),
         "protocol": protocol and names.nearest(protocol, names.PROTOCOLS, "protocol"),
-        "methods": methods or [],
-        "backbones": backbones or [],
-        "seeds": seeds or [],
-        "output": str(paths.FIGURES / profile),
+        **{name: chosen.get(name) or [] for name in choices.RUNS},
     }
+    folder = renderings.folder(given)
+    given["output"] = str(paths.FIGURES / folder)
     sources.warn(profiles.load(profile)["data"])
-    renderings_due, failures = [], []
+    renderings_due, failures, reasons = [], [], {}
 
     def failed(error: object) -> None:
         failures.append(str(error))
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        tqdm.write(f"error: {error}", file=sys.stderr)
 
-    for name in chosen:
-        shown = grid.runs(name, profile, methods=methods, backbones=backbones, seeds=seeds)
+    for name in wanted:
+        shown = grid.runs(name, profile, **chosen)
         if ARTEFACTS[name].study and not shown:
             print(f"{name}: left out, METHODS or BACKBONES names nothing that it shows", flush=True)
             continue
         own = given | ARTEFACTS[name].parameters
-        stamp = paths.BUILD / profile / "stamps" / f"{name}.json"
+        stamp = paths.BUILD / folder / "stamps" / f"{name}.json"
         try:
             now = renderings.inputs(name, own)
         except RuntimeError as error:
             failed(f"{name}: {error}")
             continue
         if reason := renderings.outdated(stamp, now):
-            print(f"{name}: {reason}", flush=True)
+            reasons.setdefault(reason, []).append(name)
             renderings_due.append((name, own, now, stamp))
-    with ThreadPoolExecutor(jobs) as pool:  # a thread waits for the kernel that it started
+    for reason, members in reasons.items():
+        print(f"{reason}: {', '.join(members)}")
+    if total := len(renderings_due):
+        print(f"figures/{folder}: {total} to draw, {min(jobs, total)} at a time.", flush=True)
+    bar = tqdm(total=total, unit=" drawn", disable=not (total and sys.stderr.isatty()))
+    with bar, ThreadPoolExecutor(jobs) as pool:  # a thread waits for the kernel that it started
         try:
-            for rendering in [pool.submit(_render, *due) for due in renderings_due]:
+            for rendering in as_completed(pool.submit(_render, *due) for due in renderings_due):
                 try:
-                    print(rendering.result(), flush=True)
+                    tqdm.write(rendering.result())
+                    sys.stdout.flush()
                 except (NotebookError, ValueError) as error:
                     failed(error)
+                bar.update()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             parallel.end_children()
@@ -205,7 +209,9 @@ def _render(artefact: str, given: dict[str, Any], now: dict[str, Any], stamp: Pa
     except NotebookError as error:
         raise NotebookError(f"{artefact}: {error}") from None
     files = sorted(p.relative_to(paths.WORKSPACE).as_posix() for p in output.glob(f"{artefact}.*"))
+    endings = ", ".join(Path(file).suffix for file in files)
     if not files:
         raise NotebookError(f"{artefact}: the notebook ended without saving anything to {output}.")
     renderings.write(stamp, now, files)
-    return f"{artefact}: {', '.join(files)} ({time.monotonic() - start:.0f} s)"
+    where = (output / artefact).relative_to(paths.WORKSPACE).as_posix()
+    return f"{artefact}: {where} ({endings}; {time.monotonic() - start:.0f} s)"

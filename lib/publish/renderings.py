@@ -12,7 +12,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lib.store import fingerprints
+from lib.study import choices
 from lib.system import atomic, paths
+
+LONGEST = 120  # letters of a folder's name; files' names may have 255
 
 
 def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -35,10 +38,10 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
         if c["cell_type"] == "code"
     ]
     source = "\n".join("".join(c["source"]) for c in cells)
-    chosen = {name: given.get(name) for name in ("methods", "backbones", "seeds")}
-    grid = runs(artefact, given["profile"], **chosen)
+    grid = runs(artefact, given["profile"], **{name: given.get(name) for name in choices.RUNS})
     reads = artefacts.ARTEFACTS[artefact].reads_measured
-    (measured.require if reads else stored.require)(grid, artefacts.command(artefact, given))
+    require = measured.require if reads else stored.require
+    grid = require(grid, artefacts.command(artefact, given))
     profile = profiles.load(given["profile"])
     return {
         "notebook": fingerprints.digest(source),
@@ -55,6 +58,19 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
         "images": "" if grid else sources.identity(profile["data"]),  # runs name theirs
         "paper": fingerprints.digest(paper.values(artefact).to_csv()),
     }
+
+
+def folder(given: dict[str, Any]) -> str:
+    """Where renderings with the parameters `given` lie, below figures/ and build/: the profile's
+    folder, and within it one that names the protocol and the runs that were chosen."""
+    words = [f"protocol-{given['protocol']}"] if given.get("protocol") else []
+    for name in choices.RUNS:
+        if values := given.get(name):
+            words.append(f"{name.replace('_', '-')}-{','.join(map(str, values))}")
+    name = "_".join(words)
+    if len(name) > LONGEST:
+        name = f"{name[:LONGEST]}-{fingerprints.digest(name)}"
+    return f"{given['profile']}/{name}".rstrip("/")
 
 
 @contextmanager

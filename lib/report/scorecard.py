@@ -64,6 +64,17 @@ class Scorecard:
         claims = self.scored.drop_duplicates("claim").sort_values("claim")
         return list(claims[["claim", "text", "statistic"]].itertuples(index=False, name=None))
 
+    def run(self) -> list[tuple[int, str, str]]:
+        """Those of `claims` that were tried; `not_run` names the others."""
+        ran = set(self.scored.loc[self.scored["verdict"] != "not run", "claim"])
+        return [claim for claim in self.claims() if claim[0] in ran]
+
+    def not_run(self) -> str:
+        """A line on the claims that could not be tried, "" where all were."""
+        ran = self.run()
+        absent = ", ".join(str(claim[0]) for claim in self.claims() if claim not in ran)
+        return f"Claims not run: {absent}. The CSV says why." if absent else ""
+
     def limits(self, claim: int) -> list[float]:
         """The values of its statistic on whose sides the claim's verdict differs."""
         own = self.scored[self.scored["claim"] == claim]
@@ -83,9 +94,9 @@ class Scorecard:
         return ["#", "Claim of the paper", "Statistic", *(f"Protocol {p}" for p in self.protocols)]
 
     def lines(self) -> list[list[str]]:
-        """Number, claim, statistic, then a cell a protocol, as text."""
+        """Of each claim that was tried, as text: number, claim, statistic, a cell a protocol."""
         lines = []
-        for claim, *texts in self.claims():
+        for claim, *texts in self.run():
             cells = [
                 [f"{row['verdict']}, {wording.of_row(row)}" for row in self.readings(claim, p)]
                 for p in self.protocols
@@ -95,7 +106,8 @@ class Scorecard:
 
     def markdown(self) -> str:
         alignments = ["---:", *["---"] * (2 + len(self.protocols))]
-        return markup.markdown(self.header(), alignments, self.lines())
+        table = markup.markdown(self.header(), alignments, self.lines())
+        return "\n\n".join(filter(None, (table, self.not_run())))
 
     def latex(self) -> str:
         widths = "".join(f"p{{{w}cm}}" for w in (0.4, 4, 4, *[3.5] * len(self.protocols)))
@@ -108,10 +120,14 @@ class Scorecard:
     def draw(self) -> Figure:
         """Claim and statistic, a forest of estimates, and a verdict a protocol, as wide as a
         journal page."""
-        claims = self.claims()
+        claims = self.run()
         lines, right = len(claims) + 2, LEFT + FOREST
         width = right + VERDICT * len(self.protocols)
         ax = style.page(HEIGHT * lines, (0, width), (len(claims) + 0.6, -1.4))
+        left_out = textwrap.fill(self.not_run(), 52)
+        ax.text(0.25, len(claims) - 0.4, left_out, va="top", color="0.3")
+        if not claims:
+            return ax.figure
         for y in range(0, len(claims), 2):
             ax.axhspan(y - 0.5, y + 0.5, color="0.95", linewidth=0)
         place = (LEFT / width, 1.1 / lines, FOREST / width, len(claims) / lines)

@@ -10,13 +10,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from lib.data import pixels, sources, splits
+from lib.data.train_shares import unreachable
 from lib.scheduling import estimate, slurm
 from lib.scheduling.job import Job, state, status
 from lib.scheduling.local import Pool
 from lib.scheduling.progress import cost
 from lib.store import run_directory
-from lib.store.stored import MissingRuns, load
+from lib.store.stored import MissingRuns, load, reachable
 from lib.study import artefacts, grid, profiles
+from lib.study.choices import RUNS
 from lib.study.grid import Run
 from lib.system import atomic, hardware, paths
 from lib.system.progress import duration
@@ -31,6 +33,7 @@ class Request:
     run_id: str | None = None  # this run alone
     methods: list[str] | None = None  # of the artefacts' runs, only these
     backbones: list[str] | None = None
+    train_shares: list[float] | None = None
     seeds: list[int] | None = None
     force: bool = False  # train stale runs of the profile `paper`, and the one that is named, too
     yes: bool = False  # start trainings on Sewer-ML without asking
@@ -46,9 +49,15 @@ class Request:
         return list({(run.profile, run.id): run for run in every}.values())
 
     def reads(self, artefact: str) -> list[Run]:
-        """The runs of one artefact."""
-        chosen = {"methods": self.methods, "backbones": self.backbones, "seeds": self.seeds}
-        return grid.runs(artefact, self.profile, **chosen)
+        """The runs of one artefact, without train shares that the user's data cannot reach."""
+        chosen = {name: getattr(self, name) for name in RUNS}
+        return reachable(grid.runs(artefact, self.profile, **chosen))
+
+    def left_out(self) -> list[str]:
+        """Why train shares that were asked for are not trained, a sentence each."""
+        profile = profiles.load(self.profile)
+        shares = self.train_shares or profile["train_shares"]
+        return [] if self.run_id else [*unreachable(profile["data"], shares).values()]
 
     def pending(self) -> list[Job]:
         """The runs to train or measure; prints if there are none, and if stale runs are kept.
@@ -57,6 +66,8 @@ class Request:
         networks are trained only where those that come with the repository are out of date.
         """
         runs, again = self.runs(), bool(self.run_id) and self.force
+        for sentence in self.left_out():
+            print(f"left out: {sentence}", flush=True)
         jobs = [Job(run, again, self.force) for run in runs]
         todo = [job for job in jobs if job.need()]
         kept = [run for run in runs if run.profile == "paper" and state(run)[0] == "stale"]
@@ -93,13 +104,7 @@ def check_train_shares(runs: list[Run], workers: int) -> None:
         sources.simulated(data, workers)
         table, _ = sources.tables(data, "train")
         for run in {run.share: run for run in members}.values():
-            try:
-                splits.resample(table, run.share, data["seed"])
-            except sources.DataError as error:
-                if data["source"] not in sources.OWN:
-                    raise
-                remedy = f"take it out of train_shares in lib/study/profiles/{run.profile}.toml"
-                raise sources.DataError(f"{str(error).rstrip('.')}; {remedy}.") from None
+            splits.resample(table, run.share, data["seed"])
 
 
 def check_validation_shares(run: Run) -> None:

@@ -79,15 +79,17 @@ def detected(run: Run | Stored) -> list[Detected]:
     return [Detected(stored.run, stored.path, stored.origin, *name.split(", ")) for name in fits]
 
 
-def require(wanted: list[Run], command: str) -> None:
-    """Raise MissingRuns, naming `command`, unless every run and its measurements can be read."""
-    stored_runs.require(wanted, command)
+def require(wanted: list[Run], command: str) -> list[Run]:
+    """What lib.store.stored.require gives; raises MissingRuns, naming `command`, unless every run
+    and its measurements can be read."""
+    wanted = stored_runs.require(wanted, command)
     absent = [run.id for run in wanted if state(load(run))[0] != "complete"]
     if absent:
         raise MissingRuns(
             f"{len(absent)} of {len(wanted)} runs lack measurements that are current "
             f"({absent[0]} ...): `{command}` makes them."
         )
+    return wanted
 
 
 def fingerprint(run: Run | Stored) -> str:

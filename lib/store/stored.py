@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lib.data.train_shares import unreachable
 from lib.store import committed, run_directory
 from lib.store.fingerprints import inputs
 from lib.study.grid import Run
@@ -109,9 +110,18 @@ def load(run: Run | Stored) -> Stored:
     )
 
 
-def require(wanted: list[Run], command: str) -> None:
-    """Raise MissingRuns, naming `command`, unless every run can be read."""
-    absent = []
+def reachable(runs: list[Run]) -> list[Run]:
+    """Those of `runs` whose train share the user's own images can reach."""
+    left_out = unreachable(runs[0].data, [run.share for run in runs]) if runs else {}
+    return [run for run in runs if run.share not in left_out]
+
+
+def require(wanted: list[Run], command: str) -> list[Run]:
+    """The runs, without those whose train share the user's own images cannot reach.
+
+    Raises MissingRuns, naming `command`, unless every one can be read.
+    """
+    wanted, absent = reachable(wanted), []
     for run in wanted:
         try:
             load(run)
@@ -122,3 +132,4 @@ def require(wanted: list[Run], command: str) -> None:
             f"{len(absent)} of {len(wanted)} runs are missing ({absent[0]} ...): `{command}` makes"
             " them."
         )
+    return wanted

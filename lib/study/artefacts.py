@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib.study import profiles
-from lib.study.names import BACKBONES, METHODS, NAMES
+from lib.study.names import BACKBONES, METHODS, NAMES, nearest
 from lib.system import paths
 
 
@@ -93,6 +93,12 @@ def drawn() -> list[str]:
     return [name for name, artefact in ARTEFACTS.items() if artefact.notebook in notebooks]
 
 
+def named(name: str, notebook: str) -> str:
+    """`name`, if `notebook` draws an artefact of that name; else ValueError naming the nearest."""
+    own = [key for key, artefact in ARTEFACTS.items() if artefact.notebook == notebook]
+    return nearest(name, own, f"artefact of {notebook}.ipynb")
+
+
 def command(target: str, given: dict[str, Any]) -> str:
     """The make command for `target` with the `given` profile, protocol and choice of runs."""
     own = profiles.load(given["profile"])["data"]["source"] == "own"
@@ -101,6 +107,7 @@ def command(target: str, given: dict[str, Any]) -> str:
         "PROTOCOL": given.get("protocol", ""),
         "METHODS": ",".join(given.get("methods", ())),
         "BACKBONES": ",".join(given.get("backbones", ())),
+        "TRAIN_SHARES": ",".join(f"{share:g}" for share in given.get("train_shares", ())),
         "SEEDS": ",".join(map(str, given.get("seeds", ()))),
         "LABELS": "your.csv" if own else "",
     }

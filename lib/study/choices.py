@@ -1,11 +1,13 @@
 """What the user chooses for every command alike, checked together before anything slow."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lib.study import artefacts, names, profiles
 from lib.system import environment, hardware
 
+RUNS = ("methods", "backbones", "train_shares", "seeds")
 LARGEST_SEED = 2**32 - 1  # that numpy takes
 
 
@@ -17,10 +19,16 @@ class Choices:
     protocol: str
     methods: list[str] | None
     backbones: list[str] | None
+    train_shares: list[float] | None
     seeds: list[int] | None
     artefacts: list[str]
     jobs: int | None  # runs at a time, as many as this machine holds
     devices: int  # that share a run
+
+    @property
+    def runs(self) -> dict[str, list | None]:
+        """What chooses runs of the grid, as lib.study.grid.runs takes it."""
+        return {name: getattr(self, name) for name in RUNS}
 
 
 def read(chosen_artefacts: Sequence[str] = ()) -> Choices:
@@ -41,15 +49,14 @@ def read(chosen_artefacts: Sequence[str] = ()) -> Choices:
         if devices > 1:
             hardware.jobs(hardware.gpus(), devices)
         jobs = jobs and hardware.at_most(jobs, devices)
-    methods = [names.nearest(word, names.METHODS, "method") for word in _words("METHODS")]
-    backbones = [names.nearest(word, names.BACKBONES, "backbone") for word in _words("BACKBONES")]
     named = [names.nearest(word, artefacts.ARTEFACTS, "artefact") for word in chosen_artefacts]
     return Choices(
         profile=names.nearest(profile, profiles.available(), "profile"),
         protocol=protocol and names.nearest(protocol, names.PROTOCOLS, "protocol"),
-        methods=names.each_once(methods, "METHODS") or None,
-        backbones=names.each_once(backbones, "BACKBONES") or None,
-        seeds=names.each_once([_seed(word) for word in _words("SEEDS")], "SEEDS") or None,
+        methods=_names("METHODS", names.METHODS, "method"),
+        backbones=_names("BACKBONES", names.BACKBONES, "backbone"),
+        train_shares=_numbers("TRAIN_SHARES", _share),
+        seeds=_numbers("SEEDS", _seed),
         artefacts=names.each_once(named, "ARTEFACT"),
         jobs=jobs,
         devices=devices,
@@ -63,6 +70,23 @@ def _words(name: str) -> list[str]:
             f"{name}={environment.text(name)}: it names nothing; leave it unset for all."
         )
     return words
+
+
+def _names(name: str, valid: Sequence[str], what: str) -> list[str] | None:
+    """The names in the study's order: equal choices are written alike."""
+    chosen = [names.nearest(word, valid, what) for word in _words(name)]
+    return sorted(names.each_once(chosen, name), key=valid.index) or None
+
+
+def _numbers(name: str, read: Callable[[str], float]) -> list | None:
+    return sorted(names.each_once([read(word) for word in _words(name)], name)) or None
+
+
+def _share(word: str) -> float:
+    if not (re.fullmatch(r"0?\.[0-9]+", word) and profiles.is_share(float(word))):
+        text = environment.text("TRAIN_SHARES")
+        raise ValueError(f"TRAIN_SHARES={text}: a share is {profiles.SHARE}, found '{word}'.")
+    return float(word)
 
 
 def _seed(word: str) -> int:

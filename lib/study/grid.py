@@ -123,18 +123,23 @@ def parse(name: str, run_id: str) -> Run:
     return run(name, part["method"], part["backbone"], share, int(part["seed"]), **options)
 
 
-def cells(name: str, study: str = "grid", *, methods=None, backbones=None, seeds=None) -> list[Run]:
+def cells(
+    name: str, study: str = "grid", *, methods=None, backbones=None, train_shares=None, seeds=None
+) -> list[Run]:
     """Every Run of one part of the study, in the order of the paper's rows; of the profile's
-    methods and seeds and all backbones where none are named."""
+    methods, train shares and seeds and all backbones where none are named."""
     p = profiles.load(name)
     seeds, backbones = seeds or p["seeds"], backbones or names.BACKBONES
     chosen = [names.nearest(m, names.METHODS, "method") for m in methods or p["methods"]]
     backbones = [names.nearest(b, names.BACKBONES, "backbone") for b in backbones]
     for what, values in (("methods", chosen), ("backbones", backbones), ("seeds", list(seeds))):
         names.each_once(values, what)
+    for value in names.each_once(list(train_shares or []), "train_shares"):
+        if not profiles.is_share(value):
+            raise ValueError(f"train_shares: a share is {profiles.SHARE}, found {value!r}.")
     shares, views = [names.NATURAL], [{}]
     if study == "grid":
-        shares = p["train_shares"]
+        shares = sorted(train_shares or p["train_shares"])
     elif study == "augmentation":
         views = [{"crop": c, "jitter": j} for c in p[study]["crops"] for j in p[study]["jitters"]]
     elif study == "resolution":
@@ -153,10 +158,16 @@ def cells(name: str, study: str = "grid", *, methods=None, backbones=None, seeds
 
 
 def runs(
-    artefact: str, profile: str = "mini", *, methods=None, backbones=None, seeds=None
+    artefact: str,
+    profile: str = "mini",
+    *,
+    methods=None,
+    backbones=None,
+    train_shares=None,
+    seeds=None,
 ) -> list[Run]:
-    """Every Run that `artefact` reads under `profile`, of these methods, backbones and seeds; none
-    where it shows none of them.
+    """Every Run that `artefact` reads under `profile`, of these methods, backbones, train shares
+    and seeds; none where it shows none of them.
 
     Raises ValueError, naming the nearest valid name, for an unknown artefact, profile, method or
     backbone.
@@ -164,5 +175,6 @@ def runs(
     shown = artefacts.ARTEFACTS[names.nearest(artefact, artefacts.ARTEFACTS, "artefact")]
     if shown.study is None:
         return [parse("walkthrough", name) for name in shown.networks]
-    every = cells(profile, shown.study, methods=methods, backbones=backbones, seeds=seeds)
+    chosen = {"backbones": backbones, "train_shares": train_shares, "seeds": seeds}
+    every = cells(profile, shown.study, methods=methods, **chosen)
     return [run for run in every if run.method in shown.methods and run.backbone in shown.backbones]

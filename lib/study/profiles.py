@@ -29,6 +29,7 @@ ONE = {
     "centre_momentum",
 }
 SHARES = ("train_shares", "validation_shares")  # ... these whole per cents ...
+SHARE = "a whole per cent, from 0.01 to 0.99"
 LEAST = {"batch": 2, "px": 16, "cache": 16}  # ... and these larger: batch norm takes two images
 ELEMENTS = {
     **dict.fromkeys(("seeds", "px"), int),
@@ -39,7 +40,7 @@ WORDS = {
     "methods": METHODS,
     "optimiser": ("lars", "adamw"),
     "protocol": PROTOCOLS,
-    "source": tuple(SOURCES),
+    "source": SOURCES,
 }
 
 
@@ -84,6 +85,12 @@ def _merge(base: dict, change: dict, where: str) -> dict:
     return merged
 
 
+def is_share(value: Any) -> bool:
+    """Whether it is a whole per cent, from 0.01 to 0.99, as the names of runs write it."""
+    per_cent = 100 * value if isinstance(value, float) else 0
+    return 0 < per_cent < 100 and abs(per_cent - round(per_cent)) < 1e-7
+
+
 def typed(kind: type[Settings], values: dict[str, Any], where: str) -> Settings:
     """The settings `values` as an object of their class.
     Raises ValueError for a wrong type, a missing setting, or an unknown key, naming the nearest."""
@@ -110,8 +117,8 @@ def _check(key: str, value: Any, kind: type, where: str) -> None:
     elif key in WORDS:
         nearest(value, WORDS[key], f"{key} in {where}")
     elif key in SHARES:
-        if not 0 < value < 1 or abs(100 * value - round(100 * value)) > 1e-9:
-            expected = "a whole per cent, from 0.01 to 0.99"
+        if not is_share(value):
+            expected = SHARE
     elif kind in (int, float):
         least = LEAST.get(key, 0)
         if not isfinite(value) or value < least or (value == 0 and key not in ZERO):

@@ -16,6 +16,7 @@ VARIABLES = (
     "SEEDS",
     "METHODS",
     "BACKBONES",
+    "TRAIN_SHARES",
     "JOBS",
     "DEVICE",
     "DEVICES",

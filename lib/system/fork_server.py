@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from multiprocessing import forkserver
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from lib.system import atomic, environment, parallel
 
 PRELOADED: list[str] = []  # modules that processes need which are started later
+STARTING = threading.Lock()  # notebooks are rendered in threads, and share one server
 LONGEST = 60  # letters of a folder in which a socket's path, of 107 at most, has room
 
 
@@ -37,16 +39,17 @@ def context(*modules: str):
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["lib.system.fork_server_watch", *modules, *PRELOADED])
-    folder, usual = socket_folder(os.getpid()), tempfile.tempdir
-    if not folder.exists():
-        atomic.sweep([folder.parent])
-        folder.mkdir(mode=0o700)
-        # After multiprocessing has removed its own folder, inside this one.
-        Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=-200)
-    tempfile.tempdir = str(folder)
-    try:
-        with parallel.deaf_to_interrupts():
-            forkserver.ensure_running()
-    finally:
-        tempfile.tempdir = usual
+    with STARTING:
+        folder, usual = socket_folder(os.getpid()), tempfile.tempdir
+        if not folder.exists():
+            atomic.sweep([folder.parent])
+            folder.mkdir(mode=0o700)
+            # After multiprocessing has removed its own folder, inside this one.
+            Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=-200)
+        tempfile.tempdir = str(folder)
+        try:
+            with parallel.deaf_to_interrupts():
+                forkserver.ensure_running()
+        finally:
+            tempfile.tempdir = usual
     return context

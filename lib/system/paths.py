@@ -25,5 +25,5 @@ FIGURES = WORKSPACE / "figures"
 def written() -> list[Path]:
     """The folders in which files are written beside, then renamed into place."""
     below = [(DATA, ""), (DATA, "cache"), (RUNS, "*"), (RUNS, "*/*"), (RUNS, ".slurm/*")]
-    below += [(BUILD, "*"), (BUILD, "*/stamps"), (BUILD, "*/stepped"), (FIGURES, "*")]
+    below += [(BUILD, "*"), (BUILD, "*/*"), (BUILD, "*/*/stamps"), (FIGURES, "*"), (FIGURES, "*/*")]
     return [path for top, part in below for path in (top.glob(part) if part else [top])]

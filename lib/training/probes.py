@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from scipy.linalg import LinAlgWarning
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -81,8 +82,10 @@ def converged(features: np.ndarray, defect: np.ndarray, seed: int) -> Probe:
 
 def _fit(z: np.ndarray, defect: np.ndarray, strength: float) -> LogisticRegression:
     with warnings.catch_warnings():
-        # of a separable fold at the weakest penalty, which is never chosen
+        # Of a separable fold at the weakest penalty, which is never chosen.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # Of a Hessian without enough digits: scikit-learn then takes L-BFGS to the same optimum.
+        warnings.simplefilter("ignore", LinAlgWarning)
         model = LogisticRegression(
             C=strength, class_weight="balanced", solver="newton-cholesky", max_iter=200
         )
@@ -158,8 +161,11 @@ def rows_of(
 ) -> pd.DataFrame:
     """Score rows of one evaluation: Filename, split, evaluation, view, probe, logit, Defect.
 
-    Half precision keeps a logit to 1 part in 2,048 and its sign, in half the space.
+    Half precision keeps a logit to 1 part in 2,048 and its sign, in half the space. Logits beyond
+    its range, of diverged networks, become infinite.
     """
+    with np.errstate(over="ignore"):
+        halves = {probe: logit.astype(np.float16) for probe, logit in logits.items()}
     return pd.concat(
         pd.DataFrame(
             {
@@ -168,9 +174,9 @@ def rows_of(
                 "evaluation": evaluation,
                 "view": np.int8(view),
                 "probe": probe,
-                "logit": logit.astype(np.float16),
+                "logit": half,
                 "Defect": table["Defect"].to_numpy(np.int8),
             }
         )
-        for probe, logit in logits.items()
+        for probe, half in halves.items()
     )

@@ -95,13 +95,16 @@ class Checkpoints(TorchCheckpointIO):
 
 
 class Report(Callback):
-    """Tells `progress` how far the run is after each batch."""
+    """Tells `progress` after each batch how far the run is; the row of the history, empty in the
+    first epoch, holds then, too, the `epochs` done and the batch's loss, a tensor, `step_loss`."""
 
     def __init__(self, progress: Progress, steps: int):
         self.progress, self.steps = progress, steps
 
     def on_train_batch_end(self, trainer, method, outputs, batch, batch_index) -> None:
-        latest = method.history[-1] if method.history else {}
+        latest = dict(method.history[-1]) if method.history else {}
+        latest["epochs"] = trainer.max_epochs * trainer.global_step / self.steps
+        latest["step_loss"] = method.step_loss
         self.progress(0.9 * trainer.global_step / self.steps, latest)  # scoring takes about a tenth
 
 

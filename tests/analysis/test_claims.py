@@ -235,6 +235,30 @@ def test_the_scorecard_shows_a_released_mae_only_where_it_differs(scored):
     )
 
 
+JUDGED = ["value", "low", "high", "verdict"]
+
+
+def test_claims_that_were_not_run_are_one_line(scored):
+    scored["limits"] = "0"
+    scored.loc[scored["claim"] == 2, JUDGED] = [*[np.nan] * 3, "not run"]
+    card = scorecard.Scorecard(scored)
+    assert [line[0] for line in card.lines()] == ["1"]
+    assert card.markdown().endswith("\n\nClaims not run: 2. The CSV says why.")
+    assert len(card.claims()) == 2  # for the report
+    texts = [text.get_text() for text in card.draw().axes[0].texts]
+    assert "Claims not run: 2. The CSV says why." in texts and "2" not in texts
+    scored["verdict"] = "not run"
+    assert "Claims not run: 1, 2." in scorecard.Scorecard(scored).markdown()
+    assert scorecard.Scorecard(scored).draw().axes
+
+
+def test_a_claim_that_ran_under_one_protocol_keeps_its_row(scored):
+    paper = (scored["claim"] == 2) & (scored["protocol"] == "paper")
+    scored.loc[paper, JUDGED] = [*[np.nan] * 3, "not run"]
+    card = scorecard.Scorecard(scored)
+    assert [line[0] for line in card.lines()] == ["1", "2"] and not card.not_run()
+
+
 def test_every_claim_of_the_paper_is_there():
     assert [claim.number for claim in claims.CLAIMS] == list(range(1, 13))
     vit_only = {m for m in names.METHODS if not names.exists(m, "resnet18")}

@@ -264,3 +264,16 @@ def test_trend_is_the_mean_over_runs():
     )
     assert trend(found)["resnet18", "rankme"] == pytest.approx((1 + 1 - 1 + 1) / 4)
     assert np.isnan(trend(found[found["epoch"] == 0]).item())
+
+
+@pytest.mark.parametrize(
+    "wrong, near",
+    [("f11", "f1"), ("F1", "f1"), ("f2-ciw", "f2ciw"), ("precison", "precision"), ("auc", "auroc")],
+)
+def test_an_unknown_metric_is_refused(wrong, near):
+    reduced = pd.DataFrame({"metric": ["f1"], "value": [0.5]})
+    with pytest.raises(ValueError, match=f"unknown metric '{wrong}': did you mean '{near}'"):
+        results.measured_metrics(reduced, ["f1", wrong])
+    with pytest.raises(ValueError, match="metrics names f1 more than once"):
+        results.measured_metrics(reduced, ["f1", "f1"])
+    assert results.measured_metrics(reduced, ["f2ciw", "f1"]) == ["f1"]

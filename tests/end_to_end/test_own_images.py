@@ -11,6 +11,9 @@ from lib.analysis import provenance
 from lib.data import pixels, sources
 from lib.data.labels import class_labels
 from lib.data.sources import DataError
+from lib.scheduling import plan
+from lib.store import stored
+from lib.store.stored import MissingRuns
 from lib.study import grid
 from lib.study.names import CLASSES
 
@@ -311,16 +314,30 @@ def test_an_absent_table_is_refused(own, monkeypatch, labels, message):
 # A run
 
 
-def test_a_share_out_of_reach_is_told_before_anything_trains(own, workspace):
+OUT_OF_REACH = (
+    "a share of 1% defects cannot be reached with 24 normal and 8 defect images: it takes at least "
+    "1 defect and 99 normals."
+)
+
+
+def test_a_share_out_of_reach_is_left_out_with_a_sentence(own, monkeypatch, capsys):
     draw(own.folder, own()["Filename"])
-    chosen = {"PROFILE": "own", "METHODS": "random", "SEEDS": "42"}
-    done = command("run", "table1", **chosen, LABELS=str(own.folder / "labels.csv"))
+    monkeypatch.setenv("LABELS", str(own.folder / "labels.csv"))
+    request = plan.Request("own", ["table1"], methods=["random"], train_shares=[0.01, 0.05, 0.45])
+    assert {job.run.share for job in request.pending()} == {0.05, 0.45}
+    assert f"left out: {OUT_OF_REACH}" in capsys.readouterr().out.splitlines()
+    with pytest.raises(MissingRuns, match="4 of 4 runs are missing"):  # two backbones
+        stored.require([*request.runs(), grid.parse("own", "random-vit_tiny-d01-s42")], "make")
+
+
+def test_shares_of_which_none_is_in_reach_are_refused_before_anything_trains(own, workspace):
+    draw(own.folder, own()["Filename"])
+    chosen = {"PROFILE": "own", "METHODS": "random", "SEEDS": "42", "TRAIN_SHARES": "0.01,0.02"}
+    done = command("replicate", "table1", **chosen, LABELS=str(own.folder / "labels.csv"))
     assert done.returncode == 2
     errors = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
     assert errors == [
-        "error: a share of 1% defects cannot be reached with 24 normal and 8 defect images: it "
-        "takes at least 1 defect and 99 normals; take it out of train_shares in "
-        "lib/study/profiles/own.toml."
+        f"error: {OUT_OF_REACH} Choose other shares, for example TRAIN_SHARES=0.15,0.45."
     ]
     assert not list(workspace.glob("runs/own/*/run.json"))
     assert not list(workspace.glob("runs/own/*.partial"))

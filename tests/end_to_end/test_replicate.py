@@ -1,6 +1,7 @@
 """The smoke replication from nothing, as `make replicate PROFILE=smoke` does it; then again, which
 does nothing."""
 
+import json
 import os
 import subprocess
 
@@ -27,7 +28,7 @@ def replica(tmp_path_factory):
 
 def outputs(workspace):
     folder = workspace / "figures" / "smoke"
-    return {f: f.stat().st_mtime_ns for f in folder.iterdir()}
+    return {f: f.stat().st_mtime_ns for f in folder.iterdir() if f.is_file()}
 
 
 def test_every_artefact_is_there_in_every_format(replica):
@@ -60,6 +61,15 @@ def test_claims_are_judged_under_both_protocols_and_both_maes(replica):
     assert len(table) == 14 * 2 * 2
     ran = table[table["verdict"] != "not run"]
     assert set(table["claim"]) - set(ran["claim"]) == {12}  # one epoch has no curve
+
+
+def test_every_picture_of_a_notebook_is_shown_once_and_without_warnings(replica):
+    for notebook in (replica / "build" / "smoke" / "notebooks").glob("*.ipynb"):
+        cells = json.loads(notebook.read_text())["cells"]
+        shown = [out for cell in cells for out in cell.get("outputs", ())]
+        pictures = [str(o["data"]["image/png"]) for o in shown if "image/png" in o.get("data", {})]
+        assert pictures and len(set(pictures)) == len(pictures), notebook.name
+        assert not [o["text"] for o in shown if o.get("name") == "stderr"], notebook.name
 
 
 def test_tables_hold_every_row_of_the_grid(replica):
@@ -98,9 +108,10 @@ def test_a_deleted_figure_is_the_only_one_remade(replica):
 
 
 def test_classes_of_the_random_backbone_alone(replica):
-    """The last test here, as it renders over what the replication made."""
+    before = outputs(replica)
     succeed("render", "classes", PROFILE="smoke", METHODS="random", WORKSPACE=str(replica))
-    figures = replica / "figures" / "smoke"
+    assert outputs(replica) == before  # what is chosen lies in a folder that says so
+    figures = replica / "figures" / "smoke" / "methods-random"
     assert (figures / "classes.png").exists()
     table = pd.read_csv(figures / "classes.csv")
     recall = table[table["metric"] == "recall"]

@@ -28,7 +28,7 @@ CODE = re.compile(r"```.*?```|^ {4}\S[^\n]*$|`[^`\n]+`", re.DOTALL | re.MULTILIN
 STUDY = docs.DOCS / "study.md"
 MAKEFILE = (paths.ROOT / "Makefile").read_text()
 README_LINES, README_WORDS = 150, 1800
-FIRST_SCREEN = 12  # lines, within which the first command stands
+FIRST_SCREEN = 12  # lines, within which the first commands stand
 
 
 def name(path: Path) -> str:
@@ -142,7 +142,8 @@ def test_the_readme_is_short_and_begins_with_a_command():
     text = (paths.ROOT / "README.md").read_text()
     lines = text.splitlines()
     assert len(lines) <= README_LINES and len(text.split()) <= README_WORDS
-    assert any(line.startswith("    make replicate") for line in lines[:FIRST_SCREEN])
+    commands = [line.split()[1] for line in lines[:FIRST_SCREEN] if line.startswith("    make ")]
+    assert commands[:3] == ["redraw", "report", "replicate"]  # the quickest success first
 
 
 def test_the_readmes_say_the_same():

@@ -341,6 +341,10 @@ def test_what_shows_none_of_the_methods_is_left_out(workspace, monkeypatch, caps
             "make fig2 PROFILE=mini PROTOCOL=paper METHODS=byol SEEDS=1,2",
         ),
         ({"profile": "own", "methods": [], "seeds": []}, "make fig2 PROFILE=own LABELS=your.csv"),
+        (
+            {"profile": "mini", "backbones": ["resnet18"], "train_shares": [0.05, 0.45]},
+            "make fig2 PROFILE=mini BACKBONES=resnet18 TRAIN_SHARES=0.05,0.45",
+        ),
     ],
 )
 def test_commands_repeat_what_was_chosen(given, command):

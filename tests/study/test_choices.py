@@ -1,6 +1,7 @@
 """One validated set of choices for every command: what is not valid, or stands twice, is named
 before anything slow, and nothing starts more processes than the machine holds."""
 
+import re
 import subprocess
 
 import pytest
@@ -36,6 +37,32 @@ WRONG = [
     ("METHODS", "SimCLR", "unknown method 'SimCLR': did you mean 'simclr'"),
     ("METHODS", "simclr+byol", "unknown method"),
     ("METHODS", ", ,", "METHODS=, ,: it names nothing"),
+    ("BACKBONES", "resnet", "unknown backbone 'resnet': did you mean 'resnet18'"),
+    ("TRAIN_SHARES", "0.05,0.050", "TRAIN_SHARES names 0.05 more than once"),
+    (
+        "TRAIN_SHARES",
+        "5",
+        "TRAIN_SHARES=5: a share is a whole per cent, from 0.01 to 0.99, found '5'",
+    ),
+    *(
+        ("TRAIN_SHARES", f"0.45,{word}", f"found '{re.escape(word)}'")
+        for word in (
+            "5%",
+            "0.055",
+            "0",
+            "1",
+            "0.0",
+            "1.0",
+            "-0.05",
+            "1e-2",
+            "nan",
+            "²",
+            "0.0_5",
+            "0.45;",
+        )
+    ),
+    ("TRAIN_SHARES", "0,05", "found '0'"),
+    ("TRAIN_SHARES", ",", "TRAIN_SHARES=,: it names nothing"),
     ("PROFILE", "smok", "unknown profile 'smok': did you mean 'smoke'"),
     ("PROTOCOL", "clear", "unknown protocol 'clear': did you mean 'clean'"),
     ("DEVICE", "gpu", "DEVICE=gpu: choose one of cpu, cuda, or leave it unset"),
@@ -85,17 +112,33 @@ def test_artefacts_are_choices_too(named, expected):
         choices.read(named)
 
 
-@pytest.mark.parametrize("chosen", [{"seeds": [42, 42]}, {"methods": ["byol", "byol"]}])
+@pytest.mark.parametrize(
+    "chosen",
+    [{"seeds": [42, 42]}, {"methods": ["byol", "byol"]}, {"train_shares": [0.05, 0.05]}],
+)
 def test_the_grid_refuses_them_too(chosen):
     with pytest.raises(ValueError, match=f"{next(iter(chosen))} names .* more than once"):
         grid.runs("table1", "smoke", **chosen)
 
 
+@pytest.mark.parametrize("share", [5, 0.055, "0.05", True, 1.0, float("nan")])
+def test_the_grid_refuses_what_is_no_share(share):
+    with pytest.raises(ValueError, match="train_shares: a share is a whole per cent"):
+        grid.runs("table1", "smoke", train_shares=[share])
+
+
+def test_train_shares_are_those_of_the_grid_in_their_order():
+    runs = grid.runs("fig2", "mini", methods=["byol"], train_shares=[0.45, 0.05, 0.1])
+    assert [run.id for run in runs] == [f"byol-resnet18-{d}-s42" for d in ("d05", "d10", "d45")]
+    assert runs[0] in grid.runs("fig2", "mini")  # the same run as without the choice
+
+
 def test_valid_choices_are_read_once(monkeypatch):
-    assert choices.read() == choices.Choices("mini", "", None, None, None, [], None, 1)
-    chosen = {"PROFILE": "smoke", "PROTOCOL": "paper", "METHODS": "simclr byol", "SEEDS": "0,42"}
+    assert choices.read() == choices.Choices("mini", "", None, None, None, None, [], None, 1)
+    chosen = {"PROFILE": "smoke", "PROTOCOL": "paper", "METHODS": "simclr byol", "SEEDS": "42,0"}
     chosen |= {
         "BACKBONES": "vit_tiny",
+        "TRAIN_SHARES": "0.45,.05,0.150",
         "JOBS": "4",
         "DEVICES": "2",
         "DEVICE": "cpu",
@@ -103,7 +146,7 @@ def test_valid_choices_are_read_once(monkeypatch):
     }
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
-    runs = ["simclr", "byol"], ["vit_tiny"], [0, 42]
+    runs = ["byol", "simclr"], ["vit_tiny"], [0.05, 0.15, 0.45], [0, 42]
     expected = choices.Choices("smoke", "paper", *runs, ["fig2"], 4, 2)
     assert choices.read(["fig2"]) == expected
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import commands
 import pytest
 
 from lib.system import parallel, paths
@@ -184,3 +185,19 @@ def test_a_killed_command_leaves_no_unfinished_file(workspace, how):
         assert time.time() < until, left
         time.sleep(0.05)
     assert left == [workspace / "data" / "kept.png"]
+
+
+def test_threads_share_one_fork_server():
+    code = (
+        "import threading\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from lib.system import fork_server\n"
+        "barrier = threading.Barrier(8)\n"
+        "def start(_):\n"
+        "    barrier.wait()\n"
+        "    return fork_server.context('json')\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    assert len(list(pool.map(start, range(8)))) == 8\n"
+    )
+    done = commands.python("-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
