@@ -71,13 +71,9 @@ def report(arguments: argparse.Namespace) -> int:
     from lib.publish import pages, renderings
 
     choices = arguments.choices
-    profile = choices.profile
-    folder = renderings.folder({"profile": profile, "protocol": choices.protocol, **choices.runs})
-    if folder != profile:
-        print(f"The report shows what is drawn without choices; these lie in figures/{folder}.")
-        return 0
-    with renderings.alone(profile):
-        print(f"report: {pages.renew(profile)}")
+    chosen = {"profile": choices.profile, "protocol": choices.protocol, **choices.runs}
+    with renderings.alone(choices.profile):
+        print(f"report: {pages.renew(renderings.folder(chosen))}")
     return 0
 
 

@@ -71,10 +71,14 @@ def executed(name: str, profile: str) -> Path:
 
 
 def command(name: str, profile: str) -> str:
-    """The make command that renders an artefact again with the choices that its stamp records."""
-    stamp = atomic.read_json(paths.BUILD / profile / "stamps" / f"{name}.json") or {}
+    """The make command that renders an artefact again with the choices that its stamp records;
+    `name` may also be a target that renders several. `profile` may be a folder of chosen
+    renderings (lib.publish.renderings.folder)."""
+    stamps = paths.BUILD / profile / "stamps"
+    own = [stamps / f"{name}.json", *sorted(stamps.glob("[!.]*.json")) * (name == "replicate")]
+    stamp = next(filter(None, map(atomic.read_json, own)), {})
     given = stamp.get("inputs", {}).get("parameters", {})
-    return artefacts.command(name, {"profile": profile, **given})
+    return artefacts.command(name, {"profile": profile.partition("/")[0], **given})
 
 
 def _rows(image: Image.Image) -> int:

@@ -75,7 +75,7 @@ def write(profile: str) -> Path:
     from lib.publish import charts, verdicts  # slow: not needed where the pages are up to date
 
     figures, report = paths.FIGURES / profile, paths.BUILD / profile / "report"
-    facts, remake = profiles.load(profile), command("replicate", profile)
+    facts, remake = profiles.load(profile.partition("/")[0]), command("replicate", profile)
     entries = {name: entry(name, profile) for name in artefacts.ARTEFACTS}
     paged = [one for one in entries.values() if one.page]
     if not paged:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lib.__main__ import main
-from lib.publish import notebooks, renderings
+from lib.publish import notebooks, pages, renderings
 from lib.store.stored import MissingRuns
 from lib.study import artefacts
 from lib.system import paths
@@ -79,14 +79,14 @@ def test_drawing_says_how_much_there_is(workspace, monkeypatch, capsys, terminal
 
 
 @pytest.mark.parametrize("chosen", [{"METHODS": "byol"}, {"PROTOCOL": "paper"}, {"SEEDS": "42"}])
-def test_the_report_stays_that_of_what_is_drawn_without_choices(
-    workspace, monkeypatch, capsys, chosen
-):
+def test_what_is_chosen_has_a_report_of_its_own(workspace, monkeypatch, chosen):
     for name, value in {"PROFILE": "smoke", **chosen}.items():
         monkeypatch.setenv(name, value)
+    reported = []
+    monkeypatch.setattr(pages, "renew", reported.append)
     assert main(["report"]) == 0
     (name, value) = next(iter(chosen.items()))
-    assert f"figures/smoke/{name.lower()}-{value}." in capsys.readouterr().out
+    assert reported == [f"smoke/{name.lower()}-{value}"]
 
 
 def first_cells(book, until, **given):
