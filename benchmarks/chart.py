@@ -50,7 +50,7 @@ def inputs(ax, table: pd.DataFrame) -> None:
     )
     ax.scatter(table["median"], y, 12, color=colours)
     for at, row in zip(y, table.itertuples(), strict=True):
-        ax.annotate(f"  {row.median:,.0f}", (row.q3, at), va="center", fontsize=style.NOTE)
+        ax.annotate(f"  {row.median:,.0f}", (row.q3, at), va="center", fontsize=style.SIZE)
     labels = [f"{row.measured}, {row.px} px from {row.files}" for row in table.itertuples()]
     ax.set(
         yticks=y,
@@ -119,7 +119,7 @@ def limits(ax, shares_taken: dict[str, tuple[float, str]]) -> None:
     y, values = np.arange(len(shares_taken)), [value for value, _ in shares_taken.values()]
     ax.barh(y, values, color=OURS)
     for at, (value, words) in zip(y, shares_taken.values(), strict=True):
-        ax.annotate(f" {words}", (value, at), va="center", fontsize=style.NOTE)
+        ax.annotate(f" {words}", (value, at), va="center", fontsize=style.SIZE)
     ax.axvline(1, color=MODEL, linewidth=0.5, linestyle="--")
     ax.set(
         yticks=y,
@@ -163,7 +163,7 @@ def draw() -> Path:
             f"{where['machine']}, {where['cores']} cores, {where['threads']} thread a process, "
             f"torch {where['torch']}; median and quartiles",
             ha="center",
-            fontsize=style.NOTE,
+            fontsize=style.SIZE,
         )
         file = measure.RESULTS / "speed.png"
         fig.savefig(file, dpi=200, bbox_inches="tight")

@@ -157,7 +157,7 @@ def test_tables_print_the_paper_in_the_cell_and_draw_it_in_brackets(fill):
 
 
 def test_filling_in_a_row_renders_its_artefact_again_and_no_other(fill, monkeypatch):
-    monkeypatch.setattr("lib.store.stored.require", lambda *_: None)
+    monkeypatch.setattr("lib.store.stored.require", lambda runs, *_: runs)
     stored = SimpleNamespace(origin="fresh", record={"fingerprint": "same"})
     monkeypatch.setattr("lib.store.stored.load", lambda run: stored)
     given = {"profile": "smoke", "methods": [], "seeds": []}

@@ -51,8 +51,11 @@ def test_make_calls_this_command(target, expected):
 
 
 def test_the_report_shows_every_artefact(replica):
-    page = (replica / "build" / "smoke" / "report" / "index.html").read_text()
-    assert all(f"make {name}" in page for name in artefacts.drawn())
+    report = replica / "build" / "smoke" / "report"
+    page = (report / "index.html").read_text()
+    for name in artefacts.drawn():
+        assert f'href="{name}.html"' in page
+        assert f"make {name} PROFILE=smoke" in (report / f"{name}.html").read_text()
     assert "not rendered" not in page.lower()
 
 
@@ -68,7 +71,8 @@ def test_every_picture_of_a_notebook_is_shown_once_and_without_warnings(replica)
         cells = json.loads(notebook.read_text())["cells"]
         shown = [out for cell in cells for out in cell.get("outputs", ())]
         pictures = [str(o["data"]["image/png"]) for o in shown if "image/png" in o.get("data", {})]
-        assert pictures and len(set(pictures)) == len(pictures), notebook.name
+        assert pictures or notebook.stem.startswith("table"), notebook.name
+        assert len(set(pictures)) == len(pictures), notebook.name
         assert not [o["text"] for o in shown if o.get("name") == "stderr"], notebook.name
 
 

@@ -36,7 +36,7 @@ if __name__ == "__main__":
     try:
         if WHEN == "serving":
             context = fork_server.context("interrupts")
-            process, connection = parallel.start(context, {}, print)
+            process, connection = parallel.start(context, {}, id)
             connection.poll(3600)
         else:
             with parallel.pool(2, "worked") as pool:
