@@ -58,7 +58,6 @@ def by_share(measured: pd.DataFrame, _: str) -> go.Figure:
         color_discrete_map=COLOURS,
         labels={"train_share": "Share of defects in training", "value": "", "method": ""},
     )
-    fig.for_each_annotation(lambda note: note.update(text=note.text.partition("=")[2]))
     fig.update_traces(hovertemplate=f"%{{fullData.name}}, %{{x}}: %{{y:.2f}} ({INTERVAL})")
     return fig.update_yaxes(range=[0, 1.02]).update_layout(height=640)
 
@@ -147,7 +146,6 @@ def label_free(correlated: pd.DataFrame, _: str) -> go.Figure:
         color_discrete_sequence=[style.PALETTE[m] for m in ("byol", "dino", "simclr")],
         labels={"measure": "", "rho": "ρ, as expected: up", "metric": ""},
     )
-    fig.for_each_annotation(lambda note: note.update(text=note.text.partition("=")[2]))
     fig.update_traces(hovertemplate=f"%{{x}}, %{{fullData.name}}: %{{y:.2f}} ({INTERVAL} points)")
     return fig.update_layout(scattermode="group", height=760)
 
@@ -165,6 +163,8 @@ def chart(name: str, file: Path) -> dict | None:
     if name not in CHARTS or not file.exists():
         return None
     fig = CHARTS[name](pd.read_csv(file), name)
+    # Plotly heads a panel with "column=value".
+    fig.for_each_annotation(lambda note: note.update(text=note.text.rpartition("=")[2]))
     fig.update_layout(
         template="plotly_white",
         font={"family": "system-ui, sans-serif", "size": 13, "color": "#1d1f21"},

@@ -83,6 +83,11 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], texts: int = 1) ->
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
 
 
+def _provenance() -> dict[str, Any]:
+    """Where the committed reference was trained, and in what time."""
+    return json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text(encoding="utf-8"))
+
+
 # Results: what the committed renderings of `claims` and `table1` hold
 
 
@@ -93,7 +98,7 @@ def _results() -> dict[str, Any]:
     f1 = measured[measured["metric"] == "f1"]
     cells = f1.set_index(["method", "backbone", "train_share"])
     images = provenance.of_runs([committed(grid.cells(PROFILE)[0])])
-    facts = json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text(encoding="utf-8"))
+    facts = _provenance()
 
     def cell(method: str, backbone: str, share: float) -> str:
         """F1 with the mark of its run's health; a dash where the study has no such system."""
@@ -181,9 +186,7 @@ def effects(measured: pd.DataFrame, wanted: str) -> str:
 
 
 def _artefacts() -> dict[str, Any]:
-    cores = json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text(encoding="utf-8"))[
-        "cores"
-    ]
+    cores = _provenance()["cores"]
     head = ("artefact", "command", "notebook", "needs", "minutes")
     return {"artefacts": table(head, [_artefact(name, cores) for name in drawn()], texts=4)}
 

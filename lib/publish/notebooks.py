@@ -92,12 +92,8 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
     error if a cell fails.
     """
     check(notebook, given)
-
-    variables = {
-        "OMP_NUM_THREADS": "1",  # several kernels share the cores
-        "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not the user's
-    }
-    environment.hand_down(variables, keep=True)
+    # This environment's kernel, not the user's.
+    environment.hand_down({"JUPYTER_PREFER_ENV_PATH": "1"}, keep=True)
     fork_server.context(*PRELOADED)  # imports while this process does, too
     import papermill  # slow to import
     from nbclient.exceptions import DeadKernelError

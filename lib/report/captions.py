@@ -1,6 +1,5 @@
 """Captions and footers: where the numbers come from and what the marks mean."""
 
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -82,7 +81,7 @@ def below(fig: Figure, caption: str, note: str) -> Iterator[float]:
     """
     width, height = fig.get_size_inches()
     texts = [text.replace(" %", "\N{NO-BREAK SPACE}%") for text in (caption, note)]
-    blocks = [textwrap.fill(text, int(width / style.LETTER)) for text in texts]
+    blocks = [style.wrapped(text, width) for text in texts]
     counts = [block.count("\n") + 1 for block in blocks]
     added = style.LINE * (sum(counts) + 1)
     total = height + added

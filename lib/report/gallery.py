@@ -4,7 +4,6 @@ rows = gallery.strips(view, detectors.ends(view, 8))
 fig = gallery.draw(rows)
 """
 
-import textwrap
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -97,8 +96,7 @@ def draw(rows: list[Strip]) -> Figure:
 
 def _wrapped(captions: list[str], across: int) -> list[str]:
     """Captions that fit above one of so many frames, all of equally many lines."""
-    width = int(style.DOUBLE / across / style.LETTER)
-    texts = [textwrap.fill(text, width) for text in captions]
+    texts = [style.wrapped(text, style.DOUBLE / across) for text in captions]
     most = max(text.count("\n") for text in texts)
     return [text + "\n" * (most - text.count("\n")) for text in texts]
 

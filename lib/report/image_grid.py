@@ -3,7 +3,6 @@
 fig = image_grid.draw(images, ["Normal", "OS"], [no_boxes, boxes], red=[False, True])
 """
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +38,7 @@ def draw(
     """
     rows = -(-len(images) // columns)
     tall = max(image.shape[0] / image.shape[1] for image in images)
-    wrapped = [textwrap.fill(text, int(style.DOUBLE / columns / style.LETTER)) for text in captions]
+    wrapped = [style.wrapped(text, style.DOUBLE / columns) for text in captions]
     lines = sum(
         1 + max(text.count("\n") for text in wrapped[i : i + columns])
         for i in range(0, len(wrapped), columns)

@@ -1,5 +1,6 @@
 """Colours, sizes and marks of every figure."""
 
+import textwrap
 from collections.abc import Callable
 from functools import wraps
 from itertools import cycle
@@ -101,6 +102,11 @@ def page(height: float, xlim: tuple[float, float], ylim: tuple[float, float]) ->
     ax = fig.add_axes((0, 0, 1, 1), xlim=xlim, ylim=ylim)
     ax.axis("off")
     return ax
+
+
+def wrapped(text: str, width: float) -> str:
+    """The text in lines of at most so many inches."""
+    return textwrap.fill(text, int(width / LETTER))
 
 
 def bare(ax) -> None:

@@ -185,27 +185,23 @@ class Counts:
 
     images: pd.DataFrame  # (classes, subsets)
 
-    def columns(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows: name of the class, its code if any class has one, then its images."""
+    def columns(self) -> tuple[list[str], str, list[list[str]]]:
+        """Header, layout as LaTeX writes it ("llrr"), and rows: name of the class, its code if any
+        class has one, then its images."""
         codes = [name * (name in CLASS_NAMES) for name in self.images.index]
         names = [CLASS_NAMES.get(name, name) for name in self.images.index]
+        heads, parts = (["Class", "Code"], [names, codes]) if any(codes) else (["Class"], [names])
         texts = self.images.map("{:,}".format).to_numpy().tolist()
-        header, parts = ["Class", *self.images.columns], [names]
-        if any(codes):
-            header.insert(1, "Code")
-            parts.append(codes)
-        return header, [[*row[:-1], *row[-1]] for row in zip(*parts, texts, strict=True)]
+        rows = [[*row[:-1], *row[-1]] for row in zip(*parts, texts, strict=True)]
+        layout = "l" * len(heads) + "r" * self.images.shape[1]
+        return [*heads, *self.images.columns], layout, rows
 
     def markdown(self) -> str:
-        header, rows = self.columns()
-        texts = len(header) - self.images.shape[1]
-        alignments = ["---"] * texts + ["---:"] * self.images.shape[1]
-        return markup.markdown(header, alignments, rows)
+        header, layout, rows = self.columns()
+        return markup.markdown(header, [{"l": "---", "r": "---:"}[c] for c in layout], rows)
 
     def latex(self) -> str:
-        header, rows = self.columns()
-        texts = len(header) - self.images.shape[1]
-        layout = "l" * texts + "r" * self.images.shape[1]
+        header, layout, rows = self.columns()
         return markup.latex(header, [list(map(markup.escape, row)) for row in rows], layout)
 
     _repr_markdown_ = markdown  # how Jupyter shows it
