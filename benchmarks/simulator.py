@@ -40,7 +40,7 @@ def colour_alone() -> dict[str, float]:
     data = profiles.load(PROFILE)["data"]
     train, val = pixels.load(data, "train"), pixels.load(data, "val")
     rows = splits.resample(train.table, 0.45, data["seed"]).index.to_numpy()
-    probe = probes.converged(histogram(train.pixels[rows]), train.defect[rows].astype(int), 0)
+    probe = probes.converged(histogram(train.pixels[rows]), train.defect[rows].astype(int), rows, 0)
     logit = probe(histogram(np.asarray(val.pixels)))
     draws = bootstrap.resampled(logit, val.defect, None, None, np.ones((1, len(logit))), draws=0)
     return {name: float(draws[name][0, 0]) for name in ("f1", "auroc")}

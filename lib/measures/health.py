@@ -19,10 +19,8 @@ def verdict(
     """
     if not all(math.isfinite(value) for value in (*loss, rankme, embedding_std or 0.0)):
         return "diverged"
-    # Every loss of the suite starts between 0.5 and 10; BYOL's cannot pass 4. A healthy loss may
-    # rise (BYOL's as it leaves an early near-collapse, DINO's as the teacher's temperature rises),
-    # but not to ten times where it began.
-    if loss and loss[-1] > 10 * max(loss[0], 1.0):
+    # Every loss of the suite starts between 0.5 and 10; BYOL's cannot pass 4.
+    if _exploded(loss):
         return "diverged"
     # The squared deviation is 1 minus the mean cosine between two images: below 0.1, that cosine is
     # above 0.99.
@@ -36,3 +34,19 @@ def verdict(
     # tend to one point a class (Papyan et al. 2020): their RankMe is near 2, less where the classes
     # are unequal, and that is no failure.
     return "collapsed" if rankme < 1.1 else "healthy"
+
+
+def of_probe(loss: Sequence[float]) -> str:
+    """Verdict on an online probe from its loss (one value an epoch): "healthy" or "diverged".
+
+    The released code's betas, (0.9, 0), divide each step by the latest gradient alone, which lets a
+    probe grow without bound while its network learns.
+    """
+    finite = all(math.isfinite(value) for value in loss)
+    return "healthy" if finite and not _exploded(loss) else "diverged"
+
+
+def _exploded(loss: Sequence[float]) -> bool:
+    """Whether it ends above ten times where it began. A healthy loss may rise (BYOL's as it leaves
+    an early near-collapse, DINO's as the teacher's temperature rises), but not so far."""
+    return bool(loss) and loss[-1] > 10 * max(loss[0], 1.0)

@@ -35,15 +35,17 @@ def resnet18(width: float, bn_updates: int = 1) -> nn.Module:
     return net
 
 
-def vit_tiny(width: float, px: int, patch: int, heads: int = 3) -> nn.Module:
-    """timm's ViT-Tiny, 12 blocks: (n, 3, px, px) -> the cls token (n, 192 width)."""
+def vit_tiny(settings: Settings, px: int, heads: int = 3) -> nn.Module:
+    """timm's ViT-Tiny: (n, 3, px, px) -> the cls token (n, 192 width)."""
+    patch = settings.patch
     if px % patch:
         raise ValueError(f"ViT-Tiny cuts {patch} px patches: {px} px is not a multiple.")
     net = timm.create_model(
         "vit_tiny_patch16_224",
         img_size=px,
         patch_size=patch,
-        embed_dim=round(192 * width),
+        embed_dim=round(192 * settings.width),
+        depth=settings.depth,
         num_heads=heads,
         num_classes=0,
         global_pool="token",
@@ -56,14 +58,14 @@ def build(backbone: str, settings: Settings, px: int) -> nn.Module:
     """The backbone of a Run; `.features` is the width of its output."""
     if backbone == "resnet18":
         return resnet18(settings.width, settings.bn_updates)
-    return vit_tiny(settings.width, px, settings.patch)
+    return vit_tiny(settings, px)
 
 
 class MaskedEncoder(MaskedVisionTransformerTIMM):
     """ViT-Tiny that can leave patches out; positions and initialisation are MAE's."""
 
     def __init__(self, settings: MAE, px: int):
-        super().__init__(vit_tiny(settings.width, px, settings.patch, settings.heads))
+        super().__init__(vit_tiny(settings, px, settings.heads))
         self.features = self.vit.features
 
 

@@ -191,5 +191,5 @@ def _fitting(features: int) -> float:
     noise = rng.standard_normal((PROBED, features), dtype=np.float32)
     defect = rng.integers(0, 2, PROBED)
     began = time.perf_counter()
-    probes.converged(noise, defect, 0)
+    probes.converged(noise, defect, np.arange(PROBED), 0)
     return PROBED / (time.perf_counter() - began)

@@ -70,7 +70,8 @@ def run(name, method, backbone, share, seed, *, study="grid", **view) -> Run:
     if not names.exists(method, backbone):
         needed = "needs the backbone vit_tiny (protocol: MAE only with ViT-Tiny)"
         raise ValueError(f"{method} {needed}, not {backbone}.")
-    view = {key: p["views"][key] for key in ("px", "crop", "jitter")} | view
+    network = p["backbone"][backbone]
+    view = {"px": network["px"], "crop": p["views"]["crop"], "jitter": p["views"]["jitter"]} | view
     # Table 2 asks for inputs larger than the common cache.
     data = p["data"] | {"cache": max(p["data"]["cache"], view["px"])}
     if study != "grid":
@@ -83,15 +84,16 @@ def run(name, method, backbone, share, seed, *, study="grid", **view) -> Run:
         seed=int(seed),
         study=study,
         **view,
-        settings=_settings(name, method, study),
+        settings=_settings(name, method, backbone, study),
         data=data,
     )
 
 
-def _settings(name: str, method: str, study: str) -> settings.Settings:
+def _settings(name: str, method: str, backbone: str, study: str) -> settings.Settings:
     """What the profile `name` says of a method; its own table has the last word."""
     p, kind = profiles.load(name), settings.METHODS[method]
     values = p["model"] | p["training"] | {"flip": p["views"]["flip"]}
+    values["width"] = p["backbone"][backbone]["width"]
     if method in names.ADDED:
         values |= {f.name: p["added"][f.name] for f in fields(kind) if f.name in p["added"]}
     values |= p["method"].get(method, {})

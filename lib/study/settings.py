@@ -22,7 +22,8 @@ class Settings:
     backbones: ClassVar[tuple[str, ...]] = BACKBONES
 
     width: float  # multiplies the channels of the backbone
-    patch: int  # side of ViT-Tiny's patches, pixels
+    depth: int  # blocks of ViT-Tiny
+    patch: int  # side of its patches, pixels
     bn_updates: int  # updates of batch norm's running statistics a view
     views_per_image: int
     flip: float  # probability of a horizontal flip
@@ -36,6 +37,7 @@ class Settings:
     warmup_epochs: int
     final_lr: float
     probe_lr: float
+    labels_overflow: bool  # pos_weight as the released code computes it: docs/study.md, quirk 4
     validate_every: int  # epochs
 
 

@@ -106,10 +106,8 @@ def scored(
 
     def put(name: str, trained: np.ndarray, values: np.ndarray, facts: dict) -> None:
         threshold, spread = detectors.threshold(trained), float(trained.std()) or 1.0
-        # Divided by the spread, values stay within the range of half precision, but for collapsed
-        # features, whose spread is nearly 0.
-        with np.errstate(over="ignore"):
-            columns[name] = ((values - threshold) / spread).astype(np.float16)
+        # Only collapsed features, whose spread is nearly 0, leave the range of half precision.
+        columns[name] = probes.halved((values - threshold) / spread)
         fits[name] = {"threshold": threshold, "spread": spread, **facts}
 
     for setting, chosen in (("normals", of_normals), ("unlabelled", np.ones_like(of_normals))):

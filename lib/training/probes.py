@@ -14,7 +14,7 @@ from scipy.linalg import LinAlgWarning
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from lib.data import views
 from lib.data.pixels import Split
@@ -51,19 +51,19 @@ class Probe:
         return cls(**values)
 
 
-def converged(features: np.ndarray, defect: np.ndarray, seed: int) -> Probe:
+def converged(features: np.ndarray, defect: np.ndarray, groups: np.ndarray, seed: int) -> Probe:
     """Logistic regression with class weights n_neg / n_pos, fitted to convergence on (n, d)
-    features.
+    features of images with 0/1 labels `defect` (n,).
 
     Its l2 penalty has the least class-balanced log loss in a stratified cross-validation of the
-    training subset.
+    training subset, in folds of whole `groups` (n,): images of one video are too alike for either
+    side of a fold.
     """
     mean, std = features.mean(0), features.std(0)
     std = np.where(std > 1e-8, std, 1.0)  # a dead feature stays zero
     z = (features - mean) / std
     loss = np.zeros(len(STRENGTHS))
-    folds = StratifiedKFold(max(2, min(FOLDS, int(defect.sum()))), shuffle=True, random_state=seed)
-    for train, test in folds.split(z, defect) if defect.sum() > 1 else ():
+    for train, test in _folds(defect, groups, seed):
         positive = defect[test] == 1
         weight = np.where(positive, (~positive).sum() / positive.sum(), 1.0)
         for i, strength in enumerate(STRENGTHS):
@@ -74,10 +74,23 @@ def converged(features: np.ndarray, defect: np.ndarray, seed: int) -> Probe:
                 sample_weight=weight,
                 labels=[0, 1],
             )
-    # A single defect cannot be cross-validated: all losses are 0, the strongest penalty is taken.
+    # Without a fold, of a single group with defects, all losses are 0: the strongest penalty.
     best = STRENGTHS[int(np.argmin(loss))]
     model = _fit(z, defect, best)
     return Probe(mean, std, model.coef_[0], float(model.intercept_[0]), float(best))
+
+
+def _folds(defect: np.ndarray, groups: np.ndarray, seed: int) -> list[tuple]:
+    """(train, test) positions of each fold that has images of both kinds on both sides; whole
+    groups, where they hold more than one image."""
+    count = min(FOLDS, len(np.unique(groups[defect == 1])))
+    if count < 2:
+        return []
+    single = len(np.unique(groups)) == len(groups)
+    kind = StratifiedKFold if single else StratifiedGroupKFold
+    parts = kind(count, shuffle=True, random_state=seed)
+    parts = parts.split(defect, defect, None if single else groups)
+    return [fold for fold in parts if all(np.ptp(defect[side]) for side in fold)]
 
 
 def _fit(z: np.ndarray, defect: np.ndarray, strength: float) -> LogisticRegression:
@@ -161,11 +174,10 @@ def rows_of(
 ) -> pd.DataFrame:
     """Score rows of one evaluation: Filename, split, evaluation, view, probe, logit, Defect.
 
-    Half precision keeps a logit to 1 part in 2,048 and its sign, in half the space. Logits beyond
-    its range, of diverged networks, become infinite.
+    Half precision keeps a logit to 1 part in 2,048 and its sign, in half the space. A diverged
+    probe's logits are cut to its range, and 0 where they are no number: the run's health says so.
     """
-    with np.errstate(over="ignore"):
-        halves = {probe: logit.astype(np.float16) for probe, logit in logits.items()}
+    halves = {probe: halved(logit) for probe, logit in logits.items()}
     return pd.concat(
         pd.DataFrame(
             {
@@ -180,3 +192,9 @@ def rows_of(
         )
         for probe, half in halves.items()
     )
+
+
+def halved(values: np.ndarray) -> np.ndarray:
+    """(n,) values in half precision, all of them finite: cut to its range, 0 where not a number."""
+    largest = float(np.finfo(np.float16).max)
+    return np.nan_to_num(values, nan=0.0).clip(-largest, largest).astype(np.float16)

@@ -26,8 +26,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from lib import methods
 from lib.data import pixels, splits
 from lib.data.pixels import Split
-from lib.measures import representation
-from lib.measures.health import verdict
+from lib.measures import health, representation
 from lib.store import fingerprints, measured, run_directory
 from lib.store.stored import Stored
 from lib.study.grid import Run
@@ -164,8 +163,8 @@ def train(
     epoch = batches.Batches(run, training, rows, torch.device(device), place)
     steps = len(epoch) * run.settings.epochs
     torch.manual_seed(run.seed)
-    pos_weight = counts["normal"] / max(counts["defect"], 1)
-    method = methods.build(run, steps=steps, steps_per_epoch=len(epoch), pos_weight=pos_weight)
+    balance = pos_weight(**counts, overflow=run.settings.labels_overflow)
+    method = methods.build(run, steps=steps, steps_per_epoch=len(epoch), pos_weight=balance)
     method = method.to(memory_format=torch.channels_last)
     reports = [Report(progress, steps)] if progress else []
     spread = ranks.options(place.ranks)
@@ -216,6 +215,17 @@ def train(
     return final
 
 
+def pos_weight(normal: int, defect: int, overflow: bool = False) -> float:
+    """Weight of a defect in the loss: n_neg / n_pos of the training subset.
+
+    With `overflow` as the released code computes it, which sums labels in float16. Above their
+    range the sum is infinite, and becomes -2^31 as an integer on x86; n - n_pos wraps to n - 2^31.
+    """
+    if overflow and np.isinf(np.float32(defect).astype(np.float16)):
+        return 1 - (normal + defect) / 2**31
+    return normal / max(defect, 1)
+
+
 def _begin(run: Run, partial: Path, checkpoint: Path) -> tuple[str, bool]:
     """Make or adopt the partial folder; returns the precision, which a resumed run keeps, and
     whether it holds a checkpoint to go on from. A damaged one is not."""
@@ -243,7 +253,8 @@ def _score(run, trained: Trained, training: Split, rows: np.ndarray, validation:
     if run.method == "mae-released":  # its probes are fitted on masked images, read on whole ones
         encode = method.masked_features
         fitted = probes.features(method, training.pixels, rows, clean, encode)
-    converged = probes.converged(fitted, training.defect[rows].astype(int), run.seed)
+    groups = training.table["Video"].to_numpy()[rows]
+    converged = probes.converged(fitted, training.defect[rows].astype(int), groups, run.seed)
     both = {"online": probes.online(method), "converged": converged}
 
     def scored(table: pd.DataFrame, split: str, evaluation: str, view: int, features: np.ndarray):
@@ -268,7 +279,10 @@ def _record(run: Run, precision: str, counts: dict, history: pd.DataFrame, rankm
         "run": run.resolved(),
         "fingerprint": fingerprints.fingerprint(run),
         "inputs": fingerprints.inputs(run),
-        "health": verdict(losses, last.get("embedding_std"), rankme, last.get("trivial_loss")),
+        "health": health.verdict(
+            losses, last.get("embedding_std"), rankme, last.get("trivial_loss")
+        ),
+        "online_probe": health.of_probe(history["probe_loss"].tolist()),
         "rankme": rankme,
         "counts": counts,
         "seconds": round(seconds, 1),

@@ -491,6 +491,14 @@ def test_health(loss, std, rank, verdict):
     assert health.verdict(loss, std, rank) == verdict
 
 
+@pytest.mark.parametrize(
+    ("loss", "verdict"),
+    [([1.5, 2.4e7], "diverged"), ([1.0, math.inf], "diverged"), ([0.9, 1.4], "healthy")],
+)
+def test_an_online_probe_that_grows_without_bound_is_marked(loss, verdict):
+    assert health.of_probe(loss) == verdict
+
+
 def test_a_constant_backbone_and_its_embeddings_are_found_collapsed():
     constant = torch.ones(64, 512)
     noise = 1e-3 * torch.randn(64, 512, generator=torch.Generator().manual_seed(6))

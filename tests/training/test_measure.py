@@ -296,6 +296,9 @@ def test_an_ablation_is_trained_and_not_measured(shared_workspace):
     assert Job(ablation).need() == ""
 
 
+ALONE = np.arange(400)  # each image a group of its own
+
+
 @pytest.fixture
 def problem():
     rng = np.random.default_rng(0)
@@ -305,7 +308,7 @@ def problem():
 
 def test_the_converged_probe_is_at_the_optimum_of_the_weighted_loss(problem):
     features, defect = problem
-    probe = probes.converged(features, defect, 0)
+    probe = probes.converged(features, defect, ALONE, 0)
     weight = torch.tensor(probe.weight, requires_grad=True)
     bias = torch.tensor(probe.bias, requires_grad=True)
     z = torch.tensor((features - features.mean(0)) / features.std(0))
@@ -319,7 +322,7 @@ def test_the_converged_probe_is_at_the_optimum_of_the_weighted_loss(problem):
 
 def test_its_logits_are_those_of_scikit_learn(problem):
     features, defect = problem
-    probe = probes.converged(features, defect, 0)
+    probe = probes.converged(features, defect, ALONE, 0)
     z = (features - features.mean(0)) / features.std(0)
     model = LogisticRegression(
         C=probe.strength, class_weight="balanced", tol=1e-8, max_iter=1000
@@ -329,15 +332,35 @@ def test_its_logits_are_those_of_scikit_learn(problem):
 
 def test_features_without_information_get_a_strong_penalty_and_informative_ones_do_not(problem):
     features, defect = problem
-    noise = probes.converged(np.random.default_rng(1).normal(size=(400, 40)), defect, 0)
-    assert noise.strength < probes.converged(features, defect, 0).strength
+    noise = probes.converged(np.random.default_rng(1).normal(size=(400, 40)), defect, ALONE, 0)
+    assert noise.strength < probes.converged(features, defect, ALONE, 0).strength
+
+
+def test_the_penalty_is_chosen_on_groups_that_the_fold_has_not_seen():
+    """Eight images a group, alike but for noise, and a label that only the group decides: folds
+    that split groups would reward a probe that knows them by heart."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), 8)
+    features = rng.normal(size=(30, 20))[groups] + 0.05 * rng.normal(size=(240, 20))
+    defect = (rng.permutation(30) < 10).astype(int)[groups]
+    for train, test in probes._folds(defect, groups, 0):
+        assert not set(groups[train]) & set(groups[test])
+        assert np.ptp(defect[train]) == np.ptp(defect[test]) == 1
+    whole, split = (probes.converged(features, defect, g, 0) for g in (groups, np.arange(240)))
+    assert whole.strength < split.strength
+
+
+def test_defects_of_one_group_alone_get_the_strongest_penalty(problem):
+    features, defect = problem
+    probe = probes.converged(features, defect, np.where(defect == 1, 0, ALONE + 1), 0)
+    assert probe.strength == probes.STRENGTHS[0]
 
 
 def test_dead_features_and_a_single_defect_do_no_harm():
     features = np.random.default_rng(0).normal(size=(50, 4))
     features[:, 1] = 2.0
     defect = (np.arange(50) == 7).astype(int)
-    logits = probes.converged(features, defect, 0)(features)
+    logits = probes.converged(features, defect, np.arange(50), 0)(features)
     assert np.isfinite(logits).all() and logits[7] > np.median(logits)
 
 

@@ -149,7 +149,8 @@ def test_as_released_both_probes_are_trained_on_masked_images_and_read_on_whole_
     with torch.autocast("cpu", enabled=load(run).record["precision"] == "bf16-mixed"):
         masked = probes.features(model, train.pixels, rows, clean, model.masked_features)
         whole = probes.features(model, val.pixels, np.arange(len(val.table)), clean)
-    expected = probes.converged(masked, subset["Defect"].to_numpy(), run.seed)(whole)
+    defect, videos = subset["Defect"].to_numpy(), subset["Video"].to_numpy()
+    expected = probes.converged(masked, defect, videos, run.seed)(whole)
     scores = load(run).scores.query(
         "split == 'val' and evaluation == 'clean' and probe == 'converged'"
     )
@@ -209,3 +210,21 @@ def test_training_images_are_the_subset_and_never_validation(simclr):
     assert not set(train.table["Video"]) & set(val.table["Video"])
     hashes = {bytes(p.tobytes()) for p in np.asarray(train.pixels)}
     assert not hashes & {bytes(p.tobytes()) for p in np.asarray(val.pixels)}
+
+
+@pytest.mark.parametrize(
+    ("normal", "defect", "expected"),
+    [
+        (276_410, 226_154, 0.99977),  # 45 % of half of Sewer-ML's training table; true: 1.2222
+        (552_820, 487_309, 0.99952),  # all of it; true: 1.1344
+        (276_410, 48_778, 276_410 / 48_778),  # 15 % stays within float16's range
+        (65_504, 65_504, 1.0),
+    ],
+)
+def test_the_released_codes_pos_weight_overflows_above_65504_defects(normal, defect, expected):
+    """Executed on Sewer-ML's counts with the released code, commit 27d9b36, on x86."""
+    found = train_module.pos_weight(normal, defect, overflow=True)
+    assert found == pytest.approx(expected, abs=5e-6)
+    assert train_module.pos_weight(normal, defect) == normal / defect
+    labels = torch.ones(defect, dtype=torch.float16)
+    assert labels.sum().isinf() == (found != normal / defect)
