@@ -111,8 +111,8 @@ def displaced_joint(s, spot, rng, c):
     face = cv2.GaussianBlur(s.face, (0, 0), s.scale / 64)  # its edges are a worn end's
     s.paint(face, CRUST, 0.4 + 0.3 * c)
     s.boost *= 1 + face * (0.20 + 0.35 * c)
-    rim = _soft_edge(s, 1 / 24) * (1 - s.beyond)  # the near pipe's end, which the joint parts
-    s.shade *= 1 - 0.8 * np.clip(2 * rim, 0, 1)
+    rim = np.clip(cv2.GaussianBlur(face, (0, 0), s.scale / 28) - face, 0, 1) * (1 - s.beyond)
+    s.shade *= 1 - np.clip(3 * rim, 0, 0.8)  # the near pipe's end, which the joint parts
     past = s.z - spot.joint
     reach = 0.12 + 0.9 * s.jump  # as the overhang grows, so does its shadow
     gap = s.beyond * ramp(reach - (past - s.jump), 0.25) * np.clip(6 * s.jump - 0.2, 0, 1)
