@@ -71,38 +71,48 @@ def surface_damage(s, spot, rng, c):
 
 
 def production_error(s, spot, rng, c):
-    """PF: a lining that wrinkled when it was made: parallel smooth folds, light on one flank and
-    dark on the other."""
+    """PF: a lining that wrinkled when it was made: two or three folds stand out of the wall, round
+    the pipe or along it, each with a bright crest and a hard shadow beside it."""
     a, b = s.local(spot.z, spot.phi)
-    round_the_pipe = rng.random() < 0.6  # the folds; or along it
-    pitch = rng.uniform(0.20, 0.30)
+    round_the_pipe = rng.random() < 0.6
     slant = rng.uniform(-0.25, 0.25)
     if round_the_pipe:
-        run, across, length = b + slant * a, a, rng.uniform(0.7, 1.3)
+        pitch, length = rng.uniform(0.42, 0.52), rng.uniform(1.0, 1.4)
+        run, across = b + slant * a, a
     else:
-        run, across, length = a + slant * b, b, rng.uniform(0.8, 1.2)
-    reach = pitch * rng.uniform(1.6, 2.6)
-    window = ramp(1 - np.abs(across) / length, 0.5) * ramp(1 - np.abs(run) / reach, 0.35) * s.dry
-    wave = np.sin(2 * math.pi * run / pitch + 0.5 * s.noise("cloud", rng.uniform(0, 99)))
-    s.shade *= 1 + window * wave * (0.32 + 0.32 * c)
-    s.shine += window * np.clip(wave - 0.75, 0, 1) * 0.8 * c
-    return window
+        pitch, length = rng.uniform(0.30, 0.38), rng.uniform(0.9, 1.2)
+        run, across = a + slant * b, b
+    n = rng.integers(2, 4)
+    turns = run / pitch + 0.5 * n + 0.10 * s.noise("cloud", rng.uniform(0, 99))
+    side = turns - np.clip(np.floor(turns), 0, n - 1)  # 0..1 in each fold: its crest, its shadow
+    body = np.clip(1 - np.square(across / length), 0, 1)  # the folds run out at both ends
+    width = 0.32 * np.sqrt(body) + 0.02
+    crest, shadow = (
+        bell((side - at) / width) * np.minimum(5 * body, 1) * s.dry for at in (0.30, 0.72)
+    )
+    s.paint(crest, CRUST, 0.3 + 0.3 * c)
+    s.shade *= (1 + (0.30 + 0.35 * c) * crest) * (1 - (0.55 + 0.3 * c) * shadow)
+    s.shine += crest * 0.10 * c
+    return np.maximum(crest, shadow)
 
 
 def deformation(s, spot, rng, c):
-    """DE: the bore is no longer round: squashed to an oval, or its crown buckled inwards with a
-    bright face."""
-    inward = s.relief  # as `shape_deformation` made it
+    """DE: the bore is no longer round: squashed to an oval, or its crown pressed in; a joint that
+    gapes shows the outline."""
+    inward = 1 - np.hypot(*s.at(s.z))  # how far `shape_deformation` pressed the wall in
     mask = ramp(np.abs(inward) - 0.08, 0.06) * (s.z < 4) * s.dry
-    s.shade *= 1 - 0.9 * np.clip(-inward, 0, 0.4)
-    return mask
+    s.shade *= 1 + 0.9 * np.clip(inward, -0.4, 0.5)  # nearer to the lamp, or farther
+    gap = bell((s.z - spot.joint) / np.maximum(0.08, 2 * s.pixel)) * s.dry
+    s.paint(gap, DARK, 0.5 + 0.3 * c)
+    return np.maximum(mask, gap)
 
 
 def shape_deformation(spot, rng, c):
-    if rng.random() < 0.5:
-        amplitude = rng.uniform(0.15, 0.19) + 0.09 * c
-        return {"squash": (amplitude, rng.choice([0, 0, 0.4, -0.4]), 0.0, spot.z)}
-    return {"squash": (0.05, 0.0, rng.uniform(0.34, 0.40) + 0.16 * c, spot.z)}
+    if rng.random() < 0.5:  # squashed
+        flat = rng.uniform(0.20, 0.24) + 0.08 * c
+        return {"squash": (rng.choice([0, 0, 0.4, -0.4]), 1 + flat, 1 - flat, 1 - flat)}
+    crown = rng.uniform(0.48, 0.54) - 0.10 * c
+    return {"squash": (rng.choice([0, 0, 0.5, -0.5]), 1.12, crown, 0.97)}
 
 
 def roots(s, spot, rng, c):

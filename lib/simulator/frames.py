@@ -22,7 +22,7 @@ from lib.simulator.pipe import MATERIALS, Scene, Spot, View
 from lib.study.names import CLASSES
 from lib.system import atomic, parallel
 
-VERSION = 1  # part of the data's identity: bump it when any pixel or label changes
+VERSION = 2  # part of the data's identity: bump it when any pixel or label changes
 FRAMES = 16  # frames a video
 SPLITS = {  # folder, table, first number
     "train": ("Train", "SewerML_Train.csv", 0),

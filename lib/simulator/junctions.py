@@ -106,17 +106,23 @@ def shade_behind(s):
 
 
 def displaced_joint(s, spot, rng, c):
-    """FS: the next pipe sits off axis: its end shows as a bright crescent, opposite a black gap."""
-    s.boost *= 1 + s.face * (0.25 + 0.45 * c)
+    """FS: the next pipe sits off axis: its cut end shows as a bright crescent with a dark outline,
+    opposite a black gap as wide."""
+    face = cv2.GaussianBlur(s.face, (0, 0), s.scale / 64)  # its edges are a worn end's
+    s.paint(face, CRUST, 0.4 + 0.3 * c)
+    s.boost *= 1 + face * (0.20 + 0.35 * c)
+    rim = np.clip(cv2.GaussianBlur(face, (0, 0), s.scale / 28) - face, 0, 1) * (1 - s.beyond)
+    s.shade *= 1 - np.clip(3 * rim, 0, 0.8)  # the near pipe's end, which the joint parts
     past = s.z - spot.joint
-    gap = s.beyond * bell(np.maximum(past - s.jump, 0) / 0.5) * np.clip(6 * s.jump - 0.3, 0, 1)
-    s.paint(gap, DARK, 0.5 + 0.4 * c)
+    reach = 0.12 + 0.9 * s.jump  # as the overhang grows, so does its shadow
+    gap = s.beyond * ramp(reach - (past - s.jump), 0.25) * np.clip(6 * s.jump - 0.2, 0, 1)
+    s.paint(gap, DARK, 0.75 + 0.2 * c)
     shade_behind(s)
     return np.maximum(s.face, gap) * s.dry
 
 
 def shape_joint(spot, rng, c):
-    angle, shift = rng.uniform(0, 2 * math.pi), rng.uniform(0.15, 0.18) + 0.12 * c
+    angle, shift = rng.uniform(0, 2 * math.pi), rng.uniform(0.19, 0.23) + 0.11 * c
     if rng.random() < 0.6:
         angle = rng.choice([0, math.pi]) + 0.5 * rng.standard_normal()  # mostly settled: up or down
     return {"step": (spot.joint, 0.0, (shift * math.sin(angle), -shift * math.cos(angle)), 1.0)}

@@ -80,8 +80,8 @@ class Scene:
     shine that drawings change, then `expose`.
 
     step: (z, length, (x, y), radius): from depth z on, over a length, the pipe narrows to a radius
-    about a new axis. squash: (amplitude, clock angle, dent, z): the pipe is oval by an amplitude,
-    and from depth z on buckled inwards by a dent.
+    about a new axis. squash: (clock angle, sideways, top, bottom): the pipe is two half ellipses,
+    with these semi-axes across the clock angle, towards it and away from it.
     """
 
     def __init__(self, size: tuple[int, int], view: View, water: float, step=None, squash=None):
@@ -115,15 +115,13 @@ class Scene:
         self.drop = np.minimum(drop, FAR)  # depth at which a ray meets the water
         self.dry = 1 - self.water
 
-    def _squash(self, amplitude: float, angle: float, dent: float, dent_z: float) -> None:
-        for _ in range(3):  # a fixed point: the radius depends on where the ray lands
-            a = self._clock(self.z) - angle
-            near = np.square(np.clip((self.z - dent_z) / 1.2 + 0.75, 0, 1))
-            near = near * np.clip(2.5 - 0.4 * self.z, 0, 1)
-            buckle = bell(np.arctan2(np.sin(a), np.cos(a)) / 1.15)
-            inward = amplitude * np.cos(2 * a) + dent * near * buckle
-            self.z = self._depth(radius=1 - inward)
-        self.relief += inward
+    def _squash(self, angle: float, sideways: float, top: float, bottom: float) -> None:
+        """Make the pipe two half ellipses, which meet where neither is inside the other."""
+        upper = self._depth(axes=(sideways, top), angle=angle)
+        lower = self._depth(axes=(sideways, bottom), angle=angle)
+        x, y = self.at(upper)
+        is_upper = x * math.sin(angle) - y * math.cos(angle) > 0
+        self.z = np.where(is_upper, upper, lower)
 
     def _step(self, z: float, length: float, centre: tuple[float, float], radius: float) -> Array:
         """Narrow the pipe; returns the extra length of wall over the step's face."""
@@ -143,10 +141,15 @@ class Scene:
         """World x, y where each ray crosses depth z."""
         return self.eye[0] + self.slope[0] * z, self.eye[1] + self.slope[1] * z
 
-    def _depth(self, centre=(0.0, 0.0), radius: Array | float = 1.0) -> Array:
-        """Depth at which each ray meets a cylinder along z."""
+    def _depth(self, centre=(0.0, 0.0), radius=1.0, axes=(1.0, 1.0), angle=0.0) -> Array:
+        """Depth at which each ray meets a cylinder along z. Its cross section is a circle, or the
+        ellipse of these semi-axes across and towards a clock angle."""
         sx, sy = self.slope
         ox, oy = self.eye[0] - centre[0], self.eye[1] - centre[1]
+        if axes != (1.0, 1.0):  # the scaled frame in which the ellipse is a circle
+            cos, sin = math.cos(angle), math.sin(angle)
+            sx, sy = (sx * cos + sy * sin) / axes[0], (sy * cos - sx * sin) / axes[1]
+            ox, oy = (ox * cos + oy * sin) / axes[0], (oy * cos - ox * sin) / axes[1]
         a = np.maximum(sx * sx + sy * sy, 1e-3)
         b = ox * sx + oy * sy
         root = np.sqrt(np.maximum(b * b - a * (ox * ox + oy * oy - radius * radius), 0))

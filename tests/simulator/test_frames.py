@@ -8,6 +8,7 @@ import pytest
 
 from lib.simulator import frames
 from lib.simulator.class_mix import classes_of
+from lib.simulator.pipe import Scene, View
 from lib.study.names import CLASSES
 
 SEED = 5
@@ -95,6 +96,30 @@ def test_every_drawing_shows_where_its_box_says(name):
         centre = np.zeros(change.shape, bool)
         centre[12:-12, 12:-12] = True  # what a crop usually keeps
         assert (change > 12)[centre].sum() > 0.4 * (change > 12).sum()
+
+
+@pytest.mark.parametrize(("name", "least"), [("FS", 3.0), ("DE", 10.0), ("PF", 1.5)])
+def test_classes_of_the_wall_itself_are_seen_at_a_glance(name, least):
+    """In nine frames of ten so many per cent of the frame are 30 grey levels of 255 lighter or
+    darker than in the same frame without the defect. (1.5 % are a shape 12 px wide where the
+    frame is 96 px.)"""
+    shares = []
+    for index in range(0, 960, 16):
+        image, without = (
+            frames.draw(SEED, "train", index, classes=classes)[0].astype(float).mean(2)
+            for classes in ((name,), ())
+        )
+        shares.append(100 * (np.abs(image - without) > 30).mean())
+    assert np.quantile(shares, 0.1) > least
+
+
+def test_a_deformed_bore_is_an_oval():
+    """The joint's outline, where the wall lies at one depth, is as wide and high as asked for."""
+    level = View(pan=0, tilt=0, roll=0, zoom=1, x=0, y=0)
+    scene = Scene((400, 400), level, 0, squash=(0.0, 1.2, 0.6, 0.8))
+    y, x = np.nonzero(scene.z > 2)  # farther than depth 2: inside the outline
+    outline = 2 * np.float32([x.max() + 1, y.max() + 1, x.min(), y.min()]) / 200 - 2
+    np.testing.assert_allclose(outline, (1.2, 0.8, -1.2, -0.6), atol=0.02)
 
 
 def test_colour_does_not_tell_defects_from_normals():
