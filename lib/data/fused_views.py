@@ -60,18 +60,19 @@ def _taps(length, bicubic, first, count, weight):
 
 @_compiled
 def _combine(into, lines, weight):
-    """The weighted sum of the `lines` (taps, k) in `into` (k,), four at a time."""
+    """The weighted sum of the `lines` (taps, k) in `into` (k,), six at a time."""
     last = len(lines) - 1
-    for t in range(0, last + 1, 4):
-        a, b = lines[t], lines[min(t + 1, last)]
-        c, d = lines[min(t + 2, last)], lines[min(t + 3, last)]
-        u, v, w, x = weight[t], weight[t + 1], weight[t + 2], weight[t + 3]
+    for t in range(0, last + 1, 6):
+        a, b, c = lines[t], lines[min(t + 1, last)], lines[min(t + 2, last)]
+        d, e, f = lines[min(t + 3, last)], lines[min(t + 4, last)], lines[min(t + 5, last)]
+        p, q, r = weight[t], weight[t + 1], weight[t + 2]
+        s, u, v = weight[t + 3], weight[t + 4], weight[t + 5]
         if t == 0:
             for k in range(len(into)):
-                into[k] = u * a[k] + v * b[k] + w * c[k] + x * d[k]
+                into[k] = p * a[k] + q * b[k] + r * c[k] + s * d[k] + u * e[k] + v * f[k]
         else:
             for k in range(len(into)):
-                into[k] += u * a[k] + v * b[k] + w * c[k] + x * d[k]
+                into[k] += p * a[k] + q * b[k] + r * c[k] + s * d[k] + u * e[k] + v * f[k]
 
 
 @_compiled
@@ -81,100 +82,115 @@ def _clip(x):
 
 
 @_compiled
-def _resize(image, box, mirrored, bicubic, first, count, weight, lines, block, half, planes):
-    """The crop `box` of `image` (side, side * 3) in `planes` (3, px, px + BLOCK), columns before
-    rows, in [0, 1].
+def _transpose(source, out):
+    """`out` (k, m) from `source` (m, k), in tiles of whole cache lines."""
+    for start in range(0, len(source), BLOCK):
+        tile = source[start : start + BLOCK]
+        for k in range(len(out)):
+            line = out[k, start : start + BLOCK]
+            if len(tile) == BLOCK:
+                for i in range(BLOCK):
+                    line[i] = tile[i, k]
+            else:
+                for i in range(len(tile)):
+                    line[i] = tile[i, k]
 
-    Both sums are over contiguous lines, first of the image, then of its transpose `half`.
+
+@_compiled
+def _resize(image, box, mirrored, bicubic, first, count, weight, lines, resized, half, view):
+    """The crop `box` of `image` (side, side * 3) as `view` (px, 3, px), columns before rows, in
+    [0, 1].
+
+    Both sums are over contiguous lines: those of the image, `lines`, then of its transpose `half`.
     """
     top, left, height, width = box
     px = len(first)
     for y in range(height):
-        into, line = lines[y], image[top + y, 3 * left : 3 * (left + width)]
+        line = image[top + y, 3 * left : 3 * (left + width)]
         for k in range(3 * width):
-            into[k] = np.float32(line[k])
+            lines[y, k] = np.float32(line[k]) * (ONE / np.float32(255))
     _taps(height, bicubic, first, count, weight)
-    for start in range(0, px, BLOCK):
-        for i in range(min(BLOCK, px - start)):
-            y = first[start + i]
-            _combine(block[i, : 3 * width], lines[y : y + count[start + i]], weight[start + i])
-        for x in range(width):
-            for channel in range(3):
-                for i in range(BLOCK):
-                    half[channel, x, start + i] = block[i, 3 * x + channel]
+    for i in range(px):
+        y = first[i]
+        _combine(resized[i, : 3 * width], lines[y : y + count[i]], weight[i])
+    _transpose(resized, half[: 3 * width])
     _taps(width, bicubic, first, count, weight)
+    columns = half.reshape(-1, 3 * px)
     for j in range(px):
-        at = px - 1 - j if mirrored else j
-        for channel in range(3):
-            into = planes[channel, j * px : (j + 1) * px]
-            _combine(into, half[channel, first[at] : first[at] + count[at]], weight[at])
-            for i in range(px):
-                into[i] = _clip(into[i] * (ONE / np.float32(255)))
-
-
-@njit(fastmath={"contract", "reassoc"}, **OPTIONS)
-def _mean_grey(r, g, b):
-    total = ZERO
-    for i in range(len(r)):
-        total += r[i] * GREY_R + g[i] * GREY_G + b[i] * GREY_B
-    return total / np.float32(len(r))
+        x = first[px - 1 - j if mirrored else j]
+        taps = px - 1 - j if mirrored else j
+        _combine(view[j].reshape(-1), columns[x : x + count[taps]], weight[taps])
+    _scale(view, ONE, ZERO)
 
 
 @_compiled
-def _scale(x, factor, added):
-    """x <- factor x + added."""
+def _scale(view, factor, added):
+    """x <- factor x + added, clipped."""
+    x = view.reshape(-1)
     for i in range(len(x)):
         x[i] = _clip(factor * x[i] + added)
 
 
-@_compiled
-def _saturate(r, g, b, factor):
-    for i in range(len(r)):
-        grey = (ONE - factor) * (r[i] * GREY_R + g[i] * GREY_G + b[i] * GREY_B)
-        r[i] = _clip(factor * r[i] + grey)
-        g[i] = _clip(factor * g[i] + grey)
-        b[i] = _clip(factor * b[i] + grey)
+@njit(fastmath={"contract", "reassoc"}, **OPTIONS)
+def _mean_grey(view):
+    px, total = len(view), 0.0
+    for j in range(px):
+        r, g, b = view[j, 0], view[j, 1], view[j, 2]
+        line = ZERO
+        for i in range(px):
+            line += r[i] * GREY_R + g[i] * GREY_G + b[i] * GREY_B
+        total += line
+    return np.float32(total / px**2)
 
 
 @_compiled
-def _turned(away, signed, chroma, least, value, turn):
-    distance = abs(away + signed * turn)
-    x = abs(distance - THREE * chroma) + (TWO * least - value)
-    x = x if x > least else least
-    return x if x < value else value
+def _saturate(view, factor):
+    px = len(view)
+    grey = np.empty(px, np.float32)
+    for j in range(px):
+        r, g, b = view[j, 0], view[j, 1], view[j, 2]
+        for i in range(px):
+            grey[i] = (ONE - factor) * (r[i] * GREY_R + g[i] * GREY_G + b[i] * GREY_B)
+        for channel in range(3):
+            x = view[j, channel]
+            for i in range(px):
+                x[i] = _clip(factor * x[i] + grey[i])
 
 
 @_compiled
-def _shift_hue(r, g, b, shift):
-    """`lib.data.views.shift_hue`, a pixel at a time."""
-    turn_r = np.float32((6 * shift + 3) % 6 - 3)
-    turn_g = np.float32((6 * shift + 1) % 6 - 3)
-    turn_b = np.float32((6 * shift - 1) % 6 - 3)
-    for i in range(len(r)):
-        value = r[i] if r[i] > g[i] else g[i]
-        value = value if value > b[i] else b[i]
-        least = r[i] if r[i] < g[i] else g[i]
-        least = least if least < b[i] else b[i]
-        chroma = value - least
-        away = (g[i] + b[i] - r[i]) + value - TWO * least
-        signed = chroma if g[i] >= b[i] else -chroma
-        r[i] = _turned(away, signed, chroma, least, value, turn_r)
-        g[i] = _turned(away, signed, chroma, least, value, turn_g)
-        b[i] = _turned(away, signed, chroma, least, value, turn_b)
+def _shift_hue(view, shift):
+    """`lib.data.views.shift_hue`, a line at a time."""
+    px = len(view)
+    value, least = np.empty(px, np.float32), np.empty(px, np.float32)
+    away, signed = np.empty(px, np.float32), np.empty(px, np.float32)
+    for j in range(px):
+        r, g, b = view[j, 0], view[j, 1], view[j, 2]
+        for i in range(px):
+            most = r[i] if r[i] > g[i] else g[i]
+            most = most if most > b[i] else b[i]
+            low = r[i] if r[i] < g[i] else g[i]
+            low = low if low < b[i] else b[i]
+            value[i], least[i] = most, low
+            away[i] = (g[i] + b[i] - r[i]) + most - TWO * low
+            signed[i] = most - low if g[i] >= b[i] else low - most
+        for channel in range(3):
+            turn = np.float32((6 * shift - 2 * channel + 3) % 6 - 3)
+            x = view[j, channel]
+            for i in range(px):
+                distance = abs(away[i] + signed[i] * turn)
+                y = abs(distance - THREE * (value[i] - least[i])) + (TWO * least[i] - value[i])
+                y = y if y > least[i] else least[i]
+                x[i] = y if y < value[i] else value[i]
 
 
 @_compiled
-def _normalise(planes, mean, std, out):
-    """`out` (px, px * 3) is the transpose of the planes, channels last."""
-    px = len(out)
-    scale = ONE / std
-    for start in range(0, px, BLOCK):
-        rows = min(BLOCK, px - start)
-        for j in range(px):
-            for channel in range(3):
-                x = planes[channel, j * px + start : j * px + start + rows]
-                for i in range(rows):
-                    out[start + i, 3 * j + channel] = (x[i] - mean[channel]) * scale[channel]
+def _normalise(view, mean, std):
+    px, scale = len(view), ONE / std
+    for j in range(px):
+        for channel in range(3):
+            x = view[j, channel]
+            for i in range(px):
+                x[i] = (x[i] - mean[channel]) * scale[channel]
 
 
 def _fill(images, boxes, mirrored, bicubic, factors, order, mean, std, out):
@@ -182,27 +198,27 @@ def _fill(images, boxes, mirrored, bicubic, factors, order, mean, std, out):
     side, px = images.shape[1], out.shape[1]
     support = 2 if bicubic else 1
     first, count = np.empty(px, np.int64), np.empty(px, np.int64)
-    weight = np.zeros((px, int(2 * support * max(1.0, side / px)) + 5), np.float32)
+    weight = np.zeros((px, int(2 * support * max(1.0, side / px)) + 7), np.float32)
     lines = np.empty((side, 3 * side), np.float32)
-    block = np.zeros((BLOCK, 3 * side), np.float32)
-    half = np.empty((3, side, px + BLOCK), np.float32)
-    planes = np.empty((3, px * px), np.float32)
-    r, g, b = planes[0], planes[1], planes[2]
+    resized = np.empty((px, 3 * side), np.float32)
+    half = np.empty((3 * side, px), np.float32)
+    view = np.empty((px, 3, px), np.float32)
     for n in range(len(images)):
         box, mirror = boxes[n], mirrored[n]
-        _resize(images[n], box, mirror, bicubic, first, count, weight, lines, block, half, planes)
+        _resize(images[n], box, mirror, bicubic, first, count, weight, lines, resized, half, view)
         for k in range(order.shape[1]):
             operation = order[n, k]
             factor = factors[n, operation]
             if operation == 0:
-                _scale(planes.reshape(-1), factor, ZERO)
+                _scale(view, factor, ZERO)
             elif operation == 1:
-                _scale(planes.reshape(-1), factor, (ONE - factor) * _mean_grey(r, g, b))
+                _scale(view, factor, (ONE - factor) * _mean_grey(view))
             elif operation == 2:
-                _saturate(r, g, b, factor)
+                _saturate(view, factor)
             else:
-                _shift_hue(r, g, b, factor)
-        _normalise(planes, mean, std, out[n])
+                _shift_hue(view, factor)
+        _normalise(view, mean, std)
+        _transpose(view.reshape(3 * px, px), out[n])
 
 
 try:
