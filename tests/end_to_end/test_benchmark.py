@@ -21,6 +21,7 @@ from benchmarks import (
     reference,
     speed,
     steps,
+    views,
 )
 from lib.data import sources, splits
 from lib.data.decoding import Place, decode
@@ -163,9 +164,19 @@ def test_the_conventional_pipeline_is_the_runs_augmentation(store):
     assert jitter.hue == (-run.jitter / 2, run.jitter / 2)
     assert flip.p == run.settings.flip
     prepare(run.data)
-    views, label = inputs.Frames(inputs.files("smoke"), np.arange(200), made)[3]
-    assert [v.shape for v in views] == [(3, run.px, run.px)] * 2 and label == 3
-    assert not torch.equal(*views)
+    both, label = inputs.Frames(inputs.files("smoke"), np.arange(200), made)[3]
+    assert [view.shape for view in both] == [(3, run.px, run.px)] * 2 and label == 3
+    assert not torch.equal(*both)
+
+
+def test_competitors_make_a_batch_of_views(store):
+    made = {name: make() for name, make in views.competitors(run_of("simclr")).items()}
+    px = run_of("simclr").px
+    assert {tuple(x.shape) for x in made.values()} == {(views.BATCH, 3, px, px)}
+    torch.testing.assert_close(made["ours"], made["ours, batched"], rtol=0, atol=2e-5)
+    for name in ("torchvision v2", "lightly"):
+        assert made[name].mean().item() == pytest.approx(made["ours"].mean().item(), abs=0.1)
+        assert made[name].std().item() == pytest.approx(made["ours"].std().item(), rel=0.15)
 
 
 def test_both_inputs_are_measured(split):
