@@ -1,21 +1,25 @@
-"""Views on a processor: one compiled loop makes a view, and its values stay in the cache meanwhile.
+"""Views on a processor: compiled code makes one after the other, each to the end.
 
-The operations are those of `lib.data.views`, for one view after the other: resized crop, flip,
-colour jitter, normalisation. PyTorch's batched operations pass over the whole batch some forty
-times, and wait for memory. Here all inner loops are over contiguous float32 values, which the
-compiler turns into vector instructions. A view depends on its own pixels and parameters alone, to
-the bit.
+The operations are those of `lib.data.views`: resized crop, flip, colour jitter, normalisation.
+PyTorch's operations on a batch pass over all of it some forty times, and wait for memory. Here a
+view stays in the cache until it is finished, and inner loops are over contiguous float32 values,
+which the compiler turns into vector instructions. A view is the same to the bit whatever is made
+with it.
 
-numba compiles this module once a machine, in some ten seconds, and keeps the result beside it, or
-in the user's cache where that folder is read-only. A multiplication and the addition after it may
-be rounded once; sums over a view are taken in lanes. Nothing else of IEEE arithmetic is loosened.
+numba compiles this module when it is first imported, in a few seconds, and keeps the result in
+`__pycache__` beside it, or in the user's cache where that folder is read-only. What decides that a
+kept result is out of date is the text of this file alone: so it imports nothing of the suite. A
+multiplication and the addition after it may be rounded once, and the mean grey is summed in lanes;
+nothing else of IEEE arithmetic is loosened.
 """
 
 import numpy as np
 from numba import njit
 
-BLOCK = 16  # rows that are transposed together: float32 values of a cache line
-GREY_R, GREY_G, GREY_B = np.float32(0.2989), np.float32(0.587), np.float32(0.114)  # torchvision's
+BRIGHTNESS, CONTRAST, SATURATION = range(3)  # as in lib.data.views; else it is hue
+GREY_R, GREY_G, GREY_B = np.float32(0.2989), np.float32(0.587), np.float32(0.114)  # as there
+TAPS = 6  # lines that are added up at once: all that bicubic reductions to two thirds need
+BLOCK = 16  # lines that are transposed at once: as many float32 values as a cache line holds
 ZERO, ONE, TWO, THREE = (np.float32(x) for x in range(4))
 
 # The arguments of `make`: images, boxes, mirrored, bicubic, factors, order, mean, std, out.
@@ -29,8 +33,8 @@ _compiled = njit(fastmath={"contract"}, **OPTIONS)
 
 @_compiled
 def _taps(length, bicubic, first, count, weight):
-    """What resizes `length` pixels to px: position i adds up `count[i]` of them from `first[i]` on,
-    with the weights `weight` (px, taps) of Pillow's antialiasing kernel."""
+    """What resizes `length` pixels to px positions, as Pillow antialiases: position i adds up
+    `count[i]` pixels from `first[i]` on, with the weights `weight[i]`; those beyond are 0."""
     px = len(first)
     scale = length / px
     reach = max(scale, 1.0)
@@ -60,9 +64,10 @@ def _taps(length, bicubic, first, count, weight):
 
 @_compiled
 def _combine(into, lines, weight):
-    """The weighted sum of the `lines` (taps, k) in `into` (k,), six at a time."""
+    """The sum of `lines` (taps, k) with `weight` (at least taps,), in `into` (k,). Where no line is
+    left, the last one is added with weight 0."""
     last = len(lines) - 1
-    for t in range(0, last + 1, 6):
+    for t in range(0, last + 1, TAPS):
         a, b, c = lines[t], lines[min(t + 1, last)], lines[min(t + 2, last)]
         d, e, f = lines[min(t + 3, last)], lines[min(t + 4, last)], lines[min(t + 5, last)]
         p, q, r = weight[t], weight[t + 1], weight[t + 2]
@@ -83,12 +88,12 @@ def _clip(x):
 
 @_compiled
 def _transpose(source, out):
-    """`out` (k, m) from `source` (m, k), in tiles of whole cache lines."""
+    """`source` (m, k) as `out` (k, m)."""
     for start in range(0, len(source), BLOCK):
         tile = source[start : start + BLOCK]
         for k in range(len(out)):
             line = out[k, start : start + BLOCK]
-            if len(tile) == BLOCK:
+            if len(tile) == BLOCK:  # a constant: the loop is unrolled
                 for i in range(BLOCK):
                     line[i] = tile[i, k]
             else:
@@ -98,10 +103,9 @@ def _transpose(source, out):
 
 @_compiled
 def _resize(image, box, mirrored, bicubic, first, count, weight, lines, resized, half, view):
-    """The crop `box` of `image` (side, side * 3) as `view` (px, 3, px), columns before rows, in
-    [0, 1].
+    """The crop `box` of `image` (side, side * 3) as `view`: (px columns, 3, px rows) in [0, 1].
 
-    Both sums are over contiguous lines: those of the image, `lines`, then of its transpose `half`.
+    Both sums are of contiguous lines: of the image, `lines`, then of its transpose, `half`.
     """
     top, left, height, width = box
     px = len(first)
@@ -117,9 +121,9 @@ def _resize(image, box, mirrored, bicubic, first, count, weight, lines, resized,
     _taps(width, bicubic, first, count, weight)
     columns = half.reshape(-1, 3 * px)
     for j in range(px):
-        x = first[px - 1 - j if mirrored else j]
-        taps = px - 1 - j if mirrored else j
-        _combine(view[j].reshape(-1), columns[x : x + count[taps]], weight[taps])
+        at = px - 1 - j if mirrored else j
+        x = first[at]
+        _combine(view[j].reshape(-1), columns[x : x + count[at]], weight[at])
     _scale(view, ONE, ZERO)
 
 
@@ -159,7 +163,8 @@ def _saturate(view, factor):
 
 @_compiled
 def _shift_hue(view, shift):
-    """`lib.data.views.shift_hue`, a line at a time."""
+    """As `lib.data.views.shift_hue`, which explains it. Lines of their own hold what is known of
+    the three channels: the compiler could not tell these apart."""
     px = len(view)
     value, least = np.empty(px, np.float32), np.empty(px, np.float32)
     away, signed = np.empty(px, np.float32), np.empty(px, np.float32)
@@ -198,7 +203,8 @@ def _fill(images, boxes, mirrored, bicubic, factors, order, mean, std, out):
     side, px = images.shape[1], out.shape[1]
     support = 2 if bicubic else 1
     first, count = np.empty(px, np.int64), np.empty(px, np.int64)
-    weight = np.zeros((px, int(2 * support * max(1.0, side / px)) + 7), np.float32)
+    taps = int(2 * support * max(1.0, side / px)) + 1
+    weight = np.zeros((px, taps + TAPS), np.float32)
     lines = np.empty((side, 3 * side), np.float32)
     resized = np.empty((px, 3 * side), np.float32)
     half = np.empty((3 * side, px), np.float32)
@@ -209,11 +215,11 @@ def _fill(images, boxes, mirrored, bicubic, factors, order, mean, std, out):
         for k in range(order.shape[1]):
             operation = order[n, k]
             factor = factors[n, operation]
-            if operation == 0:
+            if operation == BRIGHTNESS:
                 _scale(view, factor, ZERO)
-            elif operation == 1:
+            elif operation == CONTRAST:
                 _scale(view, factor, (ONE - factor) * _mean_grey(view))
-            elif operation == 2:
+            elif operation == SATURATION:
                 _saturate(view, factor)
             else:
                 _shift_hue(view, factor)
@@ -223,5 +229,5 @@ def _fill(images, boxes, mirrored, bicubic, factors, order, mean, std, out):
 
 try:
     make = njit(SIGNATURE, cache=True, **OPTIONS)(_fill)
-except (RuntimeError, OSError):  # neither folder can be written
+except (RuntimeError, OSError):  # neither folder can be written: it is compiled each time
     make = njit(SIGNATURE, **OPTIONS)(_fill)

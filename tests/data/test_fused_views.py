@@ -79,11 +79,11 @@ def test_no_image_gives_no_view():
 
 
 def test_views_are_made_where_no_compiled_code_can_be_kept(tmp_path):
-    """Both folders that numba would use are files."""
+    """The folders that numba would use are files."""
     source = (paths.ROOT / "lib" / "data" / "fused_views.py").read_text(encoding="utf-8")
     (tmp_path / "fused_views.py").write_text(source, encoding="utf-8")
-    (tmp_path / "__pycache__").touch()
-    (tmp_path / ".cache").touch()
+    for name in ("__pycache__", ".cache", "Library"):
+        (tmp_path / name).touch()
     code = "import fused_views; assert fused_views.make.signatures; print(fused_views.make._cache)"
     done = subprocess.run(
         [sys.executable, "-c", code],
