@@ -42,7 +42,8 @@ Maintain
   make docs           renew the numbers in README and docs/ from the reference alone
   make compare        hold the mini runs made here against the committed reference
   make simulator      measure the criteria on which the simulated frames were frozen
-  make benchmark      speed beside what one would use instead: PART=input, steps, grid, evaluation
+  make benchmark      speed beside what one would use instead: PART=input, views, steps, grid,
+                      evaluation, redraw
   make mutations      break facts of the protocol one by one, and see a test fail each time
   make lock           renew requirements.txt from pyproject.toml
   make clean          drop executed notebooks and caches; data and runs stay

@@ -1,7 +1,8 @@
 """How fast the suite is, beside what one would use instead and beside the least that its work can
 take.
 
-    python -m benchmarks.speed [input] [steps] [grid] [evaluation] [redraw]     (default: all)
+    python -m benchmarks.speed [input] [views] [steps] [grid] [evaluation] [redraw]
+                                                 default: all
     python -m benchmarks.speed steps-224         steps at the paper's size, a minute a system
 
 Each part writes its rows of benchmarks/results/measured.csv; speed.png beside it is drawn from the
@@ -19,13 +20,14 @@ from lib.system import hardware
 
 PARTS = {  # part -> module, arguments of its main
     "input": ("inputs", ()),
+    "views": ("views", ()),
     "steps": ("steps", ("mini",)),
     "steps-224": ("steps", ("paper",)),
     "grid": ("grid", ()),
     "evaluation": ("evaluation", ()),
     "redraw": ("redraw", ()),
 }
-ONCE = ("evaluation", "redraw")  # on the first device alone
+ONCE = ("views", "evaluation", "redraw")  # on the first device alone
 
 
 def devices() -> list[str]:

@@ -1,14 +1,14 @@
-"""Augmented and evaluation views, made in batches on the training device from cached uint8 pixels.
+"""Augmented and evaluation views, made on the training device from cached uint8 pixels.
 
 Every random number is a function of (seed, epoch, image, view); history, batches, workers and
-devices do not change it. A resized crop is a product rows x image x columns with two matrices that
-are almost empty: each row holds the weights of Pillow's antialiasing kernel. A flip reverses the
-rows of one of them. All is float32, under autocast too. A change of this module makes runs stale.
+devices do not change it. A processor makes view after view in `lib.data.fused_views`; a GPU makes
+them in batches, here. There a resized crop is a product rows x image x columns with two matrices
+that are almost empty: each row holds the weights of Pillow's antialiasing kernel. A flip reverses
+the rows of one of them. All is float32, under autocast too. A change of this module makes runs
+stale.
 """
 
 import math
-from collections.abc import Iterator
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,6 @@ RATIO = (3 / 4, 4 / 3)  # torchvision's default aspect ratios of a crop
 ATTEMPTS = 10  # torchvision's tries before it falls back to the whole image
 EVALUATION = 2**31  # the "epoch" of views made for evaluation, out of reach of training
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # the operations of a jitter's order
-CHUNK = 600_000  # source pixels at once on a CPU: the intermediate results stay in its cache
 # Uniforms per view: area, aspect, top, left of each try; flip; 4 factors of the jitter; 4 for their
 # order.
 _DRAWS = 4 * ATTEMPTS + 9
@@ -86,8 +85,15 @@ class Bands(NamedTuple):
     index: torch.Tensor  # (n, px, taps) int32, their columns
     weight: torch.Tensor  # (n, px, taps), their values
 
-    def of(self, part: slice) -> "Bands":
-        return Bands(self.index[part], self.weight[part])
+
+class Draws(NamedTuple):
+    """What distinguishes n views of one size."""
+
+    boxes: np.ndarray  # (n, 4) int64 top, left, height, width of the crops
+    mirrored: np.ndarray  # (n,) bool
+    cubic: bool  # resized by the cubic kernel, else by the triangle
+    factors: np.ndarray  # (n, 4) float32 of brightness, contrast, saturation; turns of the hue
+    order: np.ndarray  # (n, 4) int64, the operations on the colours in turn; (n, 0) for none
 
 
 def resize_matrix(
@@ -99,7 +105,8 @@ def resize_matrix(
     They antialias as Pillow does: the kernel widens with the reduction, and uses only pixels inside
     the crop.
     """
-    start, length = start.float()[:, None, None], length.float()[:, None, None]
+    # float32 would place the pixels of a wide image to 1e-5 of a pixel.
+    start, length = start.double()[:, None, None], length.double()[:, None, None]
     support = SUPPORT[kernel]
     taps = torch.arange(math.ceil(2 * support * max(1, side / px)), device=start.device)
     scale = length / px
@@ -111,7 +118,7 @@ def resize_matrix(
     source = source + 0.5
     weight = kernel((source - centre) / reach)
     weight = weight * ((source > start) & (source < start + length))
-    return Bands(index, weight / weight.sum(-1, keepdim=True))
+    return Bands(index, (weight / weight.sum(-1, keepdim=True)).float())
 
 
 def augment(
@@ -133,53 +140,67 @@ def augment(
     ColorJitter(jitter, jitter, jitter, jitter / 2). crop 1 resizes the whole image, bilinearly, as
     the released code does for Table 2; jitter 0 leaves the colours as they are.
     """
-    side, device = pixels.shape[1], pixels.device
+    side = pixels.shape[1]
     u = uniforms(seed, epoch, images, view, _DRAWS)
     tries, flips, factors, order = np.split(u, np.cumsum([4 * ATTEMPTS, 1, 4]), axis=1)
-    order = np.argsort(order, axis=1)
+    boxes = _whole(pixels)
     if crop < 1:
-        boxes, kernel = crops(tries.reshape(-1, ATTEMPTS, 4), side, crop), _cubic
-    else:
-        boxes, kernel = np.tile((0, 0, side, side), (len(images), 1)), _triangle
-    top, left, height, width = torch.as_tensor(boxes, device=device).unbind(1)
-    rows = resize_matrix(top, height, side, px, kernel)
-    columns = resize_matrix(left, width, side, px, kernel)
-    mirrored = torch.as_tensor(flips < flip, device=device)[:, :, None]
-    columns = Bands(*(torch.where(mirrored, part.flip(1), part) for part in columns))
-    views = _empty(pixels, px)
-    for part in _chunks(pixels):
-        x = _resize(pixels[part], rows.of(part), columns.of(part))
-        if jitter > 0:
-            x = colour_jitter(x.mT, factors[part], order[part], jitter).mT  # as it lies in memory
-        normalise(x, out=views[part])
-    return views
+        boxes = crops(tries.reshape(-1, ATTEMPTS, 4), side, crop)
+    low = max(0.0, 1 - jitter)
+    factors = np.hstack(
+        [low + (1 + jitter - low) * factors[:, :3], (2 * factors[:, 3:] - 1) * jitter / 2]
+    )
+    order = np.argsort(order, axis=1)[:, : 4 if jitter > 0 else 0]
+    draws = Draws(boxes, flips[:, 0] < flip, crop < 1, factors.astype(np.float32), order)
+    return _views(pixels, px, draws)
 
 
 def evaluation(pixels: torch.Tensor, px: int, flipped: bool = False) -> torch.Tensor:
     """(n, 3, px, px) normalised: the whole images, resized (bilinear, antialiased), and mirrored if
     `flipped`."""
-    side = pixels.shape[1]
-    whole = torch.tensor([side], device=pixels.device)
-    rows = resize_matrix(torch.zeros_like(whole), whole, side, px, _triangle)
-    columns = Bands(*(part.flip(1) for part in rows)) if flipped else rows
-    views = _empty(pixels, px)
-    for part in _chunks(pixels):
-        normalise(_resize(pixels[part], rows, columns), out=views[part])
-    return views
+    n = len(pixels)
+    colours = np.zeros((n, 4), np.float32), np.zeros((n, 0), np.int64)
+    return _views(pixels, px, Draws(_whole(pixels), np.full(n, flipped), False, *colours))
 
 
-def _empty(pixels: torch.Tensor, px: int) -> torch.Tensor:
-    shape = (len(pixels), 3, px, px)
-    return torch.empty(shape, device=pixels.device, memory_format=torch.channels_last)
-
-
-def _chunks(pixels: torch.Tensor) -> Iterator[slice]:
-    """Equal parts of a batch (n, side, side, 3): a few images on a CPU; all at once on a GPU, where
-    every kernel costs time."""
+def _whole(pixels: torch.Tensor) -> np.ndarray:
     n, side = pixels.shape[:2]
-    count = math.ceil(n * side**2 / CHUNK) if pixels.device.type == "cpu" else 1
-    edges = [n * i // min(count, n) for i in range(min(count, n) + 1)]
-    return (slice(*ends) for ends in pairwise(edges))
+    return np.tile((0, 0, side, side), (n, 1))
+
+
+def _views(pixels: torch.Tensor, px: int, draws: Draws) -> torch.Tensor:
+    """(n, 3, px, px) normalised views, channels last in memory, of `pixels` (n, side, side, 3)."""
+    if pixels.device.type == "cpu":
+        return fused(pixels, px, draws)
+    return batched(pixels, px, draws)
+
+
+def fused(pixels: torch.Tensor, px: int, draws: Draws) -> torch.Tensor:
+    """Views made one after the other, each to the end, on a processor."""
+    from lib.data import fused_views  # compiled, or read, when it is first needed
+
+    n, side = pixels.shape[:2]
+    images = pixels.contiguous().numpy().reshape(n, side, 3 * side)
+    views = np.empty((n, px, 3 * px), np.float32)
+    statistics = np.float32(MEAN), np.float32(STD)
+    arrays = (np.ascontiguousarray(x) for x in draws[3:])
+    fused_views.make(images, *draws[:3], *arrays, *statistics, views)
+    return torch.from_numpy(views.reshape(n, px, px, 3)).permute(0, 3, 1, 2)
+
+
+def batched(pixels: torch.Tensor, px: int, draws: Draws) -> torch.Tensor:
+    """Views made together, by a few dozen operations on all of them."""
+    side, kernel = pixels.shape[1], _cubic if draws.cubic else _triangle
+    boxes = torch.as_tensor(draws.boxes, device=pixels.device)
+    top, left, height, width = boxes.unbind(1)
+    rows = resize_matrix(top, height, side, px, kernel)
+    columns = resize_matrix(left, width, side, px, kernel)
+    mirrored = torch.as_tensor(draws.mirrored, device=pixels.device)[:, None, None]
+    columns = Bands(*(torch.where(mirrored, part.flip(1), part) for part in columns))
+    x = _resize(pixels, rows, columns)
+    if draws.order.shape[1]:
+        x = colour_jitter(x.mT, draws.factors, draws.order).mT  # as it lies in memory
+    return normalise(x)
 
 
 def _resize(pixels: torch.Tensor, rows: Bands, columns: Bands) -> torch.Tensor:
@@ -207,30 +228,25 @@ def _add(lines: torch.Tensor, index: torch.Tensor, weight: torch.Tensor) -> torc
     return embedding_bag(index, lines, per_sample_weights=weight, mode="sum")
 
 
-def normalise(x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    """(x - mean) / std with Sewer-ML's channel statistics, channels last in memory; in `out` if
-    given."""
-    out = torch.empty_like(x, memory_format=torch.channels_last) if out is None else out
+def normalise(x: torch.Tensor) -> torch.Tensor:
+    """(x - mean) / std with Sewer-ML's channel statistics, channels last in memory."""
+    out = torch.empty_like(x, memory_format=torch.channels_last)
     for channel, normal, mean, std in zip(x.unbind(1), out.unbind(1), MEAN, STD, strict=True):
         normal.copy_((channel - mean).div_(std))  # broadcasting over three channels is slower
     return out
 
 
-def colour_jitter(
-    x: torch.Tensor, u: np.ndarray, order: np.ndarray, strength: float
-) -> torch.Tensor:
-    """torchvision's ColorJitter on a batch in [0, 1], in place; every image has its own factors and
-    order.
+def colour_jitter(x: torch.Tensor, factors: np.ndarray, order: np.ndarray) -> torch.Tensor:
+    """torchvision's ColorJitter on a batch in [0, 1], in place; every image has its own `factors`
+    (n, 4) and `order` (n, 4), as in `Draws`.
 
-    `u` (n, 4) are uniforms for brightness, contrast, saturation and hue; `order` (n, 4) permutes
-    them for each image. Brightness, contrast and saturation are one operation with different
-    weights; hue comes before, between or after them.
+    Brightness, contrast and saturation are one operation with different weights; hue comes before,
+    between or after them.
     """
-    low = max(0.0, 1 - strength)
-    factors, hue = low + (1 + strength - low) * u[:, :3], (2 * u[:, 3:] - 1) * strength / 2
     others, turns = order[order != HUE].reshape(-1, 3), np.argmax(order == HUE, axis=1)
     factor = np.take_along_axis(factors, others, axis=1)
     grey, mean = (1 - factor) * (others == SATURATION), (1 - factor) * (others == CONTRAST)
+    hue = factors[:, HUE:]
     values = torch.as_tensor(np.hstack([factor, grey, mean, hue]), dtype=x.dtype, device=x.device)
     factor, grey, mean, hue = values.split((3, 3, 3, 1), dim=1)
     for turn in range(4):

@@ -243,13 +243,14 @@ def read_part(file: Path, part: str) -> pd.DataFrame:
 
 
 def _speed() -> dict[str, Any]:
-    parts = ("input", "steps", "grid", "evaluation", "redraw")
+    parts = ("input", "views", "steps", "grid", "evaluation", "redraw")
     measured = {part: read_part(BENCHMARK, part) for part in parts}
     where, grid_rows = measured["steps"].iloc[0], measured["grid"]
     medians = measured["evaluation"].set_index("measured")["median"]
     return {
         "where": where,
         "inputs": _inputs(measured["input"]),
+        "views": _views(measured["views"]),
         "steps": _steps(measured["steps"]),
         "grid": "; ".join(f"{row.measured}: {row.ratio:.2f}" for row in grid_rows.itertuples()),
         "peak": grid_rows["peak_gb"].max(),
@@ -270,6 +271,15 @@ def _inputs(measured: pd.DataFrame) -> str:
         values = f"{ours['median']:,.0f}", f"{other['median']:,.0f}", f"{other['speed']:.1f}"
         rows.append([f"{px} px, from PNGs of {files}", *values])
     return table(("views", "ours, cached", "Pillow", "times as fast"), rows)
+
+
+def _views(measured: pd.DataFrame) -> str:
+    """A row per size of view."""
+    rows = []
+    for (px, cached), group in measured.groupby(["px", "files"], sort=False):
+        medians = group.set_index("measured")["median"]
+        rows.append([f"{px} px, of {cached}", *(f"{value:,.0f}" for value in medians)])
+    return table(("views", *dict.fromkeys(measured["measured"])), rows)
 
 
 def _steps(measured: pd.DataFrame) -> str:

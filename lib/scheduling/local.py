@@ -29,7 +29,7 @@ def _context(gpus: list[str]):
     """How processes start: CUDA does not work in a fork of a process that has touched it."""
     if gpus:
         return multiprocessing.get_context("spawn")
-    return fork_server.context("torch", "pytorch_lightning")
+    return fork_server.context("torch", "pytorch_lightning", "lib.data.fused_views")
 
 
 def free_port() -> int:

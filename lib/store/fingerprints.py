@@ -31,6 +31,7 @@ SHARED = (
     "data/splits",
     "data/pixels",
     "data/views",
+    "data/fused_views",
     "measures/representation",
     "measures/health",
 )

@@ -37,7 +37,10 @@ from lib.training.measure import Trained
 
 FILES = ("history.csv", "scores.parquet", "checkpoint.pt")  # whose checksums a record holds
 # Packages whose versions a record names.
-PACKAGES = ("torch", "torchvision", "timm", "lightly", "pytorch-lightning", "numpy", "scikit-learn")
+PACKAGES = (
+    *("torch", "torchvision", "timm", "lightly", "pytorch-lightning"),
+    *("numpy", "numba", "scikit-learn"),
+)
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")  # hints on speed

@@ -16,8 +16,10 @@ SIDE, PX, N = 48, 32, 12
 IMAGES = np.arange(100, 100 + N)
 
 
-@pytest.fixture
-def pixels():
+@pytest.fixture(params=["fused", "batched"])
+def pixels(request, monkeypatch):
+    """Images, of which views are made one after the other, and in batches."""
+    monkeypatch.setattr(views, "_views", getattr(views, request.param))
     return torch.as_tensor(
         np.random.default_rng(0).integers(0, 256, (N, SIDE, SIDE, 3), dtype=np.uint8)
     )
@@ -89,14 +91,6 @@ def test_bands_hold_every_entry_of_the_matrices(side, px, kernel):
     assert bands.index.shape[2] < side / 2  # what the bands are for
 
 
-@pytest.mark.parametrize("chunk", [1, 3 * SIDE**2, 5 * SIDE**2 + 1])
-def test_the_size_of_chunks_changes_nothing(pixels, monkeypatch, chunk):
-    whole, evaluated = augment(pixels), views.evaluation(pixels, PX)
-    monkeypatch.setattr(views, "CHUNK", chunk)
-    torch.testing.assert_close(augment(pixels), whole, rtol=0, atol=1e-5)
-    torch.testing.assert_close(views.evaluation(pixels, PX), evaluated, rtol=0, atol=1e-5)
-
-
 def test_views_keep_their_precision_under_autocast(pixels):
     with torch.autocast("cpu", torch.bfloat16):
         views_there, evaluated = augment(pixels), views.evaluation(pixels, PX)
@@ -123,12 +117,12 @@ def test_crops_have_the_distribution_asked_for():
 
 def test_colour_jitter_equals_torchvisions_operations_in_the_same_order():
     x = torch.rand(N, 3, 16, 16)
-    u = np.random.default_rng(0).random((N, 4))
+    factors = np.random.default_rng(0).uniform(0.6, 1.4, (N, 4))
+    factors[:, views.HUE] = (factors[:, views.HUE] - 1) / 2
     order = np.argsort(np.random.default_rng(1).random((N, 4)), axis=1)
-    ours = views.colour_jitter(x.clone(), u, order, 0.4)
+    ours = views.colour_jitter(x.clone(), factors, order)
     operations = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
-    for image, mine, draws, turns in zip(x, ours, u, order, strict=True):
-        values = [*(0.6 + 0.8 * draws[:3]), (2 * draws[3] - 1) * 0.2]
+    for image, mine, values, turns in zip(x, ours, factors, order, strict=True):
         for k in turns:
             image = operations[k](image, values[k])
         torch.testing.assert_close(mine, image, rtol=0, atol=2e-5)

@@ -21,6 +21,7 @@ from benchmarks import (
     reference,
     speed,
     steps,
+    views,
 )
 from lib.data import sources, splits
 from lib.data.decoding import Place, decode
@@ -163,9 +164,21 @@ def test_the_conventional_pipeline_is_the_runs_augmentation(store):
     assert jitter.hue == (-run.jitter / 2, run.jitter / 2)
     assert flip.p == run.settings.flip
     prepare(run.data)
-    views, label = inputs.Frames(inputs.files("smoke"), np.arange(200), made)[3]
-    assert [v.shape for v in views] == [(3, run.px, run.px)] * 2 and label == 3
-    assert not torch.equal(*views)
+    both, label = inputs.Frames(inputs.files("smoke"), np.arange(200), made)[3]
+    assert [view.shape for view in both] == [(3, run.px, run.px)] * 2 and label == 3
+    assert not torch.equal(*both)
+
+
+def test_competitors_make_views_of_the_same_kind():
+    run = run_of("simclr")
+    torch.manual_seed(0)
+    made = {name: make() for name, make in views.competitors(run).items()}
+    assert {x.shape for x in made.values()} == {(views.BATCH, 3, run.px, run.px)}
+    ours = made["ours"]
+    torch.testing.assert_close(ours, made["ours, batched"], rtol=0, atol=2e-5)
+    for name in ("torchvision v2", "lightly"):  # other draws; lightly's kernel blurs noise more
+        assert abs(made[name].mean() - ours.mean()) < 0.2
+        assert 0.75 < made[name].std() / ours.std() < 1.25
 
 
 def test_both_inputs_are_measured(split):
