@@ -41,7 +41,7 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     grid = runs(artefact, given["profile"], **{name: given.get(name) for name in choices.RUNS})
     reads = artefacts.ARTEFACTS[artefact].reads_measured
     require = measured.require if reads else stored.require
-    grid = require(grid, artefacts.command(artefact, given))
+    grid = require(grid, artefacts.command(artefact, given), given.get("seeds") or ())
     profile = profiles.load(given["profile"])
     return {
         "notebook": fingerprints.digest(source),

@@ -5,6 +5,7 @@ fitted. `lib.training.measure` makes them. A run is complete without them, and t
 fingerprint of their own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -79,10 +80,10 @@ def detected(run: Run | Stored) -> list[Detected]:
     return [Detected(stored.run, stored.path, stored.origin, *name.split(", ")) for name in fits]
 
 
-def require(wanted: list[Run], command: str) -> list[Run]:
+def require(wanted: list[Run], command: str, seeds: Sequence[int] = ()) -> list[Run]:
     """What lib.store.stored.require gives; raises MissingRuns, naming `command`, unless every run
     and its measurements can be read."""
-    wanted = stored_runs.require(wanted, command)
+    wanted = stored_runs.require(wanted, command, seeds)
     absent = [run.id for run in wanted if state(load(run))[0] != "complete"]
     if absent:
         raise MissingRuns(

@@ -1,7 +1,7 @@
 """Stored runs read back, from runs made here or from the committed reference. Knows no torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -116,8 +116,9 @@ def reachable(runs: list[Run]) -> list[Run]:
     return [run for run in runs if run.share not in left_out]
 
 
-def require(wanted: list[Run], command: str) -> list[Run]:
-    """The runs, without those whose train share the user's own images cannot reach.
+def require(wanted: list[Run], command: str, seeds: Sequence[int] = ()) -> list[Run]:
+    """The runs, without those whose train share the user's own images cannot reach, and with those
+    of the reference's other seeds where no `seeds` were chosen (`of_every_seed`).
 
     Raises MissingRuns, naming `command`, unless every one can be read.
     """
@@ -132,4 +133,16 @@ def require(wanted: list[Run], command: str) -> list[Run]:
             f"{len(absent)} of {len(wanted)} runs are missing ({absent[0]} ...): `{command}` makes"
             " them."
         )
-    return wanted
+    return wanted if seeds else of_every_seed(wanted)
+
+
+def of_every_seed(runs: list[Run]) -> list[Run]:
+    """The runs, each with its twins of every seed for which the reference holds all of them; the
+    runs alone where one of them was trained here, whose twins are not."""
+    if not runs or not all(load(run).is_committed for run in runs):
+        return runs
+    own = {run.seed for run in runs}
+    others = committed.seeds(paths.REFERENCE / runs[0].profile) - own
+    held = {seed for seed in others if all(reference(replace(r, seed=seed)) for r in runs)}
+    twins = {replace(run, seed=seed): None for run in runs for seed in sorted(own | held)}
+    return list(twins)

@@ -343,9 +343,9 @@ def test_the_penalty_is_chosen_on_groups_that_the_fold_has_not_seen():
     groups = np.repeat(np.arange(30), 8)
     features = rng.normal(size=(30, 20))[groups] + 0.05 * rng.normal(size=(240, 20))
     defect = (rng.permutation(30) < 10).astype(int)[groups]
-    for train, test in probes._folds(defect, groups, 0):
-        assert not set(groups[train]) & set(groups[test])
-        assert np.ptp(defect[train]) == np.ptp(defect[test]) == 1
+    for fitted, held in probes._folds(defect, groups, 0):
+        assert not set(groups[fitted]) & set(groups[held])
+        assert np.ptp(defect[fitted]) == np.ptp(defect[held]) == 1
     whole, split = (probes.converged(features, defect, g, 0) for g in (groups, np.arange(240)))
     assert whole.strength < split.strength
 
