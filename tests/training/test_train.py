@@ -1,8 +1,10 @@
 """Training: resumable to the bit, isolated from the probe, faithful to the schedule."""
 
+import itertools
 import multiprocessing
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -112,6 +114,25 @@ def test_a_run_holds_all_that_tables_need(simclr):
     assert {"loss", "rankme", "feature_std", "embedding_std", "val_f1", "train_f1"} <= set(
         simclr.history
     )
+
+
+def test_seconds_are_those_of_training_without_validation(store, monkeypatch):
+    clock = itertools.count()
+    validate = train_module.EpochEnd.validate
+
+    def slow(callback, method):
+        nonlocal clock
+        clock = itertools.count(next(clock) + 1000)
+        return validate(callback, method)
+
+    monkeypatch.setattr(train_module.EpochEnd, "validate", slow)
+    monkeypatch.setattr(train_module, "time", SimpleNamespace(time=lambda: next(clock)))
+    run = small("random", validate_every=1)
+    train_module.train(run)
+    record = load(run).record
+    assert record["total_seconds"] > 3000 and record["seconds"] == 3  # a tick of the clock an epoch
+    images = 3 * sum(record["counts"].values())
+    assert record["images_per_second"] == pytest.approx(images / 3, abs=0.1)
 
 
 def test_half_of_the_flipped_evaluation_differs_from_the_clean_one(simclr):
