@@ -22,7 +22,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lib.study.grid import ID
 from lib.system.errors import DataError
 
 if TYPE_CHECKING:
@@ -84,12 +83,6 @@ def record(folder: Path, run_id: str, name: str = "record") -> dict | None:
     except DataError as error:
         _warn(str(error))
         return None
-
-
-def seeds(folder: Path) -> set[int]:
-    """The seeds of the profile's committed runs; none where there is no table."""
-    path = folder / "runs.parquet"
-    return {int(ID.fullmatch(run)["seed"]) for run in _runs(path)} if path.exists() else set()
 
 
 def history(folder: Path, run_id: str) -> pd.DataFrame:

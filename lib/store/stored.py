@@ -1,6 +1,7 @@
 """Stored runs read back, from runs made here or from the committed reference. Knows no torch."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 from lib.data.train_shares import unreachable
 from lib.store import committed, run_directory
 from lib.store.fingerprints import inputs
+from lib.study import profiles
 from lib.study.grid import Run
 from lib.system import atomic, paths
 
@@ -137,12 +139,20 @@ def require(wanted: list[Run], command: str, seeds: Sequence[int] = ()) -> list[
 
 
 def of_every_seed(runs: list[Run]) -> list[Run]:
-    """The runs, each with its twins of every seed for which the reference holds all of them; the
-    runs alone where one of them was trained here, whose twins are not."""
-    if not runs or not all(load(run).is_committed for run in runs):
+    """The runs, each with its twins of those `reference_seeds` of the profile of which all lie where
+    the runs do: trained here, or in the reference. Trainings of one's own stand alone until their
+    twins are trained, too."""
+    origins = {load(run).origin for run in runs}
+    if len(origins) != 1:
         return runs
-    own = {run.seed for run in runs}
-    others = committed.seeds(paths.REFERENCE / runs[0].profile) - own
-    held = {seed for seed in others if all(reference(replace(r, seed=seed)) for r in runs)}
-    twins = {replace(run, seed=seed): None for run in runs for seed in sorted(own | held)}
-    return list(twins)
+
+    def lies_there(run: Run) -> bool:
+        with suppress(MissingRuns):
+            return load(run).origin in origins
+        return False
+
+    seeds = {run.seed for run in runs}
+    for seed in profiles.load(runs[0].profile)["reference_seeds"]:
+        if all(lies_there(replace(run, seed=seed)) for run in runs):
+            seeds.add(seed)
+    return list(dict.fromkeys(replace(r, seed=seed) for r in runs for seed in sorted(seeds)))

@@ -18,9 +18,9 @@ def available() -> list[str]:
 
 # Values of a profile. Numbers are above 0 but for these, which may be 0 ...
 ZERO = {
-    *("seed", "seeds", "train", "val", "frame", "jitter", "jitters", "flip", "warmup_epochs"),
-    *("warmup_start", "final_lr", "weight_decay", "redundancy", "invariance", "variance"),
-    *("covariance", "gaussian", "tau_start", "tau_end", "centre_momentum"),
+    *("seed", "seeds", "reference_seeds", "train", "val", "frame", "jitter", "jitters", "flip"),
+    *("warmup_epochs", "warmup_start", "final_lr", "weight_decay", "redundancy", "invariance"),
+    *("variance", "covariance", "gaussian", "tau_start", "tau_end", "centre_momentum"),
     *("teacher_warmup_epochs", "frozen_epochs"),
 }
 # ... these are at most 1 ...
@@ -32,7 +32,7 @@ SHARES = ("train_shares", "validation_shares")  # ... these whole per cents ...
 SHARE = "a whole per cent, from 0.01 to 0.99"
 LEAST = {"batch": 2, "px": 16, "cache": 16}  # ... and these larger: batch norm takes two images
 ELEMENTS = {
-    **dict.fromkeys(("seeds", "px"), int),
+    **dict.fromkeys(("seeds", "reference_seeds", "px"), int),
     **dict.fromkeys((*SHARES, "crops", "jitters"), float),
     "methods": str,
 }

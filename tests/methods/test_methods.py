@@ -233,6 +233,11 @@ def test_lightlys_tau_ends_on_the_last_step_ours_just_after_it():
     assert cosine_tau(99, 100, 0.996, 0.999) < 0.999 == cosine_tau(100, 100, 0.996, 0.999)
 
 
+def of_vit(width):
+    """Settings of ViT-Tiny at full depth."""
+    return grid.run("paper", "simclr", "vit_tiny", 0.45, 42).with_settings(width=width).settings
+
+
 def count(net):
     return sum(p.numel() for p in net.parameters())
 
@@ -270,18 +275,18 @@ def test_two_updates_of_running_statistics_equal_one_of_larger_momentum():
 
 @pytest.mark.parametrize("width, px, features", [(1.0, 64, 192), (0.5, 96, 96)])
 def test_vit_features(width, px, features):
-    net = backbones.vit_tiny(width, px, 16).eval()
+    net = backbones.vit_tiny(of_vit(width), px).eval()
     assert net.features == features and net(torch.randn(2, 3, px, px)).shape == (2, features)
     assert len(net.blocks) == 12 and net.blocks[0].attn.num_heads == 3
 
 
 def test_vit_tiny_has_the_parameters_of_vit_tiny():
-    assert count(backbones.vit_tiny(1.0, 224, 16)) == pytest.approx(5.5e6, rel=0.02)
+    assert count(backbones.vit_tiny(of_vit(1.0), 224)) == pytest.approx(5.5e6, rel=0.02)
 
 
 def test_an_input_that_does_not_divide_into_patches_is_refused():
     with pytest.raises(ValueError, match="not a multiple"):
-        backbones.vit_tiny(1.0, 70, 16)
+        backbones.vit_tiny(of_vit(1.0), 70)
 
 
 def test_the_masked_encoder_has_fixed_positions():

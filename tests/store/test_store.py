@@ -8,16 +8,16 @@ import pandas as pd
 import pytest
 
 from lib.store import committed, fingerprints, measured, run_directory
-from lib.store.stored import Stored
-from lib.study import grid
+from lib.store.stored import Stored, of_every_seed, require
+from lib.study import grid, profiles
 from lib.system import paths
 
 NAMES = ("Filename", "split", "evaluation", "probe")
 
 
-def make(folder, method, columns, images, detectors=()):
+def make(folder, method, columns, images, detectors=(), seed=42):
     """A run directory with random scores, a history of these columns, and perhaps measurements."""
-    run = grid.run("smoke", method, "resnet18", 0.45, 42)
+    run = grid.run("smoke", method, "resnet18", 0.45, seed)
     path = folder / run.id
     path.mkdir(parents=True)
     rng = np.random.default_rng(len(images))
@@ -72,6 +72,49 @@ def test_every_run_comes_back_exactly(runs, tmp_path):
             pd.testing.assert_frame_equal(back.detector_scores(), run.detector_scores())
             one = back.detector_scores(["knn, normals"])
             assert list(one) == ["Filename", "knn, normals"]
+
+
+@pytest.fixture
+def five_seeds(tmp_path, monkeypatch):
+    """A reference with SimCLR of seeds 42, 43, 44 and BYOL of 42 and 43; nothing was trained."""
+    seeds = [("simclr", 42), ("simclr", 43), ("simclr", 44), ("byol", 42), ("byol", 43)]
+    made = [make(tmp_path / "runs", m, ["loss"], list("ab"), seed=s) for m, s in seeds]
+    (tmp_path / "reference" / "smoke").mkdir(parents=True)
+    committed.write(tmp_path / "reference" / "smoke", made)
+    monkeypatch.setattr(paths, "REFERENCE", tmp_path / "reference")
+    profile = profiles.load("smoke") | {"reference_seeds": [42, 43, 44]}
+    monkeypatch.setattr("lib.store.stored.profiles.load", lambda name: profile)
+    monkeypatch.setattr("lib.store.stored.inputs", lambda run: {"a": 1})
+    return [grid.run("smoke", method, "resnet18", 0.45, 42) for method in ("byol", "simclr")]
+
+
+def test_without_a_choice_every_seed_of_which_the_reference_holds_all_runs_is_shown(five_seeds):
+    byol, simclr = five_seeds
+    assert [run.seed for run in of_every_seed([simclr])] == [42, 43, 44]
+    both = require(five_seeds, "make table1")
+    assert [(run.method, run.seed) for run in both] == [
+        *[("byol", 42), ("byol", 43)],
+        *[("simclr", 42), ("simclr", 43)],
+    ]
+    assert require([simclr], "make table1", [42]) == [simclr]
+
+
+@pytest.mark.parametrize("trained, shown", [([42], [42]), ([42, 44], [42, 44])])
+def test_runs_that_were_trained_here_stand_alone_until_their_twins_are(
+    trained, shown, five_seeds, monkeypatch
+):
+    monkeypatch.setattr(
+        run_directory, "state", lambda run: ("complete" if run.seed in trained else "missing", "")
+    )
+    for chosen in (five_seeds, five_seeds[:1]):
+        assert sorted({run.seed for run in of_every_seed(chosen)}) == shown
+
+
+def test_where_some_runs_were_trained_here_and_some_not_no_seed_is_added(five_seeds, monkeypatch):
+    monkeypatch.setattr(
+        run_directory, "state", lambda run: ("complete" if run.method == "byol" else "missing", "")
+    )
+    assert of_every_seed(five_seeds) == five_seeds
 
 
 def test_tables_that_were_written_again_are_read_again(runs, tmp_path):

@@ -101,6 +101,13 @@ def test_the_paper_profile_holds_the_protocols_numbers(method, expected):
     assert settings | common == settings
 
 
+def test_a_profile_may_give_each_backbone_its_own_pixels_and_width():
+    resnet, vit = (grid.run("mini", "simclr", b, 0.45, 42) for b in ("resnet18", "vit_tiny"))
+    assert (resnet.px, resnet.settings.width) == (64, 0.25)
+    assert (vit.px, vit.settings.width) == (48, 0.5)
+    assert grid.run("paper", "simclr", "vit_tiny", 0.45, 42).px == 224
+
+
 def test_settings_hold_nothing_of_other_methods():
     assert not hasattr(grid.run("paper", "byol", "resnet18", 0.01, 42).settings, "temperature")
     assert not hasattr(grid.run("paper", "simclr", "resnet18", 0.01, 42).settings, "tau_start")
