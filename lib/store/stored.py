@@ -139,9 +139,9 @@ def require(wanted: list[Run], command: str, seeds: Sequence[int] = ()) -> list[
 
 
 def of_every_seed(runs: list[Run]) -> list[Run]:
-    """The runs, each with its twins of those `reference_seeds` of the profile of which all lie where
-    the runs do: trained here, or in the reference. Trainings of one's own stand alone until their
-    twins are trained, too."""
+    """The runs, each with its twins of those `reference_seeds` of the profile of which all lie
+    where the runs do: trained here, or in the reference. One's own stand alone until their twins
+    are trained, too."""
     origins = {load(run).origin for run in runs}
     if len(origins) != 1:
         return runs

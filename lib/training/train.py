@@ -224,7 +224,7 @@ def pos_weight(normal: int, defect: int, overflow: bool = False) -> float:
     With `overflow` as the released code computes it, which sums labels in float16. Above their
     range the sum is infinite, and becomes -2^31 as an integer on x86; n - n_pos wraps to n - 2^31.
     """
-    if overflow and np.isinf(np.float32(defect).astype(np.float16)):
+    if overflow and defect >= 65_520:  # what rounds to infinity in float16
         return 1 - (normal + defect) / 2**31
     return normal / max(defect, 1)
 
