@@ -40,7 +40,7 @@ Maintain
   make lint           style, imports between rooms, dependencies
   make reference      renew results/reference, figures/ and the numbers in the docs
   make docs           renew the numbers in README and docs/ from the reference alone
-  make compare        hold the mini runs made here against the committed reference
+  make compare        hold the runs made here against the spread of the reference over seeds
   make simulator      measure the criteria on which the simulated frames were frozen
   make benchmark      speed beside what one would use instead: PART=input, views, steps, grid,
                       evaluation, redraw

@@ -208,7 +208,7 @@ def reference(arguments: argparse.Namespace) -> int:
     """renew the committed reference and figures from complete runs"""
     from lib.publish import reference
 
-    reference.renew()
+    reference.renew(arguments.choices.profile)
     return 0
 
 
@@ -216,7 +216,7 @@ def compare(arguments: argparse.Namespace) -> int:
     """hold the runs made here against the committed reference"""
     from lib.publish import reference
 
-    text, within = reference.told(reference.compare())
+    text, within = reference.told(reference.compare(arguments.choices.profile))
     print(text)
     return 0 if within else 1
 

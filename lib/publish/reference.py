@@ -1,18 +1,24 @@
 """The committed reference: renewed from complete runs, and held against fresh ones.
 
-    make reference    renew results/reference and the pictures in figures/
+    make reference    renew results/reference of PROFILE; of `mini` also the pictures in figures/
     make compare      hold the runs made here against it
 
 On the machine that made it, equal pins give equal scores; elsewhere another order of sums, or
-another precision, moves single runs of so few steps, and the comparison is of their distribution.
+another precision, moves a run as another seed does. So a run made here is held against the spread
+of its reference over seeds.
 """
 
 import io
 import json
 import shutil
+from contextlib import suppress
+from dataclasses import replace
+from math import nan, sqrt
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from lib.analysis import results
 from lib.data import sources
@@ -20,16 +26,16 @@ from lib.publish import notebooks
 from lib.store import committed as tables
 from lib.store import measured, run_directory
 from lib.store.stored import MissingRuns, Stored, load, reference
-from lib.study import artefacts, names
+from lib.study import artefacts, names, profiles
 from lib.study.grid import Run, cells, runs
 from lib.study.names import CLASSES
 from lib.system import atomic, hardware, paths
 
-PROFILE = "mini"  # the one profile whose results are committed
+PROFILE = "mini"  # whose pictures are committed, too
 RENDERED = paths.REFERENCE / PROFILE / "figures.parquet"  # what every artefact shows, as text
-# Largest median of the absolute differences between runs here and committed, and largest mean
-# difference, by metric.
-TOLERANCE = {"f1": (0.05, 0.02), "auroc": (0.03, 0.015)}
+METRICS = ("f1", "auroc")  # that are compared
+LEVEL = 0.95  # of the prediction interval of one more run
+RARE = 1e-3  # so improbable a number of runs outside it is told as a difference
 
 
 def committed(run: Run) -> Stored:
@@ -37,37 +43,49 @@ def committed(run: Run) -> Stored:
     return Stored(run, paths.REFERENCE / run.profile, "reference")
 
 
-def wanted() -> list[Run]:
-    """Every run of the reference."""
-    studies = ("grid", "augmentation", "resolution")
-    return [run for study in studies for run in cells(PROFILE, study)] + runs("walkthrough")
+def wanted(profile: str) -> list[Run]:
+    """Every run of the reference: the grid with each reference seed, and of `mini` the ablations
+    with the profile's seeds and the walkthrough's networks."""
+    grid = cells(profile, seeds=profiles.load(profile)["reference_seeds"])
+    if profile != PROFILE:
+        return grid
+    ablations = [run for study in ("augmentation", "resolution") for run in cells(profile, study)]
+    return grid + ablations + runs("walkthrough")
 
 
-def renew() -> None:
-    """Replace results/reference and figures/. Raises MissingRuns, and NotebookError where a
-    rendering fails; then the results of `PROFILE` stay as they are.
+def renew(profile: str) -> None:
+    """Replace the results of `profile` in results/reference, and of `mini` figures/. What was not
+    trained here is kept where it is current. Raises MissingRuns, and NotebookError where a
+    rendering fails; then the results stay as they are.
 
     The walkthrough's networks move: from then on their weights in half precision are read here,
     too, so that everybody draws the same.
     """
-    networks = runs("walkthrough")
-    mini = [run for run in wanted() if run not in networks]
-    absent = [run for run in wanted() if run_directory.state(run)[0] != "complete"]
-    kept = [run for run in networks if run in absent and reference(run)]
-    absent = [run for run in absent if run not in kept]
+    every = wanted(profile)
+    absent = [run for run in every if not _is_there(run)]
     if absent:
         command = " and ".join(f"`make {name}`" for name in ("replicate", "walkthrough"))
+        seeds = ",".join(map(str, profiles.load(profile)["reference_seeds"]))
         what = f"{len(absent)} runs are missing or stale ({absent[0].id} ...)"
-        raise MissingRuns(f"{what}: {command} make them.")
-    measured.require(cells(PROFILE), "make detectors")
-    if not kept:
+        raise MissingRuns(f"{what}: {command}, with SEEDS={seeds}, make them.")
+    measured.require([run for run in every if run.study == "grid"], "make detectors")
+    networks = [run for run in every if run.profile != profile]
+    if networks and not any(load(run).is_committed for run in networks):
         write([load(run) for run in networks], paths.REFERENCE / "walkthrough", weights=True)
         for run in networks:
             shutil.rmtree(run_directory.folder(run))
-    if notebooks.render([], PROFILE, jobs=hardware.cores()):
+    if profile == PROFILE and notebooks.render([], profile, jobs=hardware.cores()):
         raise notebooks.NotebookError("a notebook failed: see above.")
-    write([load(run) for run in mini], paths.REFERENCE / PROFILE)
-    write_renderings(paths.FIGURES / PROFILE)
+    own = [load(run) for run in every if run.profile == profile]
+    write(own, paths.REFERENCE / profile)
+    if profile == PROFILE:
+        write_renderings(paths.FIGURES / profile)
+
+
+def _is_there(run: Run) -> bool:
+    with suppress(MissingRuns):
+        return bool(load(run))
+    return False
 
 
 def write_renderings(folder: Path) -> None:
@@ -151,41 +169,65 @@ def _provenance(runs: list[Stored]) -> dict:
     }
 
 
-def compare() -> pd.DataFrame:
-    """A row per run that is complete here and committed: F1 and AUROC of both, converged probe,
-    natural share.
+def compare(profile: str) -> pd.DataFrame:
+    """A row per metric and run that is complete here and whose system and share the reference has:
+    converged probe, natural share.
 
-    `identical`: every stored score is equal. Raises MissingRuns where nothing can be compared.
+    `here` is the value of the run; `mean`, `low` and `high` are those of its reference over seeds:
+    the prediction interval of one more run, t with S - 1 degrees of freedom. `identical`: every
+    stored score equals that of the committed run of this seed. Raises MissingRuns where nothing can
+    be compared.
     """
     rows = []
-    for run in cells(PROFILE):
-        if run_directory.state(run)[0] != "complete":
+    for run in (run for run in cells(profile) if run_directory.state(run)[0] == "complete"):
+        seeds = profiles.load(profile)["reference_seeds"]
+        twins = [twin for s in seeds if (twin := reference(replace(run, seed=s)))]
+        if not twins:
             continue
-        pair = load(run), committed(run)
-        frames = [results.measure([stored], "clean", resamples=0) for stored in pair]
-        ours, theirs = (frame.set_index("metric")["value"] for frame in frames)
-        row = {"run": run.id, "identical": pair[0].scores.equals(pair[1].scores)}
-        for metric in TOLERANCE:
-            row |= {f"{metric}_here": ours[metric], f"{metric}_reference": theirs[metric]}
-            row[f"{metric}_difference"] = ours[metric] - theirs[metric]
-        rows.append(row)
+        ours, *theirs = (_values(stored) for stored in (load(run), *twins))
+        same = [t for t in twins if t.run.seed == run.seed]
+        identical = bool(same) and load(run).scores.equals(same[0].scores)
+        for metric in METRICS:
+            values = np.array([values[metric] for values in theirs])
+            mean, n = values.mean(), len(values)
+            reach = nan if n < 2 else _reach(n) * values.std(ddof=1) * sqrt(1 + 1 / n)
+            row = {"run": run.id, "metric": metric, "identical": identical, "seeds": n}
+            rows.append(
+                row
+                | {"here": ours[metric], "mean": mean, "low": mean - reach, "high": mean + reach}
+            )
     if not rows:
-        raise MissingRuns(f"no run of `{PROFILE}` is complete here: `make replicate` makes them.")
+        command = f"`make replicate PROFILE={profile}` makes them"
+        raise MissingRuns(f"no run of `{profile}` can be compared: {command}.")
     return pd.DataFrame(rows)
 
 
+def _values(stored: Stored) -> dict[str, float]:
+    frame = results.measure([stored], "clean", resamples=0)
+    return frame.set_index("metric")["value"].to_dict()
+
+
+def _reach(n: int) -> float:
+    return stats.t.ppf((1 + LEVEL) / 2, n - 1)
+
+
 def told(compared: pd.DataFrame) -> tuple[str, bool]:
-    """What `compare` found, in words, and whether it is within `TOLERANCE`."""
-    identical, within = compared["identical"].sum(), True
-    lines = [f"{len(compared)} runs compared, {identical} identical to the last score."]
-    for metric, (typical, mean) in TOLERANCE.items():
-        gap = compared[f"{metric}_difference"]
-        good = gap.abs().median() <= typical and abs(gap.mean()) <= mean
-        within &= bool(good)
+    """What `compare` found, in words, and whether chance alone would leave so many runs outside
+    their interval."""
+    identical = int(compared.drop_duplicates("run")["identical"].sum())
+    lines = [f"{compared['run'].nunique()} runs compared, {identical} identical to the last score."]
+    within = True
+    for metric, rows in compared.groupby("metric", sort=False):
+        gap = rows["here"] - rows["mean"]
+        far = (rows["here"] < rows["low"]) | (rows["here"] > rows["high"])
+        judged, count = int(rows["low"].notna().sum()), int(far.sum())
+        chance = stats.binom.sf(count - 1, judged, 1 - LEVEL)
+        within &= bool(chance >= RARE)
         lines.append(
-            f"{names.METRIC_NAMES[metric]}: median difference {gap.abs().median():.3f} "
-            f"(tolerance {typical}), mean {gap.mean():+.3f} (tolerance ±{mean}), "
-            f"largest {gap.abs().max():.3f} ({compared['run'][gap.abs().idxmax()]}): "
-            f"{'within' if good else 'OUTSIDE'}."
+            f"{names.METRIC_NAMES[metric]}: {count} of {judged} runs outside the "
+            f"{100 * LEVEL:.0f} % interval of one more seed, {judged * (1 - LEVEL):.0f} expected "
+            f"(mean difference {gap.mean():+.3f}, largest {gap[gap.abs().idxmax()]:+.3f}: "
+            f"{rows.loc[gap.abs().idxmax(), 'run']}): "
+            f"{'within' if chance >= RARE else 'OUTSIDE'}."
         )
     return "\n".join(lines), within

@@ -1,6 +1,8 @@
 """The committed reference is whole, small, and readable without any data."""
 
 import json
+import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -9,7 +11,7 @@ import pytest
 from lib.publish import reference
 from lib.store import fingerprints, measured
 from lib.store.stored import MissingRuns, load
-from lib.study import artefacts, grid
+from lib.study import artefacts, grid, profiles
 from lib.system import paths
 
 
@@ -20,14 +22,14 @@ def nothing_here(workspace):
 
 
 def test_every_run_is_committed_and_stands_in_for_a_missing_one(nothing_here):
-    for run in reference.wanted():
+    for run in reference.wanted("mini"):
         stored = load(run)
         assert stored.origin == "reference"
         assert stored.record["run"] == json.loads(json.dumps(run.resolved()))
 
 
 def test_the_reference_was_made_by_the_code_as_it_is():
-    for run in reference.wanted():
+    for run in reference.wanted("mini"):
         stored = reference.committed(run)
         changed = fingerprints.changes(stored.record["inputs"], fingerprints.inputs(run))
         if stored.measured:
@@ -45,8 +47,10 @@ def test_the_reference_is_small():
 
 
 def test_an_incomplete_study_is_no_reference(nothing_here):
-    with pytest.raises(MissingRuns, match="`make replicate` and `make walkthrough` make them"):
-        reference.renew()
+    with pytest.raises(
+        MissingRuns, match="`make replicate` and `make walkthrough`, with SEEDS=42,43,44, make them"
+    ):
+        reference.renew("mini")
 
 
 def test_a_figure_of_every_artefact_is_committed():
@@ -73,10 +77,10 @@ def test_renderings_are_kept_as_they_are(tmp_path, monkeypatch):
         reference.values("fig11")
 
 
-def compared(f1, auroc, identical=False):
-    """What `reference.compare` returns, for given differences a run."""
-    rows = {"run": [f"run{i}" for i in range(len(f1))], "identical": identical}
-    return pd.DataFrame(rows | {"f1_difference": f1, "auroc_difference": auroc})
+def compared(here, low=0.6, high=0.8, identical=False):
+    """What `reference.compare` returns for values `here` of one metric."""
+    rows = {"run": [f"run{i}" for i in range(len(here))], "metric": "f1", "identical": identical}
+    return pd.DataFrame(rows | {"seeds": 3, "here": here, "mean": 0.7, "low": low, "high": high})
 
 
 def test_a_reference_equals_itself(nothing_here, monkeypatch):
@@ -84,22 +88,41 @@ def test_a_reference_equals_itself(nothing_here, monkeypatch):
     monkeypatch.setattr(reference, "run_directory", complete)
     monkeypatch.setattr(reference, "load", reference.committed)
     monkeypatch.setattr(reference, "cells", lambda profile: grid.cells(profile)[::20])
-    text, within = reference.told(reference.compare())
+    text, within = reference.told(reference.compare("mini"))
     assert within
     assert "4 runs compared, 4 identical" in text
 
 
-def test_single_runs_may_differ_but_not_all_of_them():
-    far = [0.14] + [0.0] * 9
-    assert reference.told(compared(far, far))[1]
-    text, within = reference.told(compared([0.1] * 10, [0.0] * 10))
+def test_the_interval_is_that_of_one_more_run(monkeypatch):
+    """Values 0, 1, 2: mean 1, deviation 1, and t(2) = 4.303 at 95 %."""
+    run = grid.run("smoke", "simclr", "resnet18", 0.45, 42)
+    profile = profiles.load("smoke") | {"reference_seeds": [0, 1, 2]}
+    monkeypatch.setattr(reference, "profiles", SimpleNamespace(load=lambda name: profile))
+    monkeypatch.setattr(reference, "cells", lambda name: [run])
+    monkeypatch.setattr(reference, "run_directory", SimpleNamespace(state=lambda r: ("complete",)))
+    made = {s: SimpleNamespace(run=replace(run, seed=s), scores=None) for s in (0, 1, 2, 42)}
+    monkeypatch.setattr(reference, "reference", lambda run: made[run.seed])
+    monkeypatch.setattr(reference, "load", lambda run: made[run.seed])
+    monkeypatch.setattr(
+        reference, "_values", lambda stored: dict.fromkeys(reference.METRICS, stored.run.seed % 41)
+    )
+    row = reference.compare("smoke").iloc[0]
+    assert (row["here"], row["mean"]) == (1, 1)
+    assert row["high"] - row["mean"] == pytest.approx(4.303 * (4 / 3) ** 0.5, abs=1e-3)
+
+
+def test_chance_leaves_some_runs_outside_but_not_many():
+    assert reference.told(compared([0.7] * 17 + [0.5] * 3))[1]
+    text, within = reference.told(compared([0.7] * 13 + [0.5] * 7))
     assert not within
-    assert "F1: median difference 0.100" in text and "OUTSIDE" in text
-    assert not reference.told(compared([0.0] * 10, [-0.02] * 10))[
-        1
-    ]  # a shift of every run, small as it is
+    assert "F1: 7 of 20 runs outside the 95 % interval of one more seed, 1 expected" in text
+
+
+def test_one_seed_alone_judges_nothing():
+    text, within = reference.told(compared([0.9] * 9, low=math.nan, high=math.nan))
+    assert within and "0 of 0 runs" in text
 
 
 def test_nothing_to_compare_names_the_command(nothing_here):
     with pytest.raises(MissingRuns, match="make replicate"):
-        reference.compare()
+        reference.compare("mini")
