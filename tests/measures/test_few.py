@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from lib.analysis import claims, provenance, results, wording
-from lib.measures import bootstrap
+from lib.measures import bootstrap, seeds
 from lib.report import captions
 
 THRESHOLD = ("f1", "f1_normal", "precision", "recall", "auroc", "ap", "recall_at_5")
@@ -58,7 +58,7 @@ def test_only_the_shares_with_too_few_lose_their_interval():
 
 def test_a_difference_of_too_few_has_no_interval_and_no_p():
     one = draws(3, 30)["f1"]
-    estimate, low, high, p = bootstrap.paired_difference(one, one)
+    estimate, low, high, p = seeds.difference(one[:, None], one[:, None])
     assert estimate == [0] and np.isnan([low, high, p]).all()
 
 
