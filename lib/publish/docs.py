@@ -20,7 +20,13 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from lib.analysis import claims, protocol_effects, provenance, wording
+from lib.analysis import (
+    calibration,
+    claims,
+    protocol_effects,
+    provenance,
+    wording,
+)
 from lib.analysis.results import difference
 from lib.measures import metrics
 from lib.publish import reference
@@ -35,6 +41,7 @@ PAGES = ("results", "deviations", "artefacts", "add-a-method", "speed")
 PARTS = {"README.md": "parts.md.j2", "README.ja.md": "parts.ja.md.j2"}  # a block per part
 DOCS = paths.ROOT / "docs"
 DEVIATIONS = DOCS / "deviations.toml"
+CALIBRATION = DOCS / "calibration.csv"
 BENCHMARK = paths.ROOT / "benchmarks" / "results" / "measured.csv"
 FIELDS = ("item", "paper", "code", "here", "why", "effect")  # of a deviation, besides its group
 SHARES = (0.01, 0.05, 0.45)  # of defects in training, in the READMEs' tables
@@ -42,7 +49,9 @@ EXAMPLE = "vicreg"  # the method that "Add a method" shows
 
 
 def renew() -> None:
-    """Write every generated page, and the generated parts of the READMEs, anew."""
+    """Write every generated page, and the generated parts of the READMEs, anew, after the table of
+    simulated studies that a page shows."""
+    calibration.table().to_csv(CALIBRATION, index=False)
     for path, text in pages().items():
         path.write_text(text, encoding="utf-8")
 
@@ -163,7 +172,7 @@ def _effects() -> dict[str, Any]:
         )
         for group, members in groupby(rows, key=lambda row: row["group"])
     }
-    sentences = protocol_effects.verdicts(*protocol_effects.split(measured))
+    sentences = protocol_effects.sentences(*protocol_effects.split(measured))
     return {"deviations": groups, "protocol_effects": sentences}
 
 

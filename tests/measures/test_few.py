@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.analysis import claims, provenance, results, wording
+from lib.analysis import judgement, provenance, results, wording
+from lib.analysis.parts import Part
 from lib.measures import bootstrap, seeds
 from lib.report import captions
 
@@ -31,7 +32,7 @@ def test_of_too_few_images_of_a_kind_there_is_no_interval(defects, normals):
         row = results.interval(values)
         assert row["value"] == 1 and np.isnan([row["low"], row["high"]]).all(), name
         assert wording.of_row(row, wording.PLAIN) == "1.00"
-        assert claims.verdict([values]) == "inconclusive"
+        assert judgement.verdict([Part("", values[None])]) == "inconclusive"
 
 
 @pytest.mark.parametrize("defects, normals", [(6, 24), (24, 6), (6, 6)])

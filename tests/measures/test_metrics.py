@@ -163,10 +163,10 @@ def test_auroc_by_pairs_of_groups_is_that_of_the_rows(sample, tied, monkeypatch)
     """Few groups and many, subsampled, weighted and whole shares, with ties and without."""
     if not tied:
         sample = sample | {"logit": np.random.default_rng(9).normal(size=400) + sample["defect"]}
-    weights = np.stack(
-        [np.ones(400), subsample(sample["defect"], 60), np.linspace(0.5, 2, 400)]
-        + [metrics.share_weights(sample["defect"], 0.05)]
-    )
+    defect = sample["defect"]
+    whole, some = np.ones(400), subsample(defect, 60)
+    weighted = np.linspace(0.5, 2, 400), metrics.share_weights(defect, 0.05)
+    weights = np.stack([whole, some, *weighted])
     quick = bootstrap.resampled(**sample, weights=weights, draws=40, ranked=("auroc",))
     monkeypatch.setattr(bootstrap, "FEW", 0)
     rows = bootstrap.resampled(**sample, weights=weights, draws=40)
