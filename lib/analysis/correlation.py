@@ -244,7 +244,7 @@ def _sentence(row, metric: str) -> str:
     better = "inconclusive"
     if row.verdict != better:
         better = f"predicts {metric} {row.verdict} than RankMe"
-        better += " in these runs" * (row.seeds < seeds.ENOUGH)
+        better += wording.here(row.seeds)
     gain = wording.estimate(row.gain, row.gain_low_runs, row.gain_high_runs)
     here = wording.verdict(row.gain_low, row.gain_high, *VERDICTS)
     only = f"; among these systems alone, {here}" * (here != row.verdict)

@@ -127,7 +127,7 @@ def words(row: pd.Series | dict) -> str:
     if row["verdict"] not in PLACES:
         return row["verdict"]
     limit = "zero" if row["limit"] == 0 else f"{row['limit']:g}"
-    return f"{row['verdict']} {limit} in these runs"
+    return f"{row['verdict']} {limit}{wording.here(0)}"
 
 
 def disagreements(scored: pd.DataFrame, by: str) -> list[int]:
