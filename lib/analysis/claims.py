@@ -260,7 +260,7 @@ def supervised_ahead(reading: Reading) -> dict[str, list[Part]]:
 
 @claim(
     "Monitoring metrics differ between the two backbones",
-    "correlation of curves that differ in train share − of those that differ in backbone, too",
+    "correlation of curves across train shares − across backbones as well",
     "Curves of one backbone differ between train shares as well; that is what two backbones are "
     "held against. Each metric is a part. Methods are the sample (Student’s t), for histories hold "
     "no images.",

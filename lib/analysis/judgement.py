@@ -73,9 +73,10 @@ def judged(parts: Sequence[Part], n_seeds: int) -> tuple[Part, str]:
 
 
 def rows(claim: Claim, reading: Reading) -> list[dict]:
-    """A row a line of the claim: line, value, low, high, limit, verdict, parts, note."""
+    """A row a line of the claim: line; value, low, high and limit of the part that is printed;
+    verdict, part (its name), parts (all of them), note."""
     empty = dict.fromkeys(("value", "low", "high", "limit"), np.nan)
-    row = {"line": "", **empty, "verdict": "not run", "parts": "", "note": ""}
+    row = {"line": "", **empty, "verdict": "not run", "part": "", "parts": "", "note": ""}
     try:
         if claim.judge:
             return [row | claim.judge(reading)]
@@ -98,6 +99,7 @@ def _row(claim: Claim, reading: Reading, line: str, parts: list[Part]) -> dict:
         "high": high,
         "limit": printed.limit,
         "verdict": word,
+        "part": printed.name,
         "parts": "; ".join(map(_said, parts)) if len(parts) > 1 else "",
         "note": ". ".join(filter(None, notes)),
     }
@@ -126,7 +128,7 @@ def words(row: pd.Series | dict) -> str:
         return "not answerable here"
     if row["verdict"] not in PLACES:
         return row["verdict"]
-    limit = "zero" if row["limit"] == 0 else f"{row['limit']:g}"
+    limit = "zero" if row["limit"] == 0 else f"{row['limit']:g}".replace("-", "−")
     return f"{row['verdict']} {limit}{wording.here(0)}"
 
 

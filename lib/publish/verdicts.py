@@ -70,7 +70,7 @@ def _cell(readings: list[pd.Series]) -> list[dict]:
             "estimate": wording.of_row(row).strip("–").replace("-", "−"),
             "note": row["note"],
         }
-        key = row["verdict"], judgement.words(row).replace("-", "−")
+        key = row["verdict"], judgement.words(row)
         verdicts.setdefault(key, []).append(reading)
     return [{"verdict": v, "words": w, "readings": own} for (v, w), own in verdicts.items()]
 

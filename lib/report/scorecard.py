@@ -26,7 +26,7 @@ SHORT = {
     "above": "above",
     "below": "below",
     "across": "across",
-    "not answerable": "not answerable",
+    "not answerable": "no answer",
     "not run": "–",
 }
 INK = dict.fromkeys(SHORT, "0.35") | {
@@ -41,7 +41,7 @@ MARKERS = {"described": "o", "released": "s"}
 GLYPHS = {"described": "●", "released": "□"}
 KEYS = ("claim", "line", "text", "statistic", "limits", "protocol", "mae", "metric", "seeds")
 NUMBERS = ("value", "low", "high", "limit")
-COLUMNS = (*KEYS, *NUMBERS, "verdict", "parts", "note")
+COLUMNS = (*KEYS, *NUMBERS, "verdict", "part", "parts", "note")
 GLUE = "\N{NO-BREAK SPACE}"  # before a sign that must not start a line
 METRICS = judgement.SCORES
 HEIGHT = 0.52  # inches a line
@@ -190,7 +190,8 @@ def _spread(n: int, reach: float) -> np.ndarray:
 def _write_claim(ax, y: int, claim: int, line: str, text: str, statistic: str) -> None:
     title = f"{text} ({line})" if line else text
     statistic = re.sub(r" (?=%|[<>−]|\d)", GLUE, statistic.removeprefix("ours: "))
-    lines = [textwrap.wrap(title, 40), textwrap.wrap(statistic, 44)]
+    widths = zip((title, statistic), (40, 44), strict=True)
+    lines = [textwrap.wrap(words, width, break_on_hyphens=False) for words, width in widths]
     top = y - 0.115 * (len(lines[0]) + len(lines[1]) - 1)
     ax.text(0.17, top, str(claim), ha="right", va="center", weight="bold")
     for weight, colour, own in zip(("bold", "normal"), ("black", "0.3"), lines, strict=True):
@@ -234,7 +235,7 @@ def _write_verdicts(ax, x: float, y: int, readings: list[pd.Series]) -> None:
     for offset, row in zip(_spread(len(readings), 0.18), readings, strict=True):
         text = SHORT[row["verdict"]]
         if several:
-            text = f"{GLYPHS[row['mae']]} {text.replace('not answerable', 'no answer')}"
+            text = f"{GLYPHS[row['mae']]} {text}"
         ax.text(x, y + offset, text, ha="center", va="center", color=INK[row["verdict"]])
 
 

@@ -214,7 +214,7 @@ def test_the_weakest_part_that_decides_is_printed():
 
 def test_a_place_is_told_with_its_limit():
     row = {"verdict": "below", "limit": -0.05}
-    assert judgement.words(row) == "below -0.05 in these runs"
+    assert judgement.words(row) == "below −0.05 in these runs"
     assert judgement.words(row | {"limit": 0.0}) == "below zero in these runs"
     assert judgement.words({"verdict": "supported"}) == "supported"
     assert judgement.words({"verdict": "not answerable"}) == "not answerable here"
