@@ -81,6 +81,7 @@ class Points:
             for name in MEASURES
         }
         self.measures = {n: values for n, values in every.items() if not np.isnan(values).all()}
+        self._groups: dict[tuple, list[list[np.ndarray]]] = {}
         self._ranked: dict[tuple, list[tuple[np.ndarray, np.ndarray]]] = {}
 
     @property
@@ -92,10 +93,16 @@ class Points:
         """(n,) whether every seed of a cell has the measure."""
         return ~np.isnan(self.measures[measure]).any(axis=(1, 2))
 
-    def groups(self, scope: str, measure: str) -> Iterator[list[np.ndarray]]:
+    def groups(self, scope: str, measure: str) -> list[list[np.ndarray]]:
         """The groups of a scope where a measure is known. A group is a list of points, and a point
         the numbers of the rows whose mean it is."""
-        known = self.cells[self.known(measure)]
+        known = self.known(measure)
+        key = (scope, known.tobytes())
+        if key not in self._groups:
+            self._groups[key] = list(self._grouped(scope, self.cells[known]))
+        return self._groups[key]
+
+    def _grouped(self, scope: str, known: pd.DataFrame) -> Iterator[list[np.ndarray]]:
         for _, group in known.groupby(scope, sort=False) if scope in known else [(scope, known)]:
             of_point = ["method", "backbone"] if scope == "system" else group.index
             points = [rows.index.to_numpy() for _, rows in group.groupby(of_point, sort=False)]

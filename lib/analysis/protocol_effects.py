@@ -21,6 +21,7 @@ from lib.analysis import wording
 from lib.analysis.board import Board, Draws
 from lib.analysis.judgement import VARIANTS
 from lib.measures import correlation, seeds
+from lib.store.stored import Stored
 from lib.study import names
 from lib.study.grid import Run
 from lib.study.names import APART, BACKBONES, label
@@ -55,7 +56,7 @@ class Scores:
     `systems` are the (method, backbone) of `wanted`, in its order.
     """
 
-    def __init__(self, wanted: list[Run], resamples: int | None = None):
+    def __init__(self, wanted: list[Run | Stored], resamples: int | None = None):
         self.board = Board(wanted, "clean", resamples)
         self.systems: list[System] = list(dict.fromkeys(cell[:2] for cell in self.board.cells))
         self.shares = sorted({share for _, _, share in self.board.cells})

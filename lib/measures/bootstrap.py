@@ -59,10 +59,11 @@ def resampled(
     out = {name: np.full((len(weights), 1 + draws), np.nan) for name in metrics.METRICS}
     chunk = max(1, CHUNK // (size if quick or not ranked else logit.size))
     for columns, counts in _resamples(size, draws, seed, chunk):
-        cells = {side: counts.astype(np.float32) @ side.table for side in sides}
+        single = counts.astype(np.float32)
+        cells = {side: single @ side.table for side in sides}
         above = {side: side.cumulative(counts) for side in sides} if places else {}
         curves = {(d, q): _Curve(above[d], above[q], *places[d, q]) for d, q in places}
-        areas = {pair: {"auroc": own.auroc(counts)} for pair, own in wins.items()}
+        areas = {pair: {"auroc": own.auroc(single)} for pair, own in wins.items()}
         for i, (d, of_defects, q, of_normals) in enumerate(shares):
             values = metrics.from_counts(of_defects * cells[d] + of_normals * cells[q])
             if places:
@@ -195,14 +196,13 @@ class _Wins:
         lost = (by_group[exceed] + by_group[reach]) / 2  # (defects, groups)
         of_group = np.zeros((defects.size, defects.group.size), np.float32)
         of_group[defects.group, np.arange(defects.group.size)] = weight
-        self.defects, self.normals = of_group.sum(axis=1, dtype=float), by_group[-1].astype(float)
+        self.defects, self.normals = of_group.sum(axis=1), by_group[-1]
         self.pairs = np.outer(self.defects, self.normals) - of_group @ lost
 
     def auroc(self, counts: np.ndarray) -> np.ndarray:
-        """(draws,) of resamples that hold each group so many times, (draws, groups)."""
-        counts = counts.astype(float)
-        won = ((counts @ self.pairs) * counts).sum(axis=1)
-        pairs = (counts @ self.defects) * (counts @ self.normals)
+        """(draws,) of resamples that hold each group so many times, (draws, groups) float32."""
+        won = np.einsum("dg,dg->d", counts @ self.pairs, counts, dtype=float)
+        pairs = (counts @ self.defects).astype(float) * (counts @ self.normals)
         return np.divide(won, pairs, out=np.full_like(pairs, np.nan), where=pairs > 0)
 
 
