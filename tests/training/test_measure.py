@@ -185,7 +185,7 @@ def test_a_detector_shares_the_verdict_of_its_run(run):
 def test_the_difference_from_the_probe_is_paired(run):
     view = measured.detected(run)[0]
     assert results.difference([view], [view], "auroc") == pytest.approx(
-        {"estimate": 0, "low": 0, "high": 0, "p": 1}
+        {"estimate": 0, "low": 0, "high": 0, "p": 1, "seeds": 1}
     )
     found = results.difference([view], [run], "auroc")
     own, probes_own = (
