@@ -107,8 +107,8 @@ class Board:
         """Whether the backbone learned: the AUROC of its converged probe on plain images, averaged
         over these train shares, lies above that of the backbone as initialised, at 95 %.
 
-        Encoders that are as initialised by construction, and systems without such a backbone to be
-        held against, count as if they had.
+        Encoders that are as initialised by construction, systems without such a backbone to be
+        held against, and those of too few images for an interval count as if they had.
         """
         key = (method, backbone, *shares)
         if method in UNTRAINED or ("random", backbone) not in self.systems(["random"]):
@@ -118,7 +118,8 @@ class Board:
                 np.subtract(*(self._plain((m, backbone, share)) for m in (method, "random")))
                 for share in shares
             ]
-            self._learned[key] = bool(seeds.interval(np.mean(gaps, axis=0))[0] > 0)
+            low, _ = seeds.interval(np.mean(gaps, axis=0))
+            self._learned[key] = bool(low > 0 or np.isnan(low))
         return self._learned[key]
 
     def _plain(self, cell: Cell) -> Draws:

@@ -261,6 +261,7 @@ def _order_sentence(scores: Scores, metric: str, training: dict[str, int], n: in
     named = [f"{c} {printed[c]}" for c in order]
     low, high = seeds.interval(halves[order[0]] - halves[order[-1]])
     apart = wording.verdict(low, high, "told apart", "told apart", "not told apart")
+    apart += wording.here(len(halves[order[0]])) * bool(low > 0 or high < 0)
     rho = correlation.spearman([training[c] for c in order], [means[c] for c in order])
     return (
         f"{total}; first for {', '.join(named[:n])}, last for {', '.join(named[-n:])} (the first "

@@ -77,7 +77,7 @@ def _readings(stored: Stored, written: int) -> dict[tuple[str, str], tuple]:
     (split, kinds), (evaluation, evaluations), (probe, probes), (image, images) = (
         _coded(stored.scores[name]) for name in ("split", "evaluation", "probe", "Filename")
     )
-    number = _images(*_table(stored)).get_indexer(images)[image]
+    number = _images(*_table(stored)).get_indexer(images).astype(np.int32)[image]
     logits, of_val = stored.scores["logit"].to_numpy(), split == kinds.get_indexer(["val"])[0]
     found = {}
     for (i, one), (j, other) in product(enumerate(evaluations), enumerate(probes)):

@@ -9,8 +9,8 @@ readers on the same cases: Obuchowski and Rockette 1995; Hillis 2007.)
 
 Student's t has (S - 1) / r degrees of freedom, r the part of s^2 / S in the variance: S - 1 where
 only seeds vary, infinitely many where only videos do. Satterthwaite's (S - 1) / r^2 are too many
-for three seeds: at 95 % their coverage falls to .92, that of these lies between .94 and .96
-whatever r (tests/measures/test_seeds.py).
+for three seeds: at 95 % their coverage falls to .92, that of these lies between .94 and .97
+whatever r (tests/measures/test_seeds.py, and lib.analysis.calibration by simulation).
 """
 
 import numpy as np

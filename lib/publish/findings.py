@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib.analysis import claims, judgement, provenance, questions, results, wording
+from lib.analysis import calibration, claims, judgement, provenance, questions, results, wording
 from lib.measures import metrics
 from lib.measures.seeds import ENOUGH
 from lib.publish import reference
@@ -94,10 +94,12 @@ def _entry(claim: judgement.Claim, scored: pd.DataFrame) -> dict[str, Any]:
 
 def _calibration() -> str:
     """The simulated studies, a row per number of seeds and noise."""
-    head = ["seeds", "noise of runs / sampling error", "coverage of 95 % intervals", "“supported”"]
+    head = ["seeds", "noise of runs / sampling error", "coverage of 95 % intervals"]
+    head += ["“supported”, one part", f"“contradicted”, {calibration.PARTS} parts"]
+    measured = ("coverage", "supported", "contradicted")
     lines = [
-        [f"{row.seeds}", f"{row.noise:g}", f"{row.coverage:.3f}", f"{row.supported:.3f}"]
-        for row in pd.read_csv(CALIBRATION).itertuples()
+        [f"{row['seeds']:.0f}", f"{row['noise']:g}", *(f"{row[name]:.3f}" for name in measured)]
+        for row in pd.read_csv(CALIBRATION).to_dict("records")
     ]
     return markup.markdown(head, ["---:"] * len(head), lines)
 

@@ -250,8 +250,9 @@ def test_a_claim_names_the_systems_that_did_not_learn(number, weak, expected):
         assert "mean without DINO on ResNet-18, DINO on ViT-Tiny" in row["note"]
 
 
-def board_of(plain, seeds=(0, 1, 2)):
-    """A real board of runs whose AUROC, converged probe on plain images, is plain(method, seed)."""
+def board_of(plain, seeds=(0, 1, 2), lost=False):
+    """Which methods learned, by a real board of runs whose AUROC, converged probe on plain images,
+    is plain(method, seed); its resamples are undefined where they are `lost`."""
     stored = [
         SimpleNamespace(
             run=SimpleNamespace(
@@ -266,6 +267,7 @@ def board_of(plain, seeds=(0, 1, 2)):
         assert (evaluation, probe) == ("clean", "converged")
         value = plain(stored.run.method, stored.run.seed)
         noise = 0.01 * np.random.default_rng(0).standard_normal(resamples)
+        noise = noise * np.nan if lost else noise
         return {"auroc": np.r_[value, value + noise][None], "f1": np.zeros((1, 1 + resamples))}
 
     with pytest.MonkeyPatch.context() as patch:
@@ -282,6 +284,10 @@ def test_a_system_learned_if_it_is_above_the_untrained_backbone_over_seeds():
     unsteady = {0: 0.9, 1: 0.55, 2: 0.7}  # above on average, yet not told apart from it
     assert not board_of(lambda m, s: unsteady[s] if m == "simclr" else 0.6)["simclr"]
     assert board_of(lambda m, s: unsteady[s] if m == "simclr" else 0.6, seeds=(0,))["simclr"]
+
+
+def test_of_too_few_images_for_an_interval_no_system_is_said_not_to_have_learned():
+    assert board_of(lambda m, s: 0.5, lost=True)["simclr"]
 
 
 # Single claims
