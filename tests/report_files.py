@@ -17,6 +17,13 @@ ROW = {
     "value": "0.1",
     "low": "0.05",
     "high": "0.15",
+    "limit": "0",
+    "limits": "0",
+    "line": "",
+    "metric": "f1",
+    "seeds": "3",
+    "part": "",
+    "parts": "",
     "note": "",
 }
 TABLE = f"<table><tr>{60 * '<td>cell</td>'}</tr></table>"  # wider than any window

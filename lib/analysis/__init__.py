@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from lib.analysis import results
+from lib.analysis import readings, results
 from lib.store.stored import MissingRuns, load
 from lib.study import grid, names, profiles
 from lib.system.errors import DataError
@@ -34,7 +34,7 @@ def collect(profile: str) -> pd.DataFrame:
         for evaluation, rule, share in product(evaluations, names.PROTOCOLS.values(), shares):
             reading = {"evaluation": evaluation, "probe": rule.probe}
             try:
-                values = results.draws(
+                values = readings.draws(
                     stored, **reading, shares=[share], sampling=rule.sampling, resamples=0
                 )
             except DataError:  # too few images of one's own for that share

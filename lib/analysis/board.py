@@ -1,32 +1,37 @@
-"""The metrics of every cell of the grid, with paired bootstrap draws, averaged over seeds."""
+"""The metrics of every cell of the grid, with paired bootstrap draws, a row a seed.
 
-from collections.abc import Iterable
+board = Board(grid.runs("claims", "mini"), "clean")
+f1 = board.draws(("simclr", "resnet18", 0.45))[0]["f1"]
+"""
+
+from collections.abc import Collection, Iterable, Sequence
 from itertools import product
 
 import numpy as np
 
-from lib.analysis import results
-from lib.measures import bootstrap
+from lib.analysis import readings
+from lib.measures import seeds
 from lib.store.stored import Stored, load
 from lib.study import names, profiles
 from lib.study.grid import Run
 from lib.study.names import BACKBONES
 from lib.system.errors import DataError
 
-Draws = np.ndarray  # (1 + B,): the estimate, then its bootstrap draws
+Draws = np.ndarray  # (S, 1 + B), a row a seed: the estimate, then its bootstrap draws
+System = tuple[str, str]  # method, backbone
 Cell = tuple[str, str, float]  # method, backbone, train share
+UNTRAINED = (*names.UNTRAINED, "mae-released")  # encoders as initialised, by construction
 
 
 class NotRun(LookupError):
-    """A claim needs a system that was not trained."""
+    """A claim needs what was not trained."""
 
 
 class Board:
     """Stored runs by cell of the grid, read by one protocol unless asked otherwise.
 
-    Values are means over seeds. Where there are several seeds, each draw also resamples the seeds,
-    the same ones for every cell. `resamples` None is the number that the profile asks for. Raises
-    NotRun for no runs.
+    Every cell has a row of draws for each of the `seeds`, the same resamples of videos for all.
+    `resamples` None is the number that the profile asks for. Raises NotRun for no runs.
     """
 
     def __init__(self, wanted: list[Run | Stored], protocol: str, resamples: int | None = None):
@@ -37,31 +42,37 @@ class Board:
         profile = profiles.load(self.stored[0].run.profile)
         self.resamples = profile["draws"] if resamples is None else resamples
         self.validation_shares = profile["validation_shares"]
-        self.seed_weight = bootstrap.seed_weights({s.run.seed for s in self.stored}, self.resamples)
+        self.seeds = sorted({stored.run.seed for stored in self.stored})
+        self._runs: dict[Cell, list[Stored]] = {}  # of each the runs, in the order of the seeds
+        for stored in self.stored:
+            run = stored.run
+            self._runs.setdefault((run.method, run.backbone, run.share), []).append(stored)
+        for runs in self._runs.values():
+            runs.sort(key=lambda stored: stored.run.seed)
         self._draws: dict[tuple, list[dict[str, Draws]]] = {}
+        self._learned: dict[tuple, bool] = {}
 
     @property
     def cells(self) -> list[Cell]:
         """The cells that runs belong to, in the order of the runs."""
-        runs = (stored.run for stored in self.stored)
-        return list(dict.fromkeys((run.method, run.backbone, run.share) for run in runs))
+        return list(self._runs)
+
+    @property
+    def shares(self) -> list[float]:
+        """The train shares, ascending."""
+        return sorted({share for _, _, share in self.cells})
+
+    def systems(self, methods: Iterable[str]) -> list[System]:
+        """Every (method, backbone) at hand, in the order of `methods`."""
+        trained = {cell[:2] for cell in self.cells}
+        return [system for system in product(methods, BACKBONES) if system in trained]
 
     def system(self, method: str, backbone: str, share: float) -> list[Stored]:
         """The runs of one cell of the grid, one a seed. Raises NotRun where a seed lacks it."""
-        cell = (method, backbone, share)
-        runs = [s for s in self.stored if (s.run.method, s.run.backbone, s.run.share) == cell]
-        if len(runs) != len(self.seed_weight):
-            raise NotRun(f"{method} on {backbone} at {share:.0%}")
+        runs = self._runs.get((method, backbone, share), [])
+        if len(runs) != len(self.seeds):
+            raise NotRun(f"{names.label(method)} on {names.label(backbone)} at {share:.0%}")
         return runs
-
-    def mean(self, runs: list[Stored], values: Iterable[Draws | float]) -> Draws:
-        """The mean over seeds, (1 + B,), of one value or (1 + B,) draws a run of one cell."""
-        total = np.zeros(1 + self.resamples)
-        for stored, value in zip(runs, values, strict=True):
-            weight = self.seed_weight[stored.run.seed]
-            # A seed that a draw leaves out must not count, not even an infinite value or nan.
-            total += np.multiply(weight, value, out=np.zeros_like(total), where=weight > 0)
-        return total
 
     def draws(
         self,
@@ -69,49 +80,52 @@ class Board:
         evaluation: str = "",
         probe: str = "",
         shares: Iterable[float | None] = (None,),
-        ranked: bool = False,
+        ranked: Collection[str] = ("auroc",),
     ) -> list[dict[str, Draws]]:
         """Metric -> draws of a cell, one dict a validation share; None is the natural share.
 
-        `evaluation` and `probe` are those of the protocol's Table 1 where they are left out.
-        Without `ranked`, AUROC and AP are nan, which is ten times faster. Raises NotRun where a
-        small validation table cannot reach a share.
+        `evaluation` and `probe` are those of the protocol's Table 1 where they are left out. Of the
+        metrics without a threshold, those that `ranked` does not name are nan. Raises NotRun where
+        a small validation table cannot reach a share.
         """
         reading = {"evaluation": evaluation or self.rule.table, "probe": probe or self.rule.probe}
-        key = (cell, *reading.values(), *shares, ranked)
+        key = (cell, *reading.values(), *shares, *ranked)
         if key not in self._draws:
-            options = reading | {"sampling": self.rule.sampling, "resamples": self.resamples}
-            runs = self.system(*cell)
+            options = {"sampling": self.rule.sampling, "resamples": self.resamples}
+            options |= reading | {"shares": shares, "ranked": ranked}
             try:
-                each = [results.draws(s, **options, shares=shares, ranked=ranked) for s in runs]
+                each = [readings.draws(stored, **options) for stored in self.system(*cell)]
             except DataError as reason:
                 raise NotRun(f"in validation, {reason}") from None
             self._draws[key] = [
-                {name: self.mean(runs, [values[name][i] for values in each]) for name in each[0]}
+                {name: np.stack([values[name][i] for values in each]) for name in each[0]}
                 for i in range(len(each[0]["f1"]))
             ]
         return self._draws[key]
 
-    def cell(self, method: str, backbone: str, share: float) -> dict[str, Draws]:
-        """Threshold metric -> draws, at the natural validation share."""
-        return self.draws((method, backbone, share))[0]
+    def learned(self, method: str, backbone: str, shares: Sequence[float]) -> bool:
+        """Whether the backbone learned: the AUROC of its converged probe on plain images, averaged
+        over these train shares, lies above that of the backbone as initialised, at 95 %.
 
-    def ends(self, method: str, backbone: str, share: float) -> list[dict[str, Draws]]:
-        """Threshold metric -> draws, at the smallest and at the largest validation share."""
-        shares = min(self.validation_shares), max(self.validation_shares)
-        return self.draws((method, backbone, share), self.rule.imbalance, shares=shares)
+        Encoders that are as initialised by construction, systems without such a backbone to be
+        held against, and those of too few images for an interval count as if they had.
+        """
+        key = (method, backbone, *shares)
+        if method in UNTRAINED or ("random", backbone) not in self.systems(["random"]):
+            return True
+        if key not in self._learned:
+            gaps = [
+                np.subtract(*(self._plain((m, backbone, share)) for m in (method, "random")))
+                for share in shares
+            ]
+            low, _ = seeds.interval(np.mean(gaps, axis=0))
+            self._learned[key] = bool(low > 0 or np.isnan(low))
+        return self._learned[key]
 
-    def f1(
-        self, methods: str | Iterable[str], backbones: str | Iterable[str], shares: Iterable[float]
-    ) -> Draws:
-        """Mean F1 over these systems and train shares, at the natural validation share; MAE counts
-        on ViT-Tiny only."""
-        methods = [methods] if isinstance(methods, str) else methods
-        backbones = [backbones] if isinstance(backbones, str) else backbones
-        cells = [c for c in product(methods, backbones, shares) if names.exists(*c[:2])]
-        return np.mean([self.cell(*cell)["f1"] for cell in cells], axis=0)
-
-    def rival(self, method: str, other: str, shares: Iterable[float]) -> Draws:
-        """F1 of `method` minus `other`, averaged over the backbones that both have and `shares`."""
-        both = [b for b in BACKBONES if names.exists(method, b) and names.exists(other, b)]
-        return self.f1(method, both, shares) - self.f1(other, both, shares)
+    def _plain(self, cell: Cell) -> Draws:
+        """AUROC of the converged probe on plain images."""
+        rule = names.PROTOCOLS["clean"]
+        options = {"evaluation": rule.table, "probe": rule.probe, "sampling": rule.sampling}
+        options |= {"shares": (None,), "resamples": self.resamples, "ranked": ("auroc",)}
+        runs = self.system(*cell)
+        return np.stack([readings.draws(stored, **options)["auroc"][0] for stored in runs])

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib.analysis import results, wording
+from lib.analysis import readings, results, wording
 from lib.analysis.board import Board, Draws
 from lib.data import sources, splits
 from lib.data.labels import class_flags
-from lib.measures import bootstrap, correlation
+from lib.measures import bootstrap, correlation, seeds
 from lib.store.stored import Stored
 from lib.study.grid import Run
 from lib.study.names import APART, CLASSES, share
@@ -93,12 +93,18 @@ def detections(
     # A row of weights is a validation set: the normals, and of the defects those of one class.
     # Its AUROC is nan where either is absent.
     by_class = bootstrap.resampled(
-        logit, defect, None, groups, counted * np.where(defect == 1, members.T, 1), draws=draws
+        logit,
+        defect,
+        None,
+        groups,
+        counted * np.where(defect == 1, members.T, 1),
+        draws=draws,
+        ranked=("auroc",),
     )
     recalls = np.where(np.isnan(by_class["auroc"]), np.nan, by_class["recall"])
     # With the labels exchanged, recall is the share of the normals that are called a defect.
     exchanged = bootstrap.resampled(
-        logit, 1 - defect, None, groups, counted[None], draws=draws, ranked=False
+        logit, 1 - defect, None, groups, counted[None], draws=draws, ranked=()
     )
     values = {("recall", name): row for name, row in zip(names, recalls, strict=True)}
     values |= {("auroc", name): row for name, row in zip(names, by_class["auroc"], strict=True)}
@@ -111,13 +117,13 @@ class Scores:
 
     def __init__(self, wanted: list[Run | Stored], protocol: str, resamples: int | None = None):
         board = Board(wanted, protocol, resamples)
-        table, _ = results.validation(board.stored[0])
+        table, _ = readings.validation(board.stored[0])
         counts = images(table[table["Sampled"]])
         self.classes = scored(table[table["Sampled"]])
         self.validation = {name: counts[name] for name in (*self.classes, ANY, NORMAL)}
         self.runs: list[tuple[Stored, dict[Key, Draws]]] = []
         for stored in board.stored:
-            logit, labels, _ = results.aligned(stored, board.rule.table, board.rule.probe)
+            logit, labels, _ = readings.aligned(stored, board.rule.table, board.rule.probe)
             columns = ("Defect", "Video", "Sampled")
             defect, video, sampled = (labels[name].to_numpy() for name in columns)
             classes = class_flags(labels)[self.classes]
@@ -130,8 +136,7 @@ class Scores:
         self.averaged = [m for m in methods if m not in APART]  # the paper's methods
 
     def curves(self, metric: str, name: str) -> Draws:
-        """(1 + B, shares): mean over the paper's methods and seeds, with equal weights. Raises
-        KeyError."""
+        """(S, 1 + B, shares): by seed the mean over the paper's methods. Raises KeyError."""
         means = []
         for train_share in self.shares:
             runs = [
@@ -139,7 +144,7 @@ class Scores:
                 for stored, draws in self.runs
                 if stored.run.share == train_share and stored.run.method in self.averaged
             ]
-            means.append(bootstrap.mean_over_seeds(*zip(*runs, strict=True)))
+            means.append(results.by_seed(*zip(*runs, strict=True)))
         return np.stack(means, axis=-1)
 
     def excess(self, metric: str, name: str) -> Draws:
@@ -188,8 +193,8 @@ def halved(curves, shares) -> np.ndarray:
 
 
 def halvings(scores: Scores, metric: str) -> dict[str, Draws]:
-    """Class -> draws (1 + B,) of the train share at which half of its `excess` at the largest share
-    is lost.
+    """Class -> draws (S, 1 + B) of the train share at which half of its `excess` at the largest
+    share is lost.
 
     Empty where none of the paper's methods is there.
     """
@@ -202,11 +207,17 @@ def lost(scores: Scores) -> pd.DataFrame:
     validation."""
     columns = ["metric", "class", "value", "low", "high", "validation"]
     rows = [
-        (f"{metric}_halved_at", name, draws[0], *bootstrap.interval(draws), scores.validation[name])
+        (f"{metric}_halved_at", name, *_printed(draws), scores.validation[name])
         for metric in METRICS
         for name, draws in halvings(scores, metric).items()
     ]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _printed(draws: Draws) -> tuple[float, float, float]:
+    """Mean over seeds of draws (S, 1 + B), and both ends of its interval."""
+    low, high = map(float, seeds.interval(draws))
+    return float(draws[:, 0].mean()), low, high
 
 
 # Sentences
@@ -238,18 +249,20 @@ def _order_sentence(scores: Scores, metric: str, training: dict[str, int], n: in
     what = {"recall": "recall above the false-alarm rate", "auroc": "AUROC above 0.5"}[metric]
     halves = halvings(scores, metric)
     smallest = scores.shares[0]
-    printed = {c: at(v[0], *bootstrap.interval(v), smallest) for c, v in halves.items()}
+    means = {c: _printed(v)[0] for c, v in halves.items()}
+    printed = {c: at(*_printed(v), smallest) for c, v in halves.items()}
     total = (
         f"From {share(scores.shares[-1])} downwards, {what} (mean over the paper's methods) has "
         f"halved for all defects together at {printed.pop(ANY)} % of defects in training"
     )
-    order = sorted((c for c in printed if not np.isnan(halves[c][0])), key=lambda c: -halves[c][0])
+    order = sorted((c for c in printed if not np.isnan(means[c])), key=lambda c: -means[c])
     if len(order) < 2 * n:
         return f"{total}; too few classes are known to order them."
     named = [f"{c} {printed[c]}" for c in order]
-    low, high = bootstrap.interval(halves[order[0]] - halves[order[-1]])
+    low, high = seeds.interval(halves[order[0]] - halves[order[-1]])
     apart = wording.verdict(low, high, "told apart", "told apart", "not told apart")
-    rho = correlation.spearman([training[c] for c in order], [halves[c][0] for c in order])
+    apart += wording.here(len(halves[order[0]])) * bool(low > 0 or high < 0)
+    rho = correlation.spearman([training[c] for c in order], [means[c] for c in order])
     return (
         f"{total}; first for {', '.join(named[:n])}, last for {', '.join(named[-n:])} (the first "
         f"and the last are {apart}). Rank correlation with the class's training images: "
@@ -258,7 +271,7 @@ def _order_sentence(scores: Scores, metric: str, training: dict[str, int], n: in
 
 
 def _false_alarm_sentence(scores: Scores) -> str:
-    alarms, recall = (scores.curves("recall", name)[0] for name in (NORMAL, ANY))
+    alarms, recall = (scores.curves("recall", name)[:, 0].mean(0) for name in (NORMAL, ANY))
     return (
         f"From {share(scores.shares[-1])} to {share(scores.shares[0])}, recall of all defects "
         f"moves from {recall[-1]:.2f} to {recall[0]:.2f} and false alarms from {alarms[-1]:.2f} to "

@@ -7,7 +7,7 @@ points = curves.points(grid.runs("fig10", "mini"), "clean", "val")
 import numpy as np
 import pandas as pd
 
-from lib.analysis import results
+from lib.analysis import readings, results
 from lib.measures import correlation, metrics
 from lib.store.stored import Stored, load
 from lib.study import names
@@ -49,7 +49,7 @@ def points(wanted: list[Run | Stored], protocol: str, split: str) -> pd.DataFram
     rows = []
     for stored in map(load, wanted):
         if split == "val":
-            f1 = results.natural(stored, protocol, resamples=0)["f1"][0]
+            f1 = readings.natural(stored, protocol, resamples=0, ranked=())["f1"][0]
         elif rule.probe == "online":
             f1 = stored.history["train_f1"].iloc[-1]
         else:

@@ -2,12 +2,12 @@
 (docs/study.md, Three quirks).
 
 A reading is an (evaluation, probe) of the same trained backbones, so an effect is a paired
-difference over the same images, and over the same resamples of videos. Everything is at the natural
-validation share.
+difference over the same images, seeds and resamples of videos (lib.measures.seeds). Everything is
+at the natural validation share.
 
     scores = protocol_effects.Scores(grid.runs("protocol", "mini"))
     effects, order = protocol_effects.measure(scores), protocol_effects.order(scores)
-    print(*protocol_effects.verdicts(effects, order), sep="\\n")
+    print(*protocol_effects.sentences(effects, order), sep="\\n")
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,8 +19,9 @@ import pandas as pd
 
 from lib.analysis import wording
 from lib.analysis.board import Board, Draws
-from lib.analysis.claims import VARIANTS
-from lib.measures import bootstrap, correlation
+from lib.analysis.judgement import VARIANTS
+from lib.measures import correlation, seeds
+from lib.store.stored import Stored
 from lib.study import names
 from lib.study.grid import Run
 from lib.study.names import APART, BACKBONES, label
@@ -50,19 +51,19 @@ DONE = {
 
 
 class Scores:
-    """F1 and AUROC of every system under any reading, averaged over train shares and seeds.
+    """F1 and AUROC of every system under any reading, averaged over train shares.
 
     `systems` are the (method, backbone) of `wanted`, in its order.
     """
 
-    def __init__(self, wanted: list[Run], resamples: int | None = None):
+    def __init__(self, wanted: list[Run | Stored], resamples: int | None = None):
         self.board = Board(wanted, "clean", resamples)
         self.systems: list[System] = list(dict.fromkeys(cell[:2] for cell in self.board.cells))
         self.shares = sorted({share for _, _, share in self.board.cells})
 
     def draws(self, system: System, reading: Reading) -> dict[str, Draws]:
-        """metric -> (1 + B,): the estimate, then its bootstrap draws."""
-        options = {"evaluation": reading[0], "probe": reading[1], "ranked": True}
+        """metric -> (S, 1 + B): by seed the estimate, then its bootstrap draws."""
+        options = {"evaluation": reading[0], "probe": reading[1]}
         cells = [self.board.draws((*system, share), **options)[0] for share in self.shares]
         return {name: sum(cell[name] * (1 / len(cells)) for cell in cells) for name in METRICS}
 
@@ -95,7 +96,7 @@ def measure(scores: Scores) -> pd.DataFrame:
                     for side in sides
                 ]
                 rows += _differences(effect, held, ("mean", "all"), *means)
-    nothing = dict.fromkeys(METRICS, 0)
+    nothing = dict.fromkeys(METRICS, 0.0)
     for protocol, reading in PROTOCOL.items():
         levels = {system: scores.draws(system, reading) for system in scores.systems}
         described, released = ((row, "vit_tiny") for row in VARIANTS.values())
@@ -110,9 +111,10 @@ def _differences(effect: str, held: str, system: System, ours: dict, theirs: dic
     """A row per metric of one paired difference."""
     for name in METRICS:
         difference = ours[name] - theirs[name]
-        low, high = bootstrap.interval(difference)
+        low, high = seeds.interval(difference)
         row = dict(zip(KEYS, (effect, held, *system, name), strict=True))
-        yield row | {"value": float(difference[0]), "low": float(low), "high": float(high)}
+        value = float(difference[:, 0].mean())
+        yield row | {"value": value, "low": float(low), "high": float(high)}
 
 
 def one(
@@ -149,22 +151,24 @@ def order(scores: Scores) -> pd.DataFrame:
                 for name, reading in PROTOCOL.items()
             }
             which = {"mae": variant, "method": "all", "backbone": backbone}
-            rho, _, _ = correlation.spearman(f1["clean"][:, 0], f1["paper"][:, 0], draws=0)
+            means = {name: values[..., 0].mean(axis=1) for name, values in f1.items()}
+            rho, _, _ = correlation.spearman(means["clean"], means["paper"], draws=0)
             rows.append(which | {"rho": rho} | _swaps(f1["clean"], f1["paper"]))
             for i, (method, _) in enumerate(systems):
-                ranks = {f"rank_{p}": (v[:, 0] > v[i, 0]).sum() + 1.0 for p, v in f1.items()}
+                ranks = {f"rank_{p}": (v > v[i]).sum() + 1.0 for p, v in means.items()}
                 rows.append(which | {"method": method} | ranks)
     columns = ("mae", "method", "backbone", "rho", "pairs", "swapped", "told_apart")
     return pd.DataFrame(rows, columns=[*columns, *(f"rank_{name}" for name in PROTOCOL)])
 
 
 def _swaps(clean: np.ndarray, paper: np.ndarray) -> dict[str, int]:
-    """Pairs of systems by F1 (systems, 1 + B): all, those that change places, those told apart."""
+    """Pairs of systems by F1 (systems, S, 1 + B): all, those that change places, those told
+    apart."""
     pairs = list(combinations(range(len(clean)), 2))
     first, second = np.transpose(pairs)
     gaps = [f1[first] - f1[second] for f1 in (clean, paper)]
-    signs = [gap[:, 0] for gap in gaps]
-    (low, high), (low_paper, high_paper) = map(bootstrap.interval, gaps)
+    signs = [gap[..., 0].mean(axis=1) for gap in gaps]
+    (low, high), (low_paper, high_paper) = map(seeds.interval, gaps)
     apart = ((low > 0) & (high_paper < 0)) | ((high < 0) & (low_paper > 0))
     swapped = int((signs[0] * signs[1] < 0).sum())
     return {"pairs": len(pairs), "swapped": swapped, "told_apart": int(apart.sum())}
@@ -193,15 +197,16 @@ def split(saved: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 # Sentences
 
 
-def verdicts(effects: pd.DataFrame, order: pd.DataFrame) -> list[str]:
-    """A sentence an effect (mean over the paper's systems), a backbone's order, and on MAE."""
-    sentences = []
+def sentences(effects: pd.DataFrame, order: pd.DataFrame) -> list[str]:
+    """A sentence an effect (mean over the paper's systems), a backbone's order, and on MAE: what
+    was measured, never a verdict."""
+    found = []
     for effect, readings in EFFECTS.items():
         for held in readings:
             with suppress(KeyError):
-                sentences.append(_effect_sentence(effects, effect, held))
-    sentences = sentences or ["None of the paper’s systems is here: there is no mean."]
-    return [*sentences, *_order_sentences(order), _mae_sentence(effects)]
+                found.append(_effect_sentence(effects, effect, held))
+    found = found or ["None of the paper’s systems is here: there is no mean."]
+    return [*found, *_order_sentences(order), _mae_sentence(effects)]
 
 
 def _effect_sentence(effects: pd.DataFrame, effect: str, held: str) -> str:

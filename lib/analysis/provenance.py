@@ -4,7 +4,7 @@ from collections import Counter
 
 import pandas as pd
 
-from lib.analysis import results
+from lib.analysis import readings, results
 from lib.data import sources
 from lib.measures import bootstrap
 from lib.store.stored import Stored, load
@@ -17,7 +17,7 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
     """What a footer says of these runs: data, profile, seeds, sizes, how many are fresh."""
     stored = [load(run) for run in wanted]
     runs = [one.run for one in stored]
-    table, videos_known = results.validation(stored[0])
+    table, videos_known = readings.validation(stored[0])
     profile, groups = runs[0].profile, SOURCES[runs[0].data["source"]].groups
     unit = groups if videos_known else "images"
     return {

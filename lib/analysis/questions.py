@@ -4,50 +4,70 @@ They stand as 13 and 14 below its twelve claims, and need the results of `lib.st
 judges raise MissingRuns without them.
 """
 
-from lib.analysis import claims, correlation, results, wording
-from lib.analysis.board import Board, NotRun
-from lib.analysis.claims import Claim
+from lib.analysis import correlation, results
+from lib.analysis.board import NotRun
+from lib.analysis.judgement import VARIANTS, Claim
+from lib.analysis.parts import Part, Reading
+from lib.measures.representation import MEASURES
 from lib.store import measured
+from lib.study.names import PROTOCOLS, share
 
 
-def measure_over_rankme(board: Board, mae: str) -> dict:
-    """How much better than RankMe the best label-free measure, named in the note, ranks by F1."""
-    other = next(row for row in claims.VARIANTS.values() if row != mae)
-    wanted = [s.run for s in board.stored if s.run.method != other]
-    measures = {run.id: measured.measures(run) for run in wanted}
-    points = correlation.Points(wanted, measures, board.protocol, board.resamples)
-    correlations = correlation.correlate(points, scopes=[correlation.JUDGED], targets=["f1"])
-    best = correlation.better_than_rankme(correlations)
-    return best | {"note": best.pop("measure")}
+def measure_over_rankme(reading: Reading) -> dict:
+    """How much better than RankMe the best label-free measure, named in the note, ranks."""
+    board = reading.board
+    other = next(row for row in VARIANTS.values() if row != reading.mae)
+    wanted = [stored for stored in board.stored if stored.run.method != other]
+    if not wanted:
+        raise NotRun(f"nothing but {other} was trained")
+    measures = {stored.run.id: measured.measures(stored) for stored in wanted}
+    targets = [reading.metric]
+    points = correlation.Points(wanted, measures, board.protocol, board.resamples, targets)
+    correlations = correlation.correlate(points, scopes=[correlation.JUDGED])
+    best = correlation.better_than_rankme(correlations, reading.metric)
+    name = best.pop("measure")
+    return best | {"note": f"the best: {MEASURES[name].name}" if name else ""}
 
 
-def reconstruction_over_probe(board: Board, mae: str) -> dict:
-    """AUROC of MAE's reconstruction error minus that of its probe, paired over seeds and videos."""
-    runs = [s for s in board.stored if s.run.method == mae]
-    if not runs:
-        raise NotRun(f"{mae} was not trained")
-    errors = [
-        view
-        for stored in runs
-        for view in measured.detected(stored)
-        if (view.detector, view.setting) == ("reconstruction", "normals")
-    ]
-    gain = results.difference(errors, runs, "auroc", board.protocol)
-    verdict = wording.verdict(gain["low"], gain["high"])
-    return claims.verdict_row(gain["estimate"], gain["low"], gain["high"], verdict)
+def reconstruction_over_probe(reading: Reading) -> list[Part]:
+    """AUROC of MAE's reconstruction error minus that of its probe, both on plain images, a part a
+    train share."""
+    board, parts = reading.board, []
+    (mae,), probe = reading.systems([reading.mae], "vit_tiny"), board.rule.probe
+    for at in reading.shares():
+        runs = board.system(*mae, at)
+        errors = [
+            view
+            for stored in runs
+            for view in measured.detected(stored)
+            if (view.detector, view.setting) == ("reconstruction", "normals")
+        ]
+        own = board.draws((*mae, at), PROTOCOLS["clean"].table, probe)[0][reading.metric]
+        gain = (
+            results.natural_by_seed(errors, reading.metric, board.protocol, board.resamples) - own
+        )
+        parts.append(reading.part(share(at), gain, [mae], [at]))
+    return parts
 
 
 QUESTIONS = (
     Claim(
         13,
         "A label-free measure predicts F1 better than RankMe",
-        "ours: rank correlation with F1, of the expected sign, − RankMe’s; corrected for all tried",
-        measure_over_rankme,
+        "ours: rank correlation with the score, of the expected sign, − RankMe’s",
+        "Points are drawn anew, as one study is a sample of methods and shares. The interval is "
+        "corrected for all measures tried, so one that is better is enough.",
+        "Better in one measure supports it; worse in all contradicts it.",
+        judge=measure_over_rankme,
     ),
     Claim(
         14,
         "MAE detects better by reconstruction than by probe",
-        "ours: AUROC(reconstruction error) − AUROC(probe), mean over train shares",
-        reconstruction_over_probe,
+        "ours: AUROC of the reconstruction error − of the probe, plain images, each train share",
+        "Both see the same plain images, whatever the protocol; the probe is the protocol’s. The "
+        "two have no threshold in common, so AUROC alone is compared. Each share is a part.",
+        "One share at which the probe is better contradicts it.",
+        lines=lambda reading: {"": reconstruction_over_probe(reading)},
+        metrics=("auroc",),
     ),
 )

@@ -1,120 +1,21 @@
-"""Metrics of stored runs: scores become metrics, and metrics become tables."""
+"""Metrics of stored runs as tables, their differences, and verdicts on their health."""
 
-import json
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lib.data import sources, splits
+from lib.analysis import readings
 from lib.data.labels import class_labels
-from lib.measures import bootstrap, metrics
+from lib.measures import bootstrap, metrics, seeds
 from lib.measures.health import VERDICTS
-from lib.store import committed
 from lib.store.stored import MissingRuns, Stored, load
 from lib.study import grid, names, profiles
 from lib.study.grid import Run
-from lib.system import paths
 
 KEYS = ("method", "backbone", "train_share", "validation_share", "metric")  # of one grid value
 
-# Scores to metrics
-
-
-@lru_cache(maxsize=4)
-def _validation(data: str, folder: Path) -> tuple[pd.DataFrame, bool]:
-    copy = folder / "validation.parquet"
-    if not copy.exists():
-        return sources.tables(json.loads(data), "val")
-    with committed.reading(copy):
-        table = pd.read_parquet(copy)
-    return table, bool((table["Video"] != table["Filename"]).any())
-
-
-def validation(stored: Stored) -> tuple[pd.DataFrame, bool]:
-    """The validation table (classes, Defect, Video, Sampled) behind a stored run, and whether its
-    videos are known.
-
-    A run of the reference has a copy of the table beside it; other tables come from the data.
-    """
-    folder = paths.REFERENCE / stored.run.profile if stored.origin == "reference" else Path("")
-    return _validation(json.dumps(stored.run.data, sort_keys=True), folder)
-
-
-def aligned(
-    stored: Stored, evaluation: str, probe: str
-) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
-    """Logits (n,) of the validation images, their n rows of `validation(stored)`, and the numbers
-    (n,) of these rows in it.
-
-    There is one entry an image and view. Raises MissingRuns where the run has no such scores, or
-    scored images that the table lacks.
-    """
-    table, _ = validation(stored)
-    scores = stored.scores
-    which = (scores["evaluation"] == evaluation) & (scores["probe"] == probe)
-    rows = scores[which & (scores["split"] == "val")]
-    if rows.empty:
-        raise MissingRuns(f"{stored.run.id} holds no {evaluation} scores of the {probe} probe.")
-    order = pd.Index(table["Filename"]).get_indexer(rows["Filename"])
-    if (order < 0).any():
-        lacking = f"{(order < 0).sum()} images that the validation table lacks"
-        raise MissingRuns(f"{stored.run.id} scored {lacking}: FORCE=1.")
-    return rows["logit"].to_numpy(), table.iloc[order], order
-
-
-def _weights(table: pd.DataFrame, share: float | None, sampling: str, seed: int) -> np.ndarray:
-    """(n,) weights of the validation images at a share; None is the natural share."""
-    if share is None:
-        return table["Sampled"].to_numpy(float)
-    if sampling == "weights":
-        return metrics.share_weights(table["Defect"].to_numpy(), share)
-    return table.index.isin(splits.resample(table, share, seed).index).astype(float)
-
-
-def draws(
-    stored: Stored,
-    *,
-    evaluation: str,
-    probe: str,
-    shares: Iterable[float | None],
-    sampling: str,
-    resamples: int,
-    ranked: bool = True,
-) -> dict[str, np.ndarray]:
-    """Metric -> (shares, 1 + resamples): the estimate, then its bootstrap draws over videos
-    (images where videos are unknown).
-
-    Without `ranked`, AUROC and AP are left nan, which is ten times faster.
-    Two runs scored on the same images get the same draws, so their difference is paired.
-    """
-    logit, labels, order = aligned(stored, evaluation, probe)
-    table, seed = validation(stored)[0], stored.run.data["seed"]
-    weights = np.stack([_weights(table, share, sampling, seed) for share in shares])
-    return bootstrap.resampled(
-        logit,
-        labels["Defect"].to_numpy(),
-        class_labels(labels),
-        labels["Video"].to_numpy(),
-        weights[:, order],
-        draws=resamples,
-        ranked=ranked,
-    )
-
-
-def natural(stored: Stored, protocol: str, resamples: int | None = None) -> dict[str, np.ndarray]:
-    """Metric -> (1 + resamples,), as `protocol` reads Table 1: at the natural validation share.
-
-    `resamples` None is the number that the run's profile asks for.
-    """
-    rule = names.protocol(protocol)
-    if resamples is None:
-        resamples = profiles.load(stored.run.profile)["draws"]
-    reading = {"evaluation": rule.table, "probe": rule.probe, "sampling": rule.sampling}
-    by_share = draws(stored, **reading, shares=[None], resamples=resamples)
-    return {metric: values[0] for metric, values in by_share.items()}
+# Differences
 
 
 def difference(
@@ -125,23 +26,35 @@ def difference(
 ) -> dict[str, float]:
     """Paired difference of two systems at the natural share, each the mean over its runs (seeds).
 
-    Keys estimate, low, high, p: 95 % bootstrap interval over the same resamples of seeds and videos
-    for both.
+    Keys estimate, low, high, p of lib.measures.seeds.difference, and seeds, how many there are.
     """
-    first = load(ours[0])
-    resamples = profiles.load(first.run.profile)["draws"]
-    means = []
-    for side in (ours, theirs):
-        runs = [load(run) for run in side]
-        values = [natural(stored, protocol, resamples)[metric] for stored in runs]
-        means.append(bootstrap.mean_over_seeds([stored.run.seed for stored in runs], values))
-    paired = map(float, bootstrap.paired_difference(*means))
-    return dict(zip(("estimate", "low", "high", "p"), paired, strict=True))
+    sides = [
+        natural_by_seed([load(run) for run in side], metric, protocol) for side in (ours, theirs)
+    ]
+    values = map(float, seeds.difference(*sides))
+    keys = ("estimate", "low", "high", "p")
+    return dict(zip(keys, values, strict=True)) | {"seeds": len(sides[0])}
+
+
+def natural_by_seed(
+    runs: list[Stored], metric: str, protocol: str, resamples: int | None = None
+) -> np.ndarray:
+    """`by_seed` of a metric of these runs at the natural share; `resamples` as in
+    lib.analysis.readings.natural."""
+    ranked = [metric] if metric in bootstrap.RANKED else []
+    rows = [readings.natural(stored, protocol, resamples, ranked)[metric] for stored in runs]
+    return by_seed([stored.run.seed for stored in runs], rows)
+
+
+def by_seed(seed: Iterable[int], rows: Iterable[np.ndarray]) -> np.ndarray:
+    """(S, 1 + B): the mean for each seed of draws (1 + B,), in the order of the seeds."""
+    seed, rows = np.asarray(list(seed)), np.stack(list(rows))
+    return np.stack([rows[seed == one].mean(axis=0) for one in np.unique(seed)])
 
 
 def f2ciw_maximum(run: Run) -> float:
     """F2CIW of "always defect" on the run's validation images, the most that it can reach there."""
-    table, _ = validation(load(run))
+    table, _ = readings.validation(load(run))
     return metrics.f2ciw_bounds(class_labels(table), table["Sampled"])[1]
 
 
@@ -163,18 +76,14 @@ def health(stored: Stored) -> str:
         return of_training
     try:
         floor = load(grid.run(run.profile, "random", run.backbone, run.share, run.seed))
-        pair = (_auroc(one, one.written) for one in (trained, floor))
-        _, low, _, _ = bootstrap.paired_difference(*pair)
+        ours, theirs = (
+            readings.natural(one, "clean", ranked=["auroc"])["auroc"][None]
+            for one in (trained, floor)
+        )
+        _, low, _, _ = seeds.difference(ours, theirs)
     except MissingRuns:
         return of_training
     return "no better than random" if low <= 0 else "healthy"
-
-
-@lru_cache(maxsize=512)
-def _auroc(stored: Stored, written: int) -> np.ndarray:
-    """(1 + B,) AUROC of the converged probe on plain images. `written`, the time of the record, is
-    part of the cache's key: a run that was trained again is read again."""
-    return natural(stored, "clean")["auroc"]
 
 
 def worst(verdicts: pd.Series) -> str:
@@ -214,7 +123,7 @@ def measure(
     for stored in map(load, wanted):
         run, profile = stored.run, profiles.load(stored.run.profile)
         shares = [None] if reading == "table" else profile["validation_shares"]
-        by_metric = draws(
+        by_metric = readings.draws(
             stored,
             evaluation=rule.table if reading == "table" else rule.imbalance,
             probe=rule.probe,
@@ -234,16 +143,18 @@ def measure(
 
 
 def interval(drawn: np.ndarray) -> dict:
-    """Draws (1 + B,) as columns of a row: value, the 95 % interval low and high, and draws."""
+    """Draws (1 + B,) of one run as columns of a row: value, its 95 % interval low and high over
+    videos, and draws."""
     low, high = bootstrap.interval(drawn)
     return {"value": drawn[0], "low": float(low), "high": float(high), "draws": drawn}
 
 
 def over_seeds(measured: pd.DataFrame, keys: Sequence[str] = KEYS) -> pd.DataFrame:
-    """A row per combination of `keys`: mean over seeds, 95 % interval by draws of seeds and videos.
+    """A row per combination of `keys`: mean over seeds, 95 % interval of lib.measures.seeds.
 
-    With one seed the interval is its own, and knows nothing of the spread over seeds. `health`: the
-    worst of the runs. Raises KeyError for several seeds without the column `draws` of `measure`.
+    With one seed the interval is its own. Of several, the column `draws` of `measure` makes it;
+    there is none without that column. A score lies between 0 and 1, and so does its interval.
+    `health`: the worst of the runs.
     """
     groups = measured.groupby(list(keys), sort=False, dropna=False, observed=True)
     reduced = groups.agg(
@@ -254,11 +165,10 @@ def over_seeds(measured: pd.DataFrame, keys: Sequence[str] = KEYS) -> pd.DataFra
         health=("health", worst),
     ).reset_index()
     if measured["seed"].nunique() > 1:
-        ends = [
-            bootstrap.interval(bootstrap.mean_over_seeds(rows["seed"], rows["draws"]))
-            for _, rows in groups
-        ]
-        reduced["low"], reduced["high"] = np.array(ends).T
+        reduced[["low", "high"]] = np.nan
+    if measured["seed"].nunique() > 1 and "draws" in measured:
+        ends = [seeds.interval(by_seed(rows["seed"], rows["draws"])) for _, rows in groups]
+        reduced[["low", "high"]] = np.clip(np.array(ends), 0, 1)
     return reduced
 
 

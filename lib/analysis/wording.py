@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from lib.measures.seeds import ENOUGH
+
 SIGNED = "{:+.2f}".format  # of differences and correlations
 PLAIN = "{:.2f}".format
 
@@ -27,6 +29,11 @@ def of_row(row: pd.Series | dict, form: Callable[[float], str] = SIGNED) -> str:
 def difference(gap: dict[str, float]) -> str:
     """What results.difference gives, with three decimals: `+0.053 [+0.041, +0.064]`."""
     return estimate(gap["estimate"], gap["low"], gap["high"], "{:+.3f}".format)
+
+
+def here(n_seeds: int) -> str:
+    """What follows a word on a difference: " in these runs" where seeds are too few for more."""
+    return " in these runs" * (n_seeds < ENOUGH)
 
 
 def verdict(

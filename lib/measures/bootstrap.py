@@ -1,7 +1,7 @@
-"""Clustered, weighted, paired bootstrap of detection metrics. Seeds are its upper level: each draw
-takes seeds first, then validation videos."""
+"""Clustered, weighted, paired bootstrap of detection metrics."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +13,19 @@ from lib.measures import metrics
 # their median with probability 1 - 2^(1 - k): .94 for five, .97 for six, and 95 % are asked for.
 FEWEST = 6
 CHUNK = 2**18  # resampled rows at once: 2 MB an array stays in cache, ten of them in any laptop
+RANKED = ("auroc", "ap", "recall_at_5")  # metrics without a threshold
+FEW = 16  # groups are few where their square is at most so many times the rows
 
 
 def resampled(
-    logit, defect, classes, groups, weights, draws: int = 1000, seed: int = 0, ranked: bool = True
+    logit,
+    defect,
+    classes,
+    groups,
+    weights,
+    draws: int = 1000,
+    seed: int = 0,
+    ranked: Collection[str] = RANKED,
 ) -> dict[str, np.ndarray]:
     """The metrics in `METRICS` and their bootstrap distribution, at every validation share.
 
@@ -28,32 +37,38 @@ def resampled(
     Returns arrays (s, 1 + draws): column 0 is the estimate on all rows, the others are resamples of
     whole groups with replacement (Field and Welsh 2007). Equal `groups`, `seed` and `draws` draw
     the same resamples whatever the logits: two systems scored on the same rows are paired column by
-    column, see `paired_difference`. Weights are those of the full data, never recomputed in a
-    resample, whose share of defects therefore varies as a new sample's would. Resamples of a share
-    with fewer than `FEWEST` groups of either kind are nan: they would repeat the same few images,
-    and of a single defect always give an AUROC of exactly the estimate. AUROC counts a tie as
-    half; AP is the step-wise sum of scikit-learn's `average_precision_score`, ties at once;
+    column (lib.measures.seeds.difference). Weights are those of the full data, never recomputed in
+    a resample, whose share of defects therefore varies as a new sample's would. Resamples of a
+    share with fewer than `FEWEST` groups of either kind are nan: they would repeat the same few
+    images, and of a single defect always give an AUROC of exactly the estimate. AUROC counts a tie
+    as half; AP is the step-wise sum of scikit-learn's `average_precision_score`, ties at once;
     `recall_at_5` is the most that a threshold finds at 5 % false alarms. A resample without defects
-    or normals has it and AUROC nan; without defects, AP 0. Without `ranked` these three, nine
-    tenths of the time, are left nan. Raises ValueError for shapes that differ, logits that are nan,
-    weights that are negative or not finite.
+    or normals has it and AUROC nan; without defects, AP 0. Of these three, nine tenths of the time,
+    those that `ranked` does not name are nan; AUROC alone is cheap where groups are few. Raises
+    ValueError for shapes that differ, logits that are nan, weights that are negative or not finite.
     """
     logit, defect, classes, weights = _checked(logit, defect, classes, weights)
     group, size = _numbered(groups, logit.size)
     shares = _shares(logit, defect, classes, group, size, weights)
-    places = {(s.defects, s.normals): _places(s.defects, s.normals) for s in shares}
-    sides = dict.fromkeys(side for pair in places for side in pair)
+    pairs = dict.fromkeys((share.defects, share.normals) for share in shares)
+    sides = dict.fromkeys(side for pair in pairs for side in pair)
+    quick = set(ranked) <= {"auroc"} and size**2 <= FEW * logit.size
+    wins = {pair: _Wins(*pair) for pair in pairs} if ranked and quick else {}
+    places = {pair: _places(*pair) for pair in pairs} if ranked and not quick else {}
 
     out = {name: np.full((len(weights), 1 + draws), np.nan) for name in metrics.METRICS}
-    for columns, counts in _resamples(size, draws, seed, max(1, CHUNK // logit.size)):
-        cells = {side: counts.astype(np.float32) @ side.table for side in sides}
-        above = {side: side.cumulative(counts) for side in sides} if ranked else {}
-        curves = {(d, q): _Curve(above[d], above[q], *places[d, q]) for d, q in places if ranked}
+    chunk = max(1, CHUNK // (size if quick or not ranked else logit.size))
+    for columns, counts in _resamples(size, draws, seed, chunk):
+        single = counts.astype(np.float32)
+        cells = {side: single @ side.table for side in sides}
+        above = {side: side.cumulative(counts) for side in sides} if places else {}
+        curves = {(d, q): _Curve(above[d], above[q], *places[d, q]) for d, q in places}
+        areas = {pair: {"auroc": own.auroc(single)} for pair, own in wins.items()}
         for i, (d, of_defects, q, of_normals) in enumerate(shares):
             values = metrics.from_counts(of_defects * cells[d] + of_normals * cells[q])
-            if ranked:
-                values |= curves[d, q].metrics(of_normals / of_defects if of_defects else 0)
-            for name, value in values.items():
+            if places:
+                values |= curves[d, q].metrics(of_normals / of_defects if of_defects else 0, ranked)
+            for name, value in (values | areas.get((d, q), {})).items():
                 out[name][i, columns] = value
     few = [min(s.defects.units, s.normals.units) < FEWEST for s in shares]
     for values in out.values():
@@ -101,24 +116,6 @@ def interval(draws, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def paired_difference(a, b, level: float = 0.95) -> tuple[np.ndarray, ...]:
-    """Estimate, low, high and p, each (...), of a - b, both (..., 1 + B) of equal rows and draws.
-
-    p is two-sided: twice the smaller share of resamples at or beyond 0, each counted with one extra
-    (Davison and Hinkley 1997, section 4.4), so never 0 and at most 1.
-    """
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    if a.shape != b.shape:
-        needed = "pairs need the same shares, rows, seed and draws"
-        raise ValueError(f"shapes {a.shape} and {b.shape} differ: {needed}")
-    difference = a - b
-    low, high = interval(difference, level)
-    resamples = difference[..., 1:]
-    tail = np.minimum((resamples <= 0).sum(-1), (resamples >= 0).sum(-1))
-    p = np.minimum(1.0, 2 * (tail + 1) / ((~np.isnan(resamples)).sum(-1) + 1))
-    return difference[..., 0], low, high, np.where(np.isnan(low), np.nan, p)
-
-
 class _Side:
     """The defects or the normals of a share, best ranked first."""
 
@@ -126,7 +123,7 @@ class _Side:
         sums = [np.bincount(group, weight * column, size) for column in columns]
         # float32: counts below 2^24 are exact, others off by less than 1e-6
         self.table = np.stack(sums, axis=1).astype(np.float32)
-        self.units = len(np.unique(group))
+        self.units, self.size = len(np.unique(group)), size
         order = np.argsort(-logit, kind="stable")
         self.descending, self.group = -logit[order], group[order]
         # unweighted counts stay integers: exact, and summed 7 times faster than floats
@@ -179,6 +176,36 @@ def _places(defects: _Side, normals: _Side) -> tuple[np.ndarray, np.ndarray, np.
     return hits, reach, np.searchsorted(normals.descending, levels, "left")
 
 
+class _Wins:
+    """By group of a defect and group of a normal, the weight of pairs in which the defect ranks
+    first, a tie half. AUROC of any resample of groups follows from it without the rows."""
+
+    def __init__(self, defects: _Side, normals: _Side):
+        weight, own = (
+            np.ones(side.group.size) if side.weight is None else side.weight
+            for side in (defects, normals)
+        )
+        # of the best 0, 1, ... normals; float32: see `_Curve`
+        by_group = np.zeros((normals.group.size + 1, normals.size), np.float32)
+        by_group[np.arange(normals.group.size) + 1, normals.group] = own
+        np.cumsum(by_group, axis=0, out=by_group)
+        exceed, reach = (
+            np.searchsorted(normals.descending, defects.descending, side)
+            for side in ("left", "right")
+        )
+        lost = (by_group[exceed] + by_group[reach]) / 2  # (defects, groups)
+        of_group = np.zeros((defects.size, defects.group.size), np.float32)
+        of_group[defects.group, np.arange(defects.group.size)] = weight
+        self.defects, self.normals = of_group.sum(axis=1), by_group[-1]
+        self.pairs = np.outer(self.defects, self.normals) - of_group @ lost
+
+    def auroc(self, counts: np.ndarray) -> np.ndarray:
+        """(draws,) of resamples that hold each group so many times, (draws, groups) float32."""
+        won = np.einsum("dg,dg->d", counts @ self.pairs, counts, dtype=float)
+        pairs = (counts @ self.defects).astype(float) * (counts @ self.normals)
+        return np.divide(won, pairs, out=np.full_like(pairs, np.nan), where=pairs > 0)
+
+
 class _Curve:
     """Defects and normals called at every distinct logit of a defect, (draws, levels)."""
 
@@ -190,13 +217,15 @@ class _Curve:
         self.gain = np.diff(self.tp, axis=1, prepend=np.float32(0))
         self.tp_gain = self.tp * self.gain
 
-    def metrics(self, normal_weight: float) -> dict[str, np.ndarray]:
-        """The metrics without a threshold, (draws,); a normal weighs `normal_weight` defects."""
-        return {
-            "auroc": self.auroc(),
-            "ap": self.average_precision(normal_weight),
-            "recall_at_5": self.recall(false_alarms=0.05),
+    def metrics(self, normal_weight: float, names: Collection[str]) -> dict[str, np.ndarray]:
+        """Those of the metrics without a threshold, (draws,); a normal weighs `normal_weight`
+        defects."""
+        of = {
+            "auroc": self.auroc,
+            "ap": lambda: self.average_precision(normal_weight),
+            "recall_at_5": lambda: self.recall(false_alarms=0.05),
         }
+        return {name: of[name]() for name in names}
 
     def auroc(self) -> np.ndarray:
         """Chance that a defect outranks a normal, a tie half (Mann, Whitney 1947); (draws,)."""
@@ -229,37 +258,20 @@ def multiplicities(drawn: np.ndarray, n: int) -> np.ndarray:
 
 def _resamples(groups: int, draws: int, seed: int, chunk: int) -> Iterator[tuple]:
     """Slices of columns, and how often each group was drawn, (rows, groups): once in column 0."""
-    rng = np.random.default_rng(seed)
     yield slice(0, 1), np.ones((1, groups), int)
+    if groups * draws <= 2**20:  # drawn once for all runs, 8 MB
+        every = _drawn(groups, draws, seed)
+        for start in range(0, draws, chunk):
+            yield slice(1 + start, min(1 + start + chunk, 1 + draws)), every[start : start + chunk]
+        return
+    rng = np.random.default_rng(seed)
     for start in range(0, draws, chunk):
         rows = min(chunk, draws - start)
         drawn = rng.integers(groups, size=(rows, groups))
         yield slice(1 + start, 1 + start + rows), multiplicities(drawn, groups)
 
 
-def seed_weights(seeds: Iterable[int], resamples: int) -> dict[int, np.ndarray]:
-    """Seed -> its weight (1 + B,) in the mean over S seeds: 1 / S, then its weight in each draw.
-
-    A draw takes S - 1 of the seeds with replacement: the mean of S of them would vary too little,
-    by the factor (S - 1) / S, which is a half for two seeds (Rao and Wu 1988). A single seed always
-    weighs 1, because its spread is unknown. Equal `seeds` draw the same.
-    """
-    seeds = sorted(set(seeds))
-    drawn = max(1, len(seeds) - 1)
-    counts = np.random.default_rng(0).multinomial(drawn, [1 / len(seeds)] * len(seeds), resamples)
-    rows = np.vstack([np.full(len(seeds), 1 / len(seeds)), counts / drawn])
-    return dict(zip(seeds, rows.T, strict=True))
-
-
-def mean_over_seeds(seeds: Iterable[int], draws: Iterable[np.ndarray]) -> np.ndarray:
-    """The mean over seeds (..., 1 + B) of `draws`, (..., 1 + B) for each seed of `seeds`.
-
-    Rows of one seed share its weight. Two means over the same seeds are paired, column by column.
-    """
-    seeds, stacked = list(seeds), np.stack(list(draws))
-    weight = seed_weights(seeds, stacked.shape[-1] - 1)
-    rows = np.stack([weight[seed] for seed in seeds])
-    rows = rows.reshape(len(seeds), *[1] * (stacked.ndim - 2), -1)
-    # A seed that was not drawn may have an undefined metric.
-    kept = np.where(rows > 0, stacked, 0)
-    return (rows * kept).sum(axis=0) / rows.sum(axis=0)
+@lru_cache(maxsize=4)
+def _drawn(groups: int, draws: int, seed: int) -> np.ndarray:
+    drawn = np.random.default_rng(seed).integers(groups, size=(draws, groups))
+    return multiplicities(drawn, groups)

@@ -27,16 +27,17 @@ SYMBOLS = {
     "collapsed": "x",
     "diverged": "cross",
 }
-INTERVAL = "%{customdata[0]:.2f}–%{customdata[1]:.2f}, %{customdata[2]}"
+INTERVAL = "%{customdata[0]}, %{customdata[1]}"
 
 
 def _over_seeds(measured: pd.DataFrame) -> pd.DataFrame:
-    """A row per system, shares and metric: means over seeds; the interval where there is one seed,
-    for a CSV does not hold what an interval over seeds is made from."""
-    reduced = results.over_seeds(measured.assign(seed=0))
-    if measured["seed"].nunique() > 1:
-        reduced[["low", "high"]] = np.nan
-    return reduced
+    """results.over_seeds, with the interval as text. A CSV does not hold what an interval over
+    seeds is made from: there it says how many seeds the mean is of."""
+    reduced = results.over_seeds(measured)
+    known = reduced["low"].notna()
+    ends = reduced["low"].map("{:.2f}–".format) + reduced["high"].map("{:.2f}".format)
+    seeds = reduced["seeds"].map("mean of {} seeds".format)
+    return reduced.assign(interval=ends.where(known, seeds))
 
 
 def by_share(measured: pd.DataFrame, _: str) -> go.Figure:
@@ -54,7 +55,7 @@ def by_share(measured: pd.DataFrame, _: str) -> go.Figure:
         facet_row="metric",
         facet_col="backbone",
         markers=True,
-        custom_data=["low", "high", "health"],
+        custom_data=["interval", "health"],
         color_discrete_map=COLOURS,
         labels={"train_share": "Share of defects in training", "value": "", "method": ""},
     )
@@ -72,7 +73,7 @@ def heatmaps(measured: pd.DataFrame, name: str) -> go.Figure:
     for i, metric in enumerate(metrics, 1):
         parts = [
             results.rectangle(reduced, metric, rows, column, part)
-            for part in ("value", "low", "high", "health")
+            for part in ("value", "interval", "health")
         ]
         one = go.Heatmap(
             x=[names.share(share) for share in parts[0].columns],

@@ -9,7 +9,6 @@ Tests hold every committed page against `pages()`, so that no number is ever typ
 
 import inspect
 import io
-import json
 import re
 import tomllib
 from collections.abc import Iterable
@@ -20,12 +19,10 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from lib.analysis import claims, protocol_effects, provenance, wording
-from lib.analysis.results import difference
-from lib.measures import metrics
-from lib.publish import reference
+from lib.analysis import calibration, protocol_effects, wording
+from lib.publish import findings, reference
+from lib.publish.findings import CALIBRATION
 from lib.publish.reference import PROFILE, committed
-from lib.report import style
 from lib.study import grid, names
 from lib.study.artefacts import ARTEFACTS, drawn
 from lib.study.settings import METHODS
@@ -37,12 +34,13 @@ DOCS = paths.ROOT / "docs"
 DEVIATIONS = DOCS / "deviations.toml"
 BENCHMARK = paths.ROOT / "benchmarks" / "results" / "measured.csv"
 FIELDS = ("item", "paper", "code", "here", "why", "effect")  # of a deviation, besides its group
-SHARES = (0.01, 0.05, 0.45)  # of defects in training, in the READMEs' tables
 EXAMPLE = "vicreg"  # the method that "Add a method" shows
 
 
 def renew() -> None:
-    """Write every generated page, and the generated parts of the READMEs, anew."""
+    """Write every generated page, and the generated parts of the READMEs, anew, after the table of
+    simulated studies that a page shows."""
+    calibration.table().to_csv(CALIBRATION, index=False)
     for path, text in pages().items():
         path.write_text(text, encoding="utf-8")
 
@@ -57,7 +55,9 @@ def pages() -> dict[Path, str]:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, not HTML
     )
-    words.globals |= _results() | _effects() | _artefacts() | _method() | _speed()
+    words.globals |= (
+        findings.words() | {"table": table} | _effects() | _artefacts() | _method() | _speed()
+    )
     texts = {DOCS / f"{name}.md": words.get_template(f"{name}.md.j2").render() for name in PAGES}
     for readme, name in PARTS.items():
         text, template = (paths.ROOT / readme).read_text(encoding="utf-8"), words.get_template(name)
@@ -83,72 +83,6 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], texts: int = 1) ->
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
 
 
-def _provenance() -> dict[str, Any]:
-    """Where the committed reference was trained, and in what time."""
-    return json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text(encoding="utf-8"))
-
-
-# Results: what the committed renderings of `claims` and `table1` hold
-
-
-def _results() -> dict[str, Any]:
-    scored = reference.values("claims")
-    by_claim = scored.set_index(["claim", "protocol", "mae"])
-    measured = reference.values("table1")
-    f1 = measured[measured["metric"] == "f1"]
-    cells = f1.set_index(["method", "backbone", "train_share"])
-    images = provenance.of_runs([committed(grid.cells(PROFILE)[0])])
-    facts = _provenance()
-
-    def cell(method: str, backbone: str, share: float) -> str:
-        """F1 with the mark of its run's health; a dash where the study has no such system."""
-        if not names.exists(method, backbone):
-            return "–"
-        row = cells.loc[method, backbone, share]
-        return f"{row['value']:.2f}{style.MARKS[row['health']]}"
-
-    def systems(methods: Iterable[str]) -> list[list[str]]:
-        cuts = [(b, s) for b in names.BACKBONES for s in SHARES]
-        return [[names.label(m), *(cell(m, b, s) for b, s in cuts)] for m in methods]
-
-    return {
-        "profile": PROFILE,
-        "machine": facts,
-        "minutes": sum(facts["core_minutes"].values()),
-        "claims_table": reference.markdown("claims").strip(),
-        "scores_table": reference.markdown("table1").strip(),
-        "claim": lambda number, mae="described": by_claim.loc[number, "clean", mae],
-        "hangs_on": lambda by: [int(n) for n in claims.disagreements(scored, by)],
-        "change": _change,
-        "reference": images,
-        "always": metrics.always_defect_f1(images["defect_share"]),
-        "vit": f1[(f1["backbone"] == "vit_tiny") & f1["method"].isin(names.TRAINED)]["health"],
-        "differences": [_difference(backbone) for backbone in names.BACKBONES],
-        "cuts": [f"{names.label(b)}, {names.share(s)}" for b in names.BACKBONES for s in SHARES],
-        "largest_share": names.share(SHARES[-1]),
-        "systems": systems(names.TRAINED),
-        "floor": systems(["random"])[0],
-        "table": table,
-    }
-
-
-def _change(value: float, lower: str, higher: str) -> str:
-    """`0.27 lower`."""
-    return f"{abs(value):.2f} {lower if value < 0 else higher}"
-
-
-def _difference(backbone: str) -> str:
-    """SimCLR minus the random backbone at the largest share, paired over videos."""
-    pair = [
-        [committed(run) for run in runs if run.share == SHARES[-1]]
-        for method in ("simclr", "random")
-        for runs in [grid.cells(PROFILE, methods=[method], backbones=(backbone,))]
-    ]
-    gaps = {name: difference(*pair, metric=name) for name in ("f1", "auroc")}
-    values = [f"{wording.difference(gap)} in {names.METRIC_NAMES[n]}" for n, gap in gaps.items()]
-    return f"{names.label(backbone)}: {' and '.join(values)}."
-
-
 # Deviations, with what the committed rendering of `protocol` measured
 
 
@@ -163,7 +97,7 @@ def _effects() -> dict[str, Any]:
         )
         for group, members in groupby(rows, key=lambda row: row["group"])
     }
-    sentences = protocol_effects.verdicts(*protocol_effects.split(measured))
+    sentences = protocol_effects.sentences(*protocol_effects.split(measured))
     return {"deviations": groups, "protocol_effects": sentences}
 
 
@@ -186,7 +120,7 @@ def effects(measured: pd.DataFrame, wanted: str) -> str:
 
 
 def _artefacts() -> dict[str, Any]:
-    cores = _provenance()["cores"]
+    cores = findings.trained()["cores"]
     head = ("artefact", "command", "notebook", "needs", "minutes")
     return {"artefacts": table(head, [_artefact(name, cores) for name in drawn()], texts=4)}
 

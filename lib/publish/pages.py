@@ -103,8 +103,9 @@ def write(profile: str) -> Path:
         for kind, name in KINDS.items():
             members = [one for one in entries.values() if one.kind == kind]
             kinds.append({"id": name.lower().replace(" ", "-"), "name": name, "entries": members})
-        scorecard = verdicts.groups(figures / "claims.csv")
-        put("index.html", "index.html.j2", kinds=kinds, scorecard=scorecard, thumbnails=thumbnails)
+        claims = figures / "claims.csv"
+        judged = {"scorecard": verdicts.groups(claims), "chance": verdicts.chance(claims)}
+        put("index.html", "index.html.j2", kinds=kinds, thumbnails=thumbnails, **judged)
         for before, one, after in zip([None, *paged], paged, [*paged[1:], None], strict=False):
             csv, notebook = figures / f"{one.name}.csv", executed(one.name, profile)
             content = {"chart": charts.chart(one.name, csv), "table": table(csv)}

@@ -6,19 +6,25 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.analysis import claims, wording
+from lib.analysis import claims, judgement, wording
 from lib.report import scorecard
-from lib.study.names import PROTOCOLS
+from lib.study.names import METRIC_NAMES, PROTOCOLS
 
 READINGS = {"described": "MAE as described", "released": "MAE as released"}
 # The artefact that shows what decides a claim, where it is not Table 1.
 EVIDENCE = {3: "fig10", 5: "fig5", 12: "fig6", 13: "labelfree", 14: "detectors"}
 
 
+def chance(file: Path) -> str:
+    """How many verdicts the scorecard in `file` holds, and how many chance would give; "" where
+    there is no file."""
+    return judgement.by_chance(scorecard.read(file)) if file.exists() else ""
+
+
 def groups(file: Path) -> list[dict]:
     """The scorecard in `file`: the paper's claims, then our own questions, each with its rows (a
-    cell per protocol) and its columns (how many got which verdict). A group without rows is left
-    out, and there is none where there is no file.
+    cell per protocol and metric) and its columns (how many got which verdict). A group without rows
+    is left out, and there is none where there is no file.
 
     Raises ValueError as lib.report.scorecard.read does.
     """
@@ -26,48 +32,52 @@ def groups(file: Path) -> list[dict]:
         return []
     card = scorecard.Scorecard(scorecard.read(file))
     protocols = [name for name in ("clean", "paper") if name in card.protocols]
+    columns = [(name, metric) for name in protocols for metric in judgement.SCORES]
     parts: dict[bool, list[dict]] = {False: [], True: []}
-    for number, text, statistic in card.claims():
-        row = {"number": number, "text": text, "statistic": statistic.removeprefix("ours: ")}
+    for number, line, text, statistic in card.claims():
+        title = f"{text} ({line})" if line else text
+        row = {"number": number, "text": title, "statistic": statistic.removeprefix("ours: ")}
         row["evidence"] = EVIDENCE.get(number, "table1")
-        row["cells"] = [_cell(card.readings(number, name)) for name in protocols]
+        row["cells"] = [_cell(card.readings(number, line, *column)) for column in columns]
         parts[number > len(claims.CLAIMS)].append(row)
     return [
-        {"ours": ours, "rows": rows, "columns": _columns(rows, protocols)}
+        {"ours": ours, "rows": rows, "columns": _columns(rows, columns)}
         for ours, rows in parts.items()
         if rows
     ]
 
 
-def _columns(rows: list[dict], protocols: list[str]) -> list[dict]:
-    """Each protocol with how many of the rows got which verdict under it."""
+def _columns(rows: list[dict], columns: list[tuple[str, str]]) -> list[dict]:
+    """Each protocol and metric with how many of the rows got which verdict under it."""
     return [
         {
             "name": name,
+            "metric": METRIC_NAMES[metric],
             "probe": PROTOCOLS[name].probe,
-            "counts": _counts([row["cells"][i] for row in rows], scorecard.SIGNS),
+            "counts": _counts([row["cells"][i] for row in rows], scorecard.SHORT),
         }
-        for i, name in enumerate(protocols)
+        for i, (name, metric) in enumerate(columns)
     ]
 
 
 def _cell(readings: list[pd.Series]) -> list[dict]:
     """Verdicts, each with what was measured, with true minus signs; readings of MAE are named where
     they differ."""
-    verdicts: dict[str, list[dict]] = {}
+    verdicts: dict[tuple, list[dict]] = {}
     for row in readings:
         reading = {
             "variant": READINGS[row["mae"]] if len(readings) > 1 else "",
             "estimate": wording.of_row(row).strip("–").replace("-", "−"),
             "note": row["note"],
         }
-        verdicts.setdefault(row["verdict"], []).append(reading)
-    return [{"verdict": verdict, "readings": own} for verdict, own in verdicts.items()]
+        key = row["verdict"], judgement.words(row)
+        verdicts.setdefault(key, []).append(reading)
+    return [{"verdict": v, "words": w, "readings": own} for (v, w), own in verdicts.items()]
 
 
 def _counts(cells: list[list[dict]], verdicts: Iterable[str]) -> str:
-    """How many claims got which of the verdicts, in words."""
-    split = "with a verdict that depends on how MAE is read"
+    """How many lines got which of the verdicts, in words."""
+    split = "where it depends on how MAE is read"
     counts = Counter(cell[0]["verdict"] if len(cell) == 1 else split for cell in cells if cell)
     words = (*verdicts, split)
     return ", ".join(f"{counts[word]} {word}" for word in words if counts[word])

@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from lib.measures.seeds import ENOUGH
 from lib.report import style
 from lib.study.names import PROTOCOLS
 
@@ -65,10 +66,16 @@ def _images(facts: dict[str, Any]) -> str:
         return text
     if facts.get("few"):
         return f"{text}; no 95 % intervals ({facts['few']})"
-    within = unit in (facts["groups"], "images")  # otherwise the runs themselves are drawn
-    several = len(facts["seeds"]) > 1
-    text += f"; 95 % intervals: bootstrap over {'seeds, then ' * (several and within)}{unit}"
-    return text + ", without the spread over seeds" * (within and not several)
+    if unit not in (facts["groups"], "images"):  # the runs themselves are drawn
+        return f"{text}; 95 % intervals: bootstrap over {unit}"
+    if len(facts["seeds"]) >= ENOUGH:
+        text += f"; 95 % intervals: Student’s t over seeds, joined with a bootstrap over {unit}"
+    else:
+        few = " (two are too few)" * (len(facts["seeds"]) == 2)
+        text += f"; 95 % intervals: bootstrap over {unit}, without the spread over seeds{few}"
+    if unit == "images" and facts["groups"] == "videos":
+        text += "; the tables name no videos, whose images are alike, so intervals are too narrow"
+    return text
 
 
 @contextmanager

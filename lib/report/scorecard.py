@@ -1,6 +1,6 @@
-"""The claims scorecard: estimates with intervals, and verdicts by protocol and reading of MAE.
+"""The claims scorecard: estimates with intervals on F1 and on AUROC, and verdicts by protocol.
 
-card = scorecard.Scorecard(lib.analysis.claims.score(boards))
+card = scorecard.Scorecard(lib.analysis.judgement.score(boards, claims))
 saving.save("claims", card, card.scored, facts, protocol=protocols, caption="...", output=output)
 """
 
@@ -14,24 +14,38 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lib.analysis import wording
+from lib.analysis import judgement, wording
 from lib.report import markup, style
 from lib.study import names
 
-SIGNS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "not run": "–"}
-INK = {
+# As they are drawn; above and below stand for places in these runs, which are no verdicts.
+SHORT = {
+    "supported": "supported",
+    "contradicted": "contradicted",
+    "inconclusive": "inconclusive",
+    "above": "above",
+    "below": "below",
+    "across": "across",
+    "not answerable": "no answer",
+    "not run": "–",
+}
+INK = dict.fromkeys(SHORT, "0.35") | {
     "supported": style.PALETTE["byol"],
     "contradicted": style.RED,
-    "inconclusive": "0.35",
-    "not run": "0.6",
+    "above": "black",
+    "below": "black",
+    "not answerable": "0.55",
 }
 COLOURS = {"clean": "#000000", "paper": "#44AA99"}  # of a protocol's estimates
 MARKERS = {"described": "o", "released": "s"}
-COLUMNS = ("claim", "text", "protocol", "mae", "statistic", "limits")
-COLUMNS += ("value", "low", "high", "verdict", "note")
+GLYPHS = {"described": "●", "released": "□"}
+KEYS = ("claim", "line", "text", "statistic", "limits", "protocol", "mae", "metric", "seeds")
+NUMBERS = ("value", "low", "high", "limit")
+COLUMNS = (*KEYS, *NUMBERS, "verdict", "part", "parts", "note")
 GLUE = "\N{NO-BREAK SPACE}"  # before a sign that must not start a line
-HEIGHT = 0.49  # inches a claim
-LEFT, FOREST, VERDICT = 3.15, 1.4, 1.35  # widths of the columns, about inches
+METRICS = judgement.SCORES
+HEIGHT = 0.52  # inches a line
+TEXT, FOREST, VERDICT = 2.6, 0.8, 0.77  # widths of the columns, about inches
 
 
 def read(file: Path) -> pd.DataFrame:
@@ -39,19 +53,19 @@ def read(file: Path) -> pd.DataFrame:
 
     Raises ValueError for a file without the scorecard's columns, or with an unknown verdict.
     """
-    scored = pd.read_csv(file, keep_default_na=False, na_values={c: [""] for c in COLUMNS[6:9]})
+    scored = pd.read_csv(file, keep_default_na=False, na_values={c: [""] for c in NUMBERS})
     if missing := set(COLUMNS) - set(scored.columns):
         columns = ", ".join(sorted(missing))
         raise ValueError(f"{file} lacks the columns {columns}: make claims renews it.")
     for verdict in scored["verdict"].unique():
-        names.nearest(verdict, SIGNS, f"verdict in {file.name}")
+        names.nearest(verdict, SHORT, f"verdict in {file.name}")
     return scored
 
 
 @dataclass
 class Scorecard:
-    """`scored` is what `lib.analysis.claims.score` returns: a row per claim, protocol and reading
-    of MAE, as the paper describes it or as its code was released."""
+    """`scored` is what `lib.analysis.judgement.score` returns: a row per claim, line, protocol,
+    metric and reading of MAE, as the paper describes it or as its code was released."""
 
     scored: pd.DataFrame
 
@@ -59,58 +73,72 @@ class Scorecard:
     def protocols(self) -> list[str]:
         return list(self.scored["protocol"].unique())
 
-    def claims(self) -> list[tuple[int, str, str]]:
-        """Number, text and statistic of every claim."""
-        claims = self.scored.drop_duplicates("claim").sort_values("claim")
-        return list(claims[["claim", "text", "statistic"]].itertuples(index=False, name=None))
+    def claims(self) -> list[tuple[int, str, str, str]]:
+        """Number, line, text and statistic of every line of every claim."""
+        lines = self.scored[self.scored["line"] != ""]
+        several = self.scored["claim"].isin(lines["claim"]) & (self.scored["line"] == "")
+        own = self.scored[~several].drop_duplicates(["claim", "line"])
+        own = own.sort_values("claim", kind="stable")
+        return list(own[["claim", "line", "text", "statistic"]].itertuples(index=False, name=None))
 
-    def run(self) -> list[tuple[int, str, str]]:
+    def run(self) -> list[tuple[int, str, str, str]]:
         """Those of `claims` that were tried; `not_run` names the others."""
-        ran = set(self.scored.loc[self.scored["verdict"] != "not run", "claim"])
-        return [claim for claim in self.claims() if claim[0] in ran]
+        ran = self.scored[self.scored["verdict"] != "not run"]
+        ran = set(ran[["claim", "line"]].itertuples(index=False, name=None))
+        return [claim for claim in self.claims() if claim[:2] in ran]
 
     def not_run(self) -> str:
         """A line on the claims that could not be tried, "" where all were."""
-        ran = self.run()
-        absent = ", ".join(str(claim[0]) for claim in self.claims() if claim not in ran)
-        return f"Claims not run: {absent}. The CSV says why." if absent else ""
+        ran = {claim[0] for claim in self.run()}
+        absent = dict.fromkeys(str(claim[0]) for claim in self.claims() if claim[0] not in ran)
+        return f"Claims not run: {', '.join(absent)}. The CSV says why." if absent else ""
 
     def limits(self, claim: int) -> list[float]:
         """The values of its statistic on whose sides the claim's verdict differs."""
         own = self.scored[self.scored["claim"] == claim]
         return list(map(float, str(own["limits"].iloc[0]).split()))
 
-    def readings(self, claim: int, protocol: str) -> list[pd.Series]:
+    def readings(self, claim: int, line: str, protocol: str, metric: str) -> list[pd.Series]:
         """The rows to show: one, with both notes, where both readings of MAE give the same numbers
-        and verdict; else both, as described first; none where `protocol` was not judged."""
-        own = (self.scored["claim"] == claim) & (self.scored["protocol"] == protocol)
-        rows = [row.copy() for _, row in self.scored[own].iterrows()]
+        and verdict; else both, as described first; none where the claim was not read so. A claim of
+        no metric stands under the first."""
+        at = self.scored
+        own = at[
+            (at["claim"] == claim) & at["line"].isin({line, ""}) & (at["protocol"] == protocol)
+        ]
+        own = own[own["metric"].isin({metric, judgement.CURVES} if metric == "f1" else {metric})]
+        rows = [row.copy() for _, row in own.iterrows()]
         if len({(wording.of_row(row), row["verdict"]) for row in rows}) != 1:
             return rows
         rows[0]["note"] = "; ".join(dict.fromkeys(row["note"] for row in rows))
         return rows[:1]
 
     def header(self) -> list[str]:
-        return ["#", "Claim of the paper", "Statistic", *(f"Protocol {p}" for p in self.protocols)]
+        columns = [f"{names.METRIC_NAMES[m]}, `{p}`" for p in self.protocols for m in METRICS]
+        return ["#", "Claim of the paper", "Statistic", *columns]
 
     def lines(self) -> list[list[str]]:
-        """Of each claim that was tried, as text: number, claim, statistic, a cell a protocol."""
+        """Of each line that was tried, as text: number, claim, statistic, a cell a protocol and
+        metric."""
         lines = []
-        for claim, *texts in self.run():
+        for claim, line, text, statistic in self.run():
+            title = f"{text} ({line})" if line else text
             cells = [
-                [f"{row['verdict']}, {wording.of_row(row)}" for row in self.readings(claim, p)]
+                "; as released: ".join(map(_cell, self.readings(claim, line, p, m))) or "–"
                 for p in self.protocols
+                for m in METRICS
             ]
-            lines.append([str(claim), *texts, *map("; as released: ".join, cells)])
+            lines.append([str(claim), title, statistic, *cells])
         return lines
 
     def markdown(self) -> str:
-        alignments = ["---:", *["---"] * (2 + len(self.protocols))]
+        alignments = ["---:", *["---"] * (2 + len(METRICS) * len(self.protocols))]
         table = markup.markdown(self.header(), alignments, self.lines())
         return "\n\n".join(filter(None, (table, self.not_run())))
 
     def latex(self) -> str:
-        widths = "".join(f"p{{{w}cm}}" for w in (0.4, 4, 4, *[3.5] * len(self.protocols)))
+        cells = [2.6] * len(METRICS) * len(self.protocols)
+        widths = "".join(f"p{{{w}cm}}" for w in (0.4, 3, 3, *cells))
         lines = [list(map(markup.escape, line)) for line in self.lines()]
         return markup.latex(self.header(), lines, widths)
 
@@ -118,35 +146,40 @@ class Scorecard:
 
     @style.styled
     def draw(self) -> Figure:
-        """Claim and statistic, a forest of estimates, and a verdict a protocol, as wide as a
-        journal page."""
-        claims = self.run()
-        lines, right = len(claims) + 2, LEFT + FOREST
-        width = right + VERDICT * len(self.protocols)
+        """Claim and statistic, and for each metric a forest of estimates and a verdict a protocol,
+        as wide as a journal page."""
+        claims, protocols = self.run(), self.protocols
+        group = FOREST + VERDICT * len(protocols)
+        width, lines = TEXT + group * len(METRICS), len(claims) + 2
         ax = style.page(HEIGHT * lines, (0, width), (len(claims) + 0.6, -1.4))
         left_out = textwrap.fill(self.not_run(), 52)
         ax.text(0.25, len(claims) - 0.4, left_out, va="top", color="0.3")
-        if not claims:
-            return ax.figure
         for y in range(0, len(claims), 2):
             ax.axhspan(y - 0.5, y + 0.5, color="0.95", linewidth=0)
-        place = (LEFT / width, 1.1 / lines, FOREST / width, len(claims) / lines)
-        forest = ax.inset_axes(place, zorder=2)
-        forest.set(ylim=(len(claims) - 0.5, -0.5), facecolor="none", yticks=[])
-        forest.set_xlabel("Value and 95 % interval")
-        forest.spines["left"].set_visible(False)
-        centres = {p: right + (i + 0.5) * VERDICT for i, p in enumerate(self.protocols)}
-        for y, (claim, text, statistic) in enumerate(claims):
-            _write_claim(ax, y, claim, text, statistic)
-            readings = {protocol: self.readings(claim, protocol) for protocol in centres}
-            _draw_limits(forest, y, self.limits(claim))
-            _draw_estimates(forest, y, [row for rows in readings.values() for row in rows])
-            for protocol, x in centres.items():
-                _write_verdicts(ax, x, y, readings[protocol])
-        _add_legend(forest, self.protocols)
-        for protocol, x in centres.items():
-            ax.text(x, -0.75, protocol, ha="center", va="center", weight="bold")
+        for y, claim in enumerate(claims):
+            _write_claim(ax, y, *claim)
+        for left, metric in zip(np.arange(TEXT, width, group), METRICS, strict=False):
+            if not claims:
+                break
+            ax.text(left, -1.1, names.METRIC_NAMES[metric], va="center", weight="bold")
+            place = (left / width, 1.1 / lines, 0.94 * FOREST / width, len(claims) / lines)
+            forest = _forest(ax, place, len(claims))
+            for y, claim in enumerate(claims):
+                shown = [self.readings(*claim[:2], protocol, metric) for protocol in protocols]
+                if any(shown):
+                    _draw_limits(forest, y, self.limits(claim[0]))
+                _draw_estimates(forest, y, [row for rows in shown for row in rows])
+                for i, rows in enumerate(shown):
+                    _write_verdicts(ax, left + FOREST + (i + 0.5) * VERDICT, y, rows)
+            for i, protocol in enumerate(protocols):
+                x = left + FOREST + (i + 0.5) * VERDICT
+                ax.text(x, -0.72, f"protocol\n{protocol}", ha="center", va="center")
+        _add_legend(ax, protocols)
         return ax.figure
+
+
+def _cell(row: pd.Series) -> str:
+    return f"{judgement.words(row)}, {wording.of_row(row)}".removesuffix(", –")
 
 
 def _spread(n: int, reach: float) -> np.ndarray:
@@ -154,15 +187,25 @@ def _spread(n: int, reach: float) -> np.ndarray:
     return np.linspace(-reach, reach, n) if n > 1 else np.zeros(n)
 
 
-def _write_claim(ax, y: int, claim: int, text: str, statistic: str) -> None:
-    statistic = re.sub(r" (?=%|[<−]|\d)", GLUE, statistic)
-    lines = [textwrap.wrap(text, 46), textwrap.wrap(statistic, 52)]
-    top = y - 0.12 * (len(lines[0]) + len(lines[1]) - 1)
+def _write_claim(ax, y: int, claim: int, line: str, text: str, statistic: str) -> None:
+    title = f"{text} ({line})" if line else text
+    statistic = re.sub(r" (?=%|[<>−]|\d)", GLUE, statistic.removeprefix("ours: "))
+    widths = zip((title, statistic), (40, 44), strict=True)
+    lines = [textwrap.wrap(words, width, break_on_hyphens=False) for words, width in widths]
+    top = y - 0.115 * (len(lines[0]) + len(lines[1]) - 1)
     ax.text(0.17, top, str(claim), ha="right", va="center", weight="bold")
     for weight, colour, own in zip(("bold", "normal"), ("black", "0.3"), lines, strict=True):
-        for line in own:
-            ax.text(0.25, top, line, va="center", weight=weight, color=colour)
-            top += 0.24
+        for words in own:
+            ax.text(0.25, top, words, va="center", weight=weight, color=colour)
+            top += 0.23
+
+
+def _forest(ax, place: tuple[float, ...], n: int):
+    forest = ax.inset_axes(place, zorder=2)
+    forest.set(ylim=(n - 0.5, -0.5), facecolor="none", yticks=[])
+    forest.set_xlabel("Value, 95 % interval")
+    forest.spines["left"].set_visible(False)
+    return forest
 
 
 def _draw_limits(ax, y: int, limits: list[float]) -> None:
@@ -174,22 +217,26 @@ def _draw_estimates(ax, y: int, readings: list[pd.Series]) -> None:
     for offset, row in zip(_spread(len(readings), 0.27), readings, strict=True):
         if np.isnan(row["value"]):
             continue
-        colour = COLOURS[row["protocol"]]
-        look = {"markersize": 3.2, "markeredgewidth": 0.8, "color": colour}
+        colour, alpha = COLOURS[row["protocol"]], 0.4 if row["verdict"] in judgement.OPEN else 1
+        look = {"markersize": 3.2, "markeredgewidth": 0.8, "color": colour, "alpha": alpha}
         face = colour if row["mae"] == "described" else "white"
-        ax.plot([row["low"], row["high"]], [y + offset] * 2, color=colour, linewidth=1)
+        ends = [row["low"], row["high"]]
+        ax.plot(ends, [y + offset] * 2, color=colour, alpha=alpha, linewidth=1)
         ax.plot(row["value"], y + offset, MARKERS[row["mae"]], markerfacecolor=face, **look)
 
 
 def _write_verdicts(ax, x: float, y: int, readings: list[pd.Series]) -> None:
-    """A verdict, or both where it depends on the reading of MAE."""
+    """A verdict, or both where it depends on the reading of MAE; a dash where there is none."""
+    if not readings:
+        ax.text(x, y, SHORT["not run"], ha="center", va="center", color=INK["not run"])
     if len({row["verdict"] for row in readings}) == 1:
         readings = readings[:1]
     several = len(readings) > 1
     for offset, row in zip(_spread(len(readings), 0.18), readings, strict=True):
-        text = f"{row['mae']}: " * several + f"{SIGNS[row['verdict']]} {row['verdict']}"
-        look = {"color": INK[row["verdict"]]}
-        ax.text(x, y + offset, text, ha="center", va="center", **look)
+        text = SHORT[row["verdict"]]
+        if several:
+            text = f"{GLYPHS[row['mae']]} {text}"
+        ax.text(x, y + offset, text, ha="center", va="center", color=INK[row["verdict"]])
 
 
 def _add_legend(ax, protocols: list[str]) -> None:
@@ -198,5 +245,5 @@ def _add_legend(ax, protocols: list[str]) -> None:
         look = {"color": "0.3", "linestyle": "", "marker": marker, "markersize": 3.2}
         look["markerfacecolor"] = "0.3" if reading == "described" else "white"
         handles.append(Line2D([], [], label=f"MAE as {reading}", **look))
-    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 2, "frameon": False}
+    place = {"loc": "upper left", "bbox_to_anchor": (0.02, 1), "ncols": 2, "frameon": False}
     ax.legend(handles=handles, columnspacing=1, handlelength=1.4, **place)

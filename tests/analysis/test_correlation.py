@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from scipy.stats import rankdata, spearmanr
 
-from lib.analysis import board, correlation, results, wording
+from lib.analysis import board, correlation, readings, wording
 from lib.analysis.correlation import BASE, JUDGED, METRICS, REPEATS, SCOPES, Points
 from lib.measures import bootstrap
 from lib.measures.correlation import midranks, rank_correlation
@@ -50,12 +51,14 @@ def made(monkeypatch):
                     SimpleNamespace(run=run, history={"loss": [9.0, run.loss]}) for run in wanted
                 ]
                 self.rule = SimpleNamespace(table="clean", probe="converged", sampling="weights")
-                self.resamples, self._draws = resamples, {}
-                counts = rng(0).multinomial(len(seeds), [1 / len(seeds)] * len(seeds), resamples)
-                weights = np.vstack([np.ones(len(seeds)), counts]) / len(seeds)
-                self.seed_weight = dict(zip(seeds, weights.T, strict=True))
+                self.resamples, self._draws, self.seeds = resamples, {}, list(seeds)
+                self._runs = {}
+                for stored in self.stored:
+                    run = stored.run
+                    cell = (run.method, run.backbone, run.share)
+                    self._runs.setdefault(cell, []).append(stored)
 
-        monkeypatch.setattr(results, "draws", draws)
+        monkeypatch.setattr(readings, "draws", draws)
         monkeypatch.setattr(correlation, "Board", Board)
         wanted, measured = [], {}
         for i, (cell, seed) in enumerate((cell, seed) for cell in cells for seed in seeds):
@@ -126,34 +129,47 @@ def test_infinite_values_rank_last_and_constant_ones_have_no_rho():
 # Points and scopes
 
 
-def test_points_average_seeds_and_resample_them_together(made):
+def test_points_keep_their_seeds_apart(made):
     points = made(
         lambda cell, seed: quality(cell) + seed, {"lidar": lambda cell, seed: 10.0 * seed}, 0, SEEDS
     )
-    assert points.metrics["f1"][:, 0] == pytest.approx([quality(cell) + 2 for cell in CELLS])
-    assert (points.measures["lidar"][:, 0] == pytest.approx(20)) and len(points.cells) == len(CELLS)
-    drawn = points.measures["lidar"][0, 1:]
-    assert drawn.min() < 20 < drawn.max()
-    # the same seeds for every cell, and for measures and metrics
-    assert points.measures["lidar"] == pytest.approx(
-        np.tile(points.measures["lidar"][:1], (len(CELLS), 1))
-    )
-    assert points.metrics["f1"][3, 1:] == pytest.approx(quality(CELLS[3]) + drawn / 10)
+    assert points.shape == (3, 1 + B)
+    for i, seed in enumerate(SEEDS):
+        expected = [quality(cell) + seed for cell in CELLS]
+        assert points.metrics["f1"][:, i, 0] == pytest.approx(expected)
+        assert (points.measures["lidar"][:, i] == 10 * seed).all()
 
 
-def test_an_infinite_measure_of_a_seed_counts_only_where_the_seed_was_drawn(made):
+def test_rho_is_the_mean_over_seeds_of_each_seeds_own(made):
+    def of_seed(cell, seed):
+        return float(rng([CELLS.index(cell), seed]).normal())
+
+    measured = correlation.correlate(made(quality, {"lidar": of_seed}, 0, SEEDS))
+    row = one(measured, scope="all", metric="f1", measure="lidar")
+    scores = [quality(cell) for cell in CELLS]
+    each = [spearmanr(scores, [of_seed(c, seed) for c in CELLS])[0] for seed in SEEDS]
+    assert row["rho"] == pytest.approx(np.mean(each)) and row["seeds"] == 3
+    half = stats.t(2).ppf(1 - 0.025 / len(MEASURES)) * np.std(each, ddof=1) / np.sqrt(3)
+    assert (row["low"], row["high"]) == pytest.approx((row["rho"] - half, row["rho"] + half))
+
+
+def test_a_cell_that_lacks_a_measure_in_one_seed_is_no_point_of_it(made):
     points = made(
-        quality, {"alpha_req": lambda cell, seed: math.inf if seed == 3 else 1.0}, 0, SEEDS
+        quality,
+        {"alpha_req": lambda c, seed: math.nan if (c, seed) == (CELLS[0], 3) else 1.0 * len(c[0])},
+        0,
+        SEEDS,
     )
-    found = points.measures["alpha_req"][0]
-    assert found[0] == math.inf and not np.isnan(found).any()
-    assert 0 < np.isfinite(found[1:]).sum() < B
+    row = one(correlation.correlate(points), scope="all", metric="f1", measure="alpha_req")
+    assert row["n"] == len(CELLS) - 1 and not math.isnan(row["rho"])
 
 
 def test_scopes_are_what_they_say(made):
     noisy = {cell: value for cell, value in zip(CELLS, rng(5).permutation(len(CELLS)), strict=True)}
     points = made(quality, {"lidar": lambda cell, seed: float(noisy[cell])})
-    table = points.cells.assign(x=points.measures["lidar"][:, 0], y=points.metrics["f1"][:, 0])
+    table = points.cells.assign(
+        x=points.measures["lidar"][:, 0, 0], y=points.metrics["f1"][:, 0, 0]
+    )
 
     def rho(frame):
         return spearmanr(frame["x"], frame["y"])[0]
@@ -233,31 +249,23 @@ def test_images_move_both_intervals(made):
     assert noisy["high"] - noisy["low"] > 5 * (quiet["high"] - quiet["low"])
 
 
-def test_seeds_move_intervals_of_these_runs(made):
-    def of_seed(cell, seed):
-        return quality(cell) if seed == 1 else -quality(cell) * seed
-
-    row = one(
-        correlation.correlate(made(of_seed, {"lidar": lambda c, s: quality(c)}, 0, SEEDS)),
-        scope="all",
-        metric="f1",
-        measure="lidar",
-    )
-    assert (row["low"], row["high"]) == pytest.approx((-1, 1))  # only seed 1 drawn, or none of it
-
-
 def test_intervals_are_bonferronis(made):
     points = made(quality, {}, noise=0.1)
     row = one(correlation.correlate(points), scope=JUDGED, metric="f1", measure="nesum")
     draws = correlation.rho(points, JUDGED, "nesum", "f1")
-    assert draws.shape == (1 + B, 1 + REPEATS)
+    assert draws.shape == (1, 1 + B, 1 + REPEATS)
     assert (row["low"], row["high"]) == pytest.approx(
-        bootstrap.interval(draws[:, 0], 1 - 0.05 / len(MEASURES))
+        bootstrap.interval(draws[0, :, 0], 1 - 0.05 / len(MEASURES))
     )
-    gain = draws - correlation.rho(points, JUDGED, BASE, "f1")
+    gain = (draws - correlation.rho(points, JUDGED, BASE, "f1"))[0]
     outer = np.append(gain[0, 0], gain[1:, 1:])
     expected = bootstrap.interval(outer, 1 - 0.05 / (len(MEASURES) - 1))
     assert (row["gain_low_runs"], row["gain_high_runs"]) == pytest.approx(expected)
+
+
+def test_few_draws_of_the_videos_are_enough(made):
+    points = made(quality, {}, noise=0.1, resamples=correlation.DRAWN + 50)
+    assert points.shape == (1, 1 + correlation.DRAWN)
 
 
 def test_measures_are_compared_on_the_same_draws(made):
@@ -291,6 +299,7 @@ def right(cell, seed):
     return quality(cell)
 
 
+@pytest.mark.parametrize("given", [(1,), SEEDS])
 @pytest.mark.parametrize(
     ("rankme", "lidar", "expected"),
     [
@@ -299,16 +308,16 @@ def right(cell, seed):
         (right, right, "inconclusive"),
     ],
 )
-def test_each_verdict_is_reached(made, rankme, lidar, expected):
-    measured = correlation.correlate(
-        made(quality, {"rankme": rankme, "lidar": lidar}, resamples=200)
-    )
+def test_each_verdict_is_reached(made, rankme, lidar, expected, given):
+    measures = {"rankme": rankme, "lidar": lidar}
+    measured = correlation.correlate(made(quality, measures, seeds=given, resamples=200))
     row = correlation.judged(measured, "f1").loc["lidar"]
     assert row["verdict"] == expected
     (told,) = [s for s in correlation.sentences(measured, "f1") if s.startswith("LiDAR")]
     assert (
         "inconclusive" if expected == "inconclusive" else f"predicts F1 {expected} than RankMe"
     ) in told
+    assert ("in these runs" in told) == (len(given) < 3 and expected != "inconclusive")
 
 
 def test_the_wrong_sign_is_no_merit(made):
@@ -328,26 +337,27 @@ def test_rankme_has_no_verdict_of_its_own(made):
     assert base["verdict"] == "" and math.isnan(base["gain"])
 
 
-def test_the_claim_is_supported_by_one_measure_and_contradicted_by_all_alone(made):
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [(SEEDS, ("supported", "contradicted", "inconclusive")), ((1,), ("above", "below", "across"))],
+)
+def test_the_claim_is_supported_by_one_measure_and_contradicted_by_all_alone(made, given, words):
+    """With one seed there is no verdict, only where the gain lies in these runs."""
+
     def judged(rankme, others):
         measures = {
             name: (lambda c, s, k=MEASURES[name].sign: k * others(c, s)) for name in MEASURES
         }
-        return correlation.better_than_rankme(
-            correlation.correlate(made(quality, measures | rankme, resamples=200))
-        )
+        points = made(quality, measures | rankme, seeds=given, resamples=200)
+        return correlation.better_than_rankme(correlation.correlate(points))
 
-    supported = correlation.better_than_rankme(
-        correlation.correlate(made(quality, {"rankme": bad, "nesum": right}, resamples=200))
-    )
-    assert (
-        supported["verdict"] == "supported"
-        and supported["measure"] == "nesum"
-        and supported["low"] > 0
-    )
+    points = made(quality, {"rankme": bad, "nesum": right}, seeds=given, resamples=200)
+    supported = correlation.better_than_rankme(correlation.correlate(points))
+    assert (supported["verdict"], supported["measure"]) == (words[0], "nesum")
+    assert supported["low"] > 0
     contradicted = judged({"rankme": right}, bad)
-    assert contradicted["verdict"] == "contradicted" and contradicted["high"] < 0
-    assert judged({"rankme": right}, right)["verdict"] == "inconclusive"
+    assert contradicted["verdict"] == words[1] and contradicted["high"] < 0
+    assert judged({"rankme": right}, right)["verdict"] == words[2]
 
 
 def test_verdict_of_an_interval():

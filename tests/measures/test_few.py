@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.analysis import claims, provenance, results, wording
-from lib.measures import bootstrap
+from lib.analysis import judgement, provenance, results, wording
+from lib.analysis.parts import Part
+from lib.measures import bootstrap, seeds
 from lib.report import captions
 
 THRESHOLD = ("f1", "f1_normal", "precision", "recall", "auroc", "ap", "recall_at_5")
@@ -31,7 +32,7 @@ def test_of_too_few_images_of_a_kind_there_is_no_interval(defects, normals):
         row = results.interval(values)
         assert row["value"] == 1 and np.isnan([row["low"], row["high"]]).all(), name
         assert wording.of_row(row, wording.PLAIN) == "1.00"
-        assert claims.verdict([values]) == "inconclusive"
+        assert judgement.verdict([Part("", values[None])]) == "inconclusive"
 
 
 @pytest.mark.parametrize("defects, normals", [(6, 24), (24, 6), (6, 6)])
@@ -58,7 +59,7 @@ def test_only_the_shares_with_too_few_lose_their_interval():
 
 def test_a_difference_of_too_few_has_no_interval_and_no_p():
     one = draws(3, 30)["f1"]
-    estimate, low, high, p = bootstrap.paired_difference(one, one)
+    estimate, low, high, p = seeds.difference(one[:, None], one[:, None])
     assert estimate == [0] and np.isnan([low, high, p]).all()
 
 

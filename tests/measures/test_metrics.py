@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn import metrics as reference
 
-from lib.measures import bootstrap, correlation, metrics
+from lib.measures import bootstrap, correlation, metrics, seeds
 from lib.study.names import CLASSES
 
 SHARES = (None, 0.01, 0.05, 0.45, 0.8)
@@ -158,6 +158,23 @@ def test_bootstrap_equals_repeating_the_rows_of_the_drawn_groups(sample, chunk, 
             assert found == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_auroc_by_pairs_of_groups_is_that_of_the_rows(sample, tied, monkeypatch):
+    """Few groups and many, subsampled, weighted and whole shares, with ties and without."""
+    if not tied:
+        sample = sample | {"logit": np.random.default_rng(9).normal(size=400) + sample["defect"]}
+    defect = sample["defect"]
+    whole, some = np.ones(400), subsample(defect, 60)
+    weighted = np.linspace(0.5, 2, 400), metrics.share_weights(defect, 0.05)
+    weights = np.stack([whole, some, *weighted])
+    quick = bootstrap.resampled(**sample, weights=weights, draws=40, ranked=("auroc",))
+    monkeypatch.setattr(bootstrap, "FEW", 0)
+    rows = bootstrap.resampled(**sample, weights=weights, draws=40)
+    np.testing.assert_allclose(quick["auroc"], rows["auroc"], atol=1e-6)
+    np.testing.assert_array_equal(quick["f1"], rows["f1"])
+    assert np.isnan(quick["ap"]).all() and not np.isnan(rows["ap"]).any()
+
+
 def test_bootstrap_ignores_monotone_logits_and_names_of_groups(sample):
     weights = metrics.share_weights(sample["defect"], 0.15)[None]
     a = bootstrap.resampled(**sample, weights=weights, draws=20)
@@ -242,19 +259,19 @@ def test_paired_difference_sees_what_separate_intervals_hide(sample):
     worse = bootstrap.resampled(
         **sample | {"logit": sample["logit"] + video - 0.5}, weights=weights
     )["f1"]
-    estimate, low, high, p = bootstrap.paired_difference(better, worse)
+    estimate, low, high, p = seeds.difference(better[:, None], worse[:, None])
     paired = high - low
     separate = np.hypot(*[np.subtract(*bootstrap.interval(x)) for x in (better, worse)])
     assert low < estimate < high and paired < separate
     assert estimate == better[0, 0] - worse[0, 0]
-    opposite = bootstrap.paired_difference(worse, better)
+    opposite = seeds.difference(worse[:, None], better[:, None])
     np.testing.assert_allclose(opposite, [-estimate, -high, -low, p])
 
 
 def test_p_is_one_without_a_difference_and_as_small_as_the_draws_allow():
-    draws = np.random.default_rng(5).random((2, 100))
-    assert bootstrap.paired_difference(draws, draws)[3] == pytest.approx([1, 1])
-    assert bootstrap.paired_difference(draws + 2, draws)[3] == pytest.approx([2 / 100] * 2)
+    draws = np.random.default_rng(5).random((2, 1, 100))
+    assert seeds.difference(draws, draws)[3] == pytest.approx([1, 1])
+    assert seeds.difference(draws + 2, draws)[3] == pytest.approx([2 / 100] * 2)
 
 
 # Rank correlation

@@ -29,6 +29,7 @@ def rendered(workspace):
     write_claims(
         figures,
         *both(),
+        *both(metric="auroc", value="0.01", low="-0.05", high="0.06", verdict="inconclusive"),
         *both(protocol="paper", value="-0.2", low="-0.3", high="-0.1", verdict="contradicted"),
         *differ,
         *both(**none),

@@ -72,7 +72,7 @@ def test_over_several_seeds_values_are_means_and_no_interval_is_claimed(tmp_path
     pd.concat([one, one.assign(seed=43, value=one["value"] + 0.2)]).to_csv(file, index=False)
     fig = drawn("fig2", file)
     assert numbers(fig.data[0].z)[0] == pytest.approx([0.223456, 0.223456])
-    assert pd.isna(pd.DataFrame(fig.data[0].customdata[0])[[0, 1]]).all(axis=None)
+    assert fig.data[0].customdata[0][0][0] == "mean of 2 seeds"
 
 
 def test_a_heatmap_names_rows_and_columns(tmp_path):
@@ -80,7 +80,7 @@ def test_a_heatmap_names_rows_and_columns(tmp_path):
     (panel,) = drawn("fig2", tmp_path / "fig2.csv").data
     assert list(panel.x) == ["1 %", "45 %"]
     assert list(panel.y) == ["BYOL, 1 %", "BYOL, 45 %", "Supervised, 1 %", "Supervised, 45 %"]
-    assert list(panel.customdata[0][0]) == [0.1, 0.9, "healthy"]
+    assert list(panel.customdata[0][0]) == ["0.10–0.90", "healthy"]
 
 
 def test_every_run_is_a_point_of_its_method_and_health(tmp_path):

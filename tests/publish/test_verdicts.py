@@ -7,38 +7,59 @@ from report_files import png, write_claims
 
 from lib.publish.entries import ALT
 from lib.publish.pages import write
-from lib.publish.verdicts import EVIDENCE, groups
+from lib.publish.verdicts import EVIDENCE, chance, groups
+from lib.report import scorecard
 from lib.study import artefacts
 
 
 def test_one_reading_where_both_agree_and_each_where_they_do_not(rendered):
     (card,) = groups(rendered / "figures" / "smoke" / "claims.csv")
-    assert [column["name"] for column in card["columns"]] == ["clean", "paper"]
+    columns = [(column["name"], column["metric"]) for column in card["columns"]]
+    assert columns == [(name, metric) for name in ("clean", "paper") for metric in ("F1", "AUROC")]
     first, second, last = card["rows"]
-    agreed = {"variant": "", "note": ""}
+
+    def cell(verdict, estimate, note=""):
+        reading = {"variant": "", "note": note, "estimate": estimate}
+        return [{"verdict": verdict, "words": verdict, "readings": [reading]}]
+
     assert first["cells"] == [
-        [{"verdict": "supported", "readings": [agreed | {"estimate": "+0.10 [+0.05, +0.15]"}]}],
-        [{"verdict": "contradicted", "readings": [agreed | {"estimate": "−0.20 [−0.30, −0.10]"}]}],
+        cell("supported", "+0.10 [+0.05, +0.15]"),
+        cell("inconclusive", "+0.01 [−0.05, +0.06]"),
+        cell("contradicted", "−0.20 [−0.30, −0.10]"),
+        [],
     ]
-    clean, paper = second["cells"]
+    clean, *others = second["cells"]
     assert [(c["verdict"], [s["variant"] for s in c["readings"]]) for c in clean] == [
         ("contradicted", ["MAE as described"]),
         ("inconclusive", ["MAE as released"]),
     ]
-    assert paper == []
-    assert last["cells"][0][0]["readings"] == [
-        agreed | {"estimate": "", "note": "dino was not trained"}
-    ]
+    assert others == [[], [], []]
+    assert last["cells"][0] == cell("not run", "", "dino was not trained")
 
 
 def test_counts_name_claims_whose_verdict_hangs_on_mae(rendered):
     (card,) = groups(rendered / "figures" / "smoke" / "claims.csv")
-    clean, paper = card["columns"]
-    assert (
-        clean["counts"]
-        == "1 supported, 1 not run, 1 with a verdict that depends on how MAE is read"
+    counts = [column["counts"] for column in card["columns"]]
+    split = "1 where it depends on how MAE is read"
+    assert counts == [f"1 supported, 1 not run, {split}", "1 inconclusive", "1 contradicted", ""]
+
+
+def test_places_of_these_runs_say_so_and_lines_stand_apart(workspace):
+    write_claims(
+        workspace,
+        {"claim": 8, "verdict": "below", "limit": "-0.05", "limits": "-0.05", "seeds": 1},
+        {"claim": 11, "line": "ResNet-18", "verdict": "above", "seeds": 1},
+        {"claim": 11, "line": "ViT-Tiny", "verdict": "not answerable", "seeds": 1},
     )
-    assert paper["counts"] == "1 contradicted"
+    (card,) = groups(workspace / "claims.csv")
+    rows = [(row["text"], row["cells"][0][0]["words"]) for row in card["rows"]]
+    assert rows == [
+        ("A claim", "below −0.05 in these runs"),
+        ("A claim (ResNet-18)", "above zero in these runs"),
+        ("A claim (ViT-Tiny)", "not answerable here"),
+    ]
+    assert chance(workspace / "claims.csv").startswith("2 intervals are read together, and 2 lie")
+    assert chance(workspace / "none.csv") == ""
 
 
 def test_one_verdict_with_two_estimates_is_one_pill(workspace):
@@ -87,13 +108,16 @@ def test_pills_carry_a_word_and_a_class(report):
     pills = re.findall(r'<span class="pill ([\w-]+)">([\w ]+)</span>', page)
     assert [word for _, word in pills] == [
         "supported",
+        "inconclusive",
         "contradicted",
         "contradicted",
         "inconclusive",
         "not run",
     ]
     assert all(word.replace(" ", "-") == name for name, word in pills)
-    assert all(f".{name} {{" in (report / "style.css").read_text() for name, _ in pills)
+    style = (report / "style.css").read_text()
+    assert all(f".{name.replace(' ', '-')} {{" in style for name in scorecard.SHORT)
+    assert "verdicts are read together" in page
 
 
 def test_a_scorecard_that_was_not_rendered_is_named(rendered):
@@ -103,7 +127,9 @@ def test_a_scorecard_that_was_not_rendered_is_named(rendered):
 
 def test_a_foreign_scorecard_is_refused(workspace):
     (workspace / "claims.csv").write_text("claim,text\n1,A\n")
-    with pytest.raises(ValueError, match=r"lacks the columns high, limits, low.*make claims"):
+    with pytest.raises(
+        ValueError, match=r"lacks the columns high, limit, limits, line.*make claims"
+    ):
         groups(workspace / "claims.csv")
     write_claims(workspace, {"verdict": "suported"})
     with pytest.raises(ValueError, match="did you mean 'supported'"):

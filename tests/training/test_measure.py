@@ -11,7 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
-from lib.analysis import results
+from lib.analysis import readings, results
 from lib.data import pixels, views
 from lib.data.pixels import Split
 from lib.measures import metrics
@@ -162,7 +162,7 @@ def test_scores_of_a_detector_are_measured_as_a_probes(run):
     assert len(views) == 10
     view = views["reconstruction", "normals"]
     found = results.measure([view], "clean", resamples=0).set_index("metric")["value"]
-    table, _ = results.validation(view)
+    table, _ = readings.validation(view)
     kept = view.detector_scores().set_index("Filename").loc[table["Filename"]]
     score, defect = kept["reconstruction, normals"].astype(float), table["Defect"]
     assert found["auroc"] == pytest.approx(roc_auc_score(defect, score), abs=1e-6)
@@ -185,7 +185,7 @@ def test_a_detector_shares_the_verdict_of_its_run(run):
 def test_the_difference_from_the_probe_is_paired(run):
     view = measured.detected(run)[0]
     assert results.difference([view], [view], "auroc") == pytest.approx(
-        {"estimate": 0, "low": 0, "high": 0, "p": 1}
+        {"estimate": 0, "low": 0, "high": 0, "p": 1, "seeds": 1}
     )
     found = results.difference([view], [run], "auroc")
     own, probes_own = (

@@ -1,0 +1,151 @@
+"""What a claim consists of, parts, and what they are made from, a board read on one metric."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from lib.analysis import wording
+from lib.analysis.board import Board, Draws, NotRun, System
+from lib.measures import seeds
+from lib.study.names import BACKBONES, label
+
+JOINT = ("byol", "barlow", "simclr", "dino")
+PLACES = ("above", "below", "across")  # where an interval lies of a limit
+LEVEL = 0.95
+
+
+class Part(NamedTuple):
+    """A statistic, and what the claim says of it: `above` its limit, or below."""
+
+    name: str
+    draws: Draws
+    weak: tuple[System, ...] = ()  # it rests on these, which did not learn
+    limit: float = 0.0
+    above: bool = True
+
+    @property
+    def value(self) -> float:
+        return float(self.draws[:, 0].mean())
+
+    @property
+    def margin(self) -> float:
+        """How far the estimate lies on the claimed side of the limit."""
+        return (self.value - self.limit) * (1 if self.above else -1)
+
+    @property
+    def claimed(self) -> str:
+        """Of `PLACES`, the one that the claim asks for."""
+        return PLACES[0] if self.above else PLACES[1]
+
+    def ends(self, level: float = LEVEL) -> tuple[float, float]:
+        low, high = seeds.interval(self.draws, level)
+        return float(low), float(high)
+
+    def place(self, level: float = LEVEL) -> str:
+        """Of `PLACES`, that of the interval at this level; across where there is none."""
+        low, high = self.ends(level)
+        return wording.verdict(low - self.limit, high - self.limit, *PLACES)
+
+
+def called(systems: Iterable[System]) -> str:
+    """`DINO on ViT-Tiny, MAE on ViT-Tiny`."""
+    return ", ".join(" on ".join(map(label, system)) for system in systems)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a claim is judged by: a board, a metric, and the row that stands for MAE.
+
+    A score is that metric at the natural validation share.
+    """
+
+    board: Board
+    metric: str
+    mae: str
+
+    @property
+    def ssl(self) -> tuple[str, ...]:
+        """The paper's self-supervised methods."""
+        return (*JOINT, self.mae)
+
+    def shares(self, low: float = 0.0, high: float = 1.0) -> list[float]:
+        """The train shares at hand from `low` to `high`. Raises NotRun for none."""
+        if found := [share for share in self.board.shares if low <= share <= high]:
+            return found
+        wanted = f"{low:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
+        raise NotRun(f"no train share of {wanted} was trained")
+
+    def systems(self, methods: Iterable[str], backbone: str = "") -> list[System]:
+        """Every (method, backbone) of these methods at hand, on one backbone if it is named.
+        Raises NotRun for none."""
+        methods = list(methods)
+        found = [s for s in self.board.systems(methods) if backbone in ("", s[1])]
+        if not found:
+            where = f" on {label(backbone)}" if backbone else ""
+            raise NotRun(f"{', '.join(map(label, methods))}{where}: not trained")
+        return found
+
+    def learned(self, systems: Iterable[System], shares: Sequence[float]) -> list[System]:
+        """Those of the systems that learned (`Board.learned`) at these train shares."""
+        return [system for system in systems if self.board.learned(*system, shares)]
+
+    def score(self, systems: Iterable[System], shares: Iterable[float]) -> Draws:
+        """The mean score of these systems over these train shares."""
+        return np.mean([self._score(*s, at) for s in systems for at in shares], axis=0)
+
+    def _score(self, *cell) -> Draws:
+        return self.board.draws(cell)[0][self.metric]
+
+    def part(
+        self,
+        name: str,
+        draws: Draws,
+        rests_on: Iterable[System],
+        shares: Sequence[float],
+        limit: float = 0.0,
+        above: bool = True,
+    ) -> Part:
+        """A part that rests on these systems at these train shares."""
+        rests_on = list(dict.fromkeys(rests_on))
+        learned = set(self.learned(rests_on, shares))
+        return Part(name, draws, tuple(s for s in rests_on if s not in learned), limit, above)
+
+    def lead(self, name: str, system: System, other: System, shares: Sequence[float]) -> Part:
+        """A system's score minus another's, as a part of that name."""
+        gap = self.score([system], shares) - self.score([other], shares)
+        return self.part(name, gap, [system, other], shares)
+
+    def leads(self, method: str, others: Iterable[str], shares: Sequence[float]) -> list[Part]:
+        """A part for each other method: the mean score minus its own over the backbones that both
+        have. Raises NotRun where there is none."""
+        found, trained = [], set(self.board.systems([method, *(others := list(others))]))
+        for other in others:
+            both = [b for b in BACKBONES if {(method, b), (other, b)} <= trained]
+            if both:
+                ours, theirs = ([(m, b) for b in both] for m in (method, other))
+                gap = self.score(ours, shares) - self.score(theirs, shares)
+                found.append(self.part(label(other), gap, [*ours, *theirs], shares))
+        if not found:
+            raise NotRun(f"{label(method)} has no rival at hand")
+        return found
+
+    def over_mean(
+        self, system: System, others: Iterable[System], shares: Sequence[float]
+    ) -> tuple[Draws, list[System]]:
+        """A system's score minus the mean of those others that learned, and what that rests on.
+        Raises NotRun for no others."""
+        others = [other for other in others if other != system]
+        if not others:
+            raise NotRun(f"{called([system])} has no rival at hand")
+        among = self.learned(others, shares) or others
+        return self.score([system], shares) - self.score(among, shares), [system, *among]
+
+    def averaged(self, methods: Iterable[str]) -> tuple[list[System], str]:
+        """The systems that a mean over systems is of, those that learned at the largest train
+        share (all where none did), and a note on those left out."""
+        systems, shares = self.systems(methods), self.shares()[-1:]
+        among = self.learned(systems, shares) or systems
+        left = called(system for system in systems if system not in among)
+        return among, f"mean without {left}: not above the untrained backbone" * bool(left)

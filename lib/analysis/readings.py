@@ -1,0 +1,185 @@
+"""Stored scores read by a rule: logits of the validation images become metrics and their draws."""
+
+import json
+from collections.abc import Collection, Iterable
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lib.data import sources, splits
+from lib.data.labels import class_labels
+from lib.measures import bootstrap, metrics
+from lib.store import committed
+from lib.store.stored import MissingRuns, Stored
+from lib.study import names, profiles
+from lib.system import paths
+
+
+@lru_cache(maxsize=4)
+def _validation(data: str, folder: Path) -> tuple[pd.DataFrame, bool]:
+    copy = folder / "validation.parquet"
+    if not copy.exists():
+        return sources.tables(json.loads(data), "val")
+    with committed.reading(copy):
+        table = pd.read_parquet(copy)
+    return table, bool((table["Video"] != table["Filename"]).any())
+
+
+def validation(stored: Stored) -> tuple[pd.DataFrame, bool]:
+    """The validation table (classes, Defect, Video, Sampled) behind a stored run, and whether its
+    videos are known.
+
+    A run of the reference has a copy of the table beside it; other tables come from the data.
+    """
+    return _validation(*_table(stored))
+
+
+def _table(stored: Stored) -> tuple[str, Path]:
+    """What `_validation` reads the table of a stored run by."""
+    folder = paths.REFERENCE / stored.run.profile if stored.origin == "reference" else Path("")
+    return json.dumps(stored.run.data, sort_keys=True), folder
+
+
+def aligned(
+    stored: Stored, evaluation: str, probe: str
+) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
+    """Logits (n,) of the validation images, their n rows of `validation(stored)`, and the numbers
+    (n,) of these rows in it.
+
+    There is one entry an image and view. Raises MissingRuns where the run has no such scores, or
+    scored images that the table lacks.
+    """
+    logit, order = _reading(stored, evaluation, probe)
+    return logit, validation(stored)[0].iloc[order], order
+
+
+def _reading(stored: Stored, evaluation: str, probe: str) -> tuple[np.ndarray, np.ndarray]:
+    """`aligned` without the rows of the table."""
+    logit, order = _readings(stored, stored.written).get((evaluation, probe), ((), ()))
+    if not len(logit):
+        raise MissingRuns(f"{stored.run.id} holds no {evaluation} scores of the {probe} probe.")
+    if (order < 0).any():
+        lacking = f"{(order < 0).sum()} images that the validation table lacks"
+        raise MissingRuns(f"{stored.run.id} scored {lacking}: FORCE=1.")
+    return logit, order
+
+
+@lru_cache(maxsize=1024)
+def _readings(stored: Stored, written: int) -> dict[tuple[str, str], tuple]:
+    """(evaluation, probe) -> logits (n,) of the validation images and the numbers of their rows.
+
+    `written`, the time of the record, is part of the cache's key: a run that was trained again is
+    read again.
+    """
+    (split, kinds), (evaluation, evaluations), (probe, probes), (image, images) = (
+        _coded(stored.scores[name]) for name in ("split", "evaluation", "probe", "Filename")
+    )
+    number = _images(*_table(stored)).get_indexer(images).astype(np.int32)[image]
+    logits, of_val = stored.scores["logit"].to_numpy(), split == kinds.get_indexer(["val"])[0]
+    found = {}
+    for (i, one), (j, other) in product(enumerate(evaluations), enumerate(probes)):
+        rows = of_val & (evaluation == i) & (probe == j)
+        if rows.any():
+            found[one, other] = logits[rows], number[rows]
+    return found
+
+
+def _coded(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
+    """Codes (n,) of the values, and the values."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy(), column.cat.categories
+    return pd.factorize(column)
+
+
+@lru_cache(maxsize=4)
+def _images(data: str, folder: Path) -> pd.Index:
+    return pd.Index(_validation(data, folder)[0]["Filename"].astype(object))
+
+
+@lru_cache(maxsize=64)
+def _weights(data: str, folder: Path, share: float | None, sampling: str) -> np.ndarray:
+    """(n,) weights of the validation images at a share; None is the natural share."""
+    table, _ = _validation(data, folder)
+    if share is None:
+        return table["Sampled"].to_numpy(float)
+    if sampling == "weights":
+        return metrics.share_weights(table["Defect"].to_numpy(), share)
+    subset = splits.resample(table, share, json.loads(data)["seed"])
+    return table.index.isin(subset.index).astype(float)
+
+
+def draws(
+    stored: Stored,
+    *,
+    evaluation: str,
+    probe: str,
+    shares: Iterable[float | None],
+    sampling: str,
+    resamples: int,
+    ranked: Collection[str] = bootstrap.RANKED,
+) -> dict[str, np.ndarray]:
+    """Metric -> (shares, 1 + resamples): the estimate, then its bootstrap draws over videos
+    (images where videos are unknown). Callers share the arrays and leave them as they are.
+
+    Of AUROC, AP and the recall at 5 % false alarms, those that `ranked` does not name are nan,
+    which is faster. Two runs scored on the same images get the same draws, so their difference is
+    paired.
+    """
+    reading = (evaluation, probe, tuple(shares), sampling, resamples, tuple(ranked))
+    return _draws(stored, stored.written, *reading)
+
+
+def forget() -> None:
+    """Let the next readings be made anew: every call above remembers them within a process."""
+    for remembered in (_readings, _draws):
+        remembered.cache_clear()
+
+
+@lru_cache(maxsize=2048)
+def _draws(
+    stored: Stored,
+    written: int,
+    evaluation: str,
+    probe: str,
+    shares: tuple[float | None, ...],
+    sampling: str,
+    resamples: int,
+    ranked: tuple[str, ...],
+) -> dict[str, np.ndarray]:
+    logit, order = _reading(stored, evaluation, probe)
+    defect, classes, video = (
+        None if column is None else column[order] for column in _columns(*_table(stored))
+    )
+    weights = np.stack([_weights(*_table(stored), share, sampling)[order] for share in shares])
+    options = {"draws": resamples, "ranked": ranked}
+    return bootstrap.resampled(logit, defect, classes, video, weights, **options)
+
+
+@lru_cache(maxsize=4)
+def _columns(data: str, folder: Path) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Defect (n,), classes (n, 17) or None, and the number (n,) of the video, of the validation
+    images."""
+    table, _ = _validation(data, folder)
+    video, _ = pd.factorize(table["Video"], sort=True)
+    return table["Defect"].to_numpy(), class_labels(table), video
+
+
+def natural(
+    stored: Stored,
+    protocol: str,
+    resamples: int | None = None,
+    ranked: Collection[str] = bootstrap.RANKED,
+) -> dict[str, np.ndarray]:
+    """Metric -> (1 + resamples,), as `protocol` reads Table 1: at the natural validation share.
+
+    `resamples` None is the number that the run's profile asks for; `ranked` is that of `draws`.
+    """
+    rule = names.protocol(protocol)
+    if resamples is None:
+        resamples = profiles.load(stored.run.profile)["draws"]
+    reading = {"evaluation": rule.table, "probe": rule.probe, "sampling": rule.sampling}
+    by_share = draws(stored, **reading, shares=[None], resamples=resamples, ranked=ranked)
+    return {metric: values[0] for metric, values in by_share.items()}
