@@ -221,10 +221,10 @@ def train(
 def pos_weight(normal: int, defect: int, overflow: bool = False) -> float:
     """Weight of a defect in the loss: n_neg / n_pos of the training subset.
 
-    With `overflow` as the released code computes it, which sums labels in float16. Above their
-    range the sum is infinite, and becomes -2^31 as an integer on x86; n - n_pos wraps to n - 2^31.
+    With `overflow` as the released code computes it, which sums labels in float16. Beyond 65,504
+    the sum is infinite, and becomes -2^31 as an integer on x86; n - n_pos wraps to n - 2^31.
     """
-    if overflow and np.isinf(np.float32(defect).astype(np.float16)):
+    if overflow and defect >= 65_520:  # from here on, float16 rounds to infinity
         return 1 - (normal + defect) / 2**31
     return normal / max(defect, 1)
 
