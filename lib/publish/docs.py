@@ -20,7 +20,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from lib.analysis import claims, protocol_effects, provenance, wording
+from lib.analysis import claims, label_overflow, protocol_effects, provenance, wording
 from lib.analysis.results import difference
 from lib.measures import metrics
 from lib.publish import reference
@@ -164,20 +164,25 @@ def _effects() -> dict[str, Any]:
         for group, members in groupby(rows, key=lambda row: row["group"])
     }
     sentences = protocol_effects.verdicts(*protocol_effects.split(measured))
+    sentences.append(label_overflow.sentence(measured))
     return {"deviations": groups, "protocol_effects": sentences}
 
 
 def effects(measured: pd.DataFrame, wanted: str) -> str:
     """The cell of the effects in `wanted`, "effect, what is held fixed; ...": the mean over
-    systems, or MAE's."""
+    systems, or MAE's. An effect that `measured` lacks, a rendering older than it, is said to be
+    open."""
     cells = []
     for effect, held in (one.split(", ") for one in wanted.split("; ") if one):
         system = ("mae", "vit_tiny") if effect == "mae" else ("mean", "all")
-        values = []
-        for name in protocol_effects.METRICS:
-            row = protocol_effects.one(measured, effect, held, *system, name)
-            values.append(f"{names.METRIC_NAMES[name]} {wording.of_row(row)}")
         what = f"described − released, `{held}`" if effect == "mae" else held
+        values = []
+        try:
+            for name in protocol_effects.METRICS:
+                row = protocol_effects.one(measured, effect, held, *system, name)
+                values.append(f"{names.METRIC_NAMES[name]} {wording.of_row(row)}")
+        except KeyError:
+            values = ["not measured yet"]
         cells.append(f"{what}: {', '.join(values)}")
     return "; ".join(cells) or "–"
 
