@@ -11,7 +11,7 @@ estimate for networks that learn under the loss: what the weight does to their f
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import log
 
@@ -95,7 +95,7 @@ def sentence(effects: pd.DataFrame) -> str:
         try:
             row = protocol_effects.one(effects, EFFECT, held, "mean", "all", "f1")
         except KeyError:
-            return "The overflow of pos_weight is not estimated: no system that it touches is here."
+            return "The effect of pos_weight’s overflow is not estimated on these runs."
         words = wording.verdict(row["low"], row["high"], "raises F1", "lowers F1", "leaves F1 open")
         changes.append(f"{words} on {held}, {wording.of_row(row)}")
     return (

@@ -36,6 +36,7 @@ PARTS = {"README.md": "parts.md.j2", "README.ja.md": "parts.ja.md.j2"}  # a bloc
 DOCS = paths.ROOT / "docs"
 DEVIATIONS = DOCS / "deviations.toml"
 BENCHMARK = paths.ROOT / "benchmarks" / "results" / "measured.csv"
+GRID_IMAGES = 650_110  # of Sewer-ML that the grid reads: half of training, all of validation
 FIELDS = ("item", "paper", "code", "here", "why", "effect")  # of a deviation, besides its group
 SHARES = (0.01, 0.05, 0.45)  # of defects in training, in the READMEs' tables
 EXAMPLE = "vicreg"  # the method that "Add a method" shows
@@ -57,7 +58,7 @@ def pages() -> dict[Path, str]:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, not HTML
     )
-    words.globals |= _results() | _effects() | _artefacts() | _method() | _speed()
+    words.globals |= _results() | _effects() | _cache() | _artefacts() | _method() | _speed()
     texts = {DOCS / f"{name}.md": words.get_template(f"{name}.md.j2").render() for name in PAGES}
     for readme, name in PARTS.items():
         text, template = (paths.ROOT / readme).read_text(encoding="utf-8"), words.get_template(name)
@@ -185,6 +186,40 @@ def effects(measured: pd.DataFrame, wanted: str) -> str:
             values = ["not measured yet"]
         cells.append(f"{what}: {', '.join(values)}")
     return "; ".join(cells) or "–"
+
+
+# What views lose to the pixel cache
+
+
+def _cache() -> dict[str, Any]:
+    """What `make benchmark PART=cache` measured: by side of the cache, and for Table 2."""
+    rows = read_part(BENCHMARK, "cache")
+    values = rows.set_index(["measured", "files", "px", "unit"])["median"]
+    forms = {"grey levels": "{:.2f}", "dB": "{:.1f}", "share of detail": "{:.0%}"}
+
+    def cells(what: str, files: str, px: int) -> list[str]:
+        return [form.format(values[what, files, px, unit]) for unit, form in forms.items()]
+
+    enlarged = rows[rows["measured"] == "enlarged"]
+    by_side = [
+        [
+            row.files,
+            f"{GRID_IMAGES * 3 * int(row.files.split()[0]) ** 2 / 1e9:,.0f}",
+            f"{row.median:.0%}",
+            *cells("training", row.files, row.px),
+            *cells("evaluation", row.files, row.px),
+        ]
+        for row in enlarged.itertuples()
+        if row.files.endswith("px")
+    ]
+    inputs = rows[rows["measured"] == "Table 2"][["px", "files"]].drop_duplicates()
+    by_input = [[f"{px} px", files, *cells("Table 2", files, px)] for px, files in inputs.values]
+    measures = ("grey levels", "dB", "detail")
+    views = [f"{kind}: {name}" for kind in ("training", "evaluation") for name in measures]
+    return {
+        "caches": table(("cache", "GB", "views enlarged", *views), by_side),
+        "table2_inputs": table(("input", "cache", *measures), by_input, texts=2),
+    }
 
 
 # Artefacts and what they cost
