@@ -43,7 +43,7 @@ Maintain
   make compare        hold the runs made here against the spread of the reference over seeds
   make simulator      measure the criteria on which the simulated frames were frozen
   make benchmark      speed beside what one would use instead: PART=input, views, steps, grid,
-                      evaluation, redraw
+                      evaluation, redraw, cache (what views lose to it)
   make mutations      break facts of the protocol one by one, and see a test fail each time
   make lock           renew requirements.txt from pyproject.toml
   make clean          drop executed notebooks and caches; data and runs stay

@@ -1,7 +1,7 @@
 """How fast the suite is, beside what one would use instead and beside the least that its work can
 take.
 
-    python -m benchmarks.speed [input] [views] [steps] [grid] [evaluation] [redraw]
+    python -m benchmarks.speed [input] [views] [steps] [grid] [evaluation] [redraw] [cache]
                                                  default: all
     python -m benchmarks.speed steps-224         steps at the paper's size, a minute a system
 
@@ -26,8 +26,9 @@ PARTS = {  # part -> module, arguments of its main
     "grid": ("grid", ()),
     "evaluation": ("evaluation", ()),
     "redraw": ("redraw", ()),
+    "cache": ("cache", ()),
 }
-ONCE = ("views", "evaluation", "redraw")  # on the first device alone
+ONCE = ("views", "evaluation", "redraw", "cache")  # on the first device alone
 
 
 def devices() -> list[str]:

@@ -1,5 +1,5 @@
 """What three habits of the released code do to the results, measured on stored scores
-(docs/study.md, Three quirks).
+(docs/study.md, quirks 1 to 3). The fourth is estimated in `lib.analysis.label_overflow`.
 
 A reading is an (evaluation, probe) of the same trained backbones, so an effect is a paired
 difference over the same images, seeds and resamples of videos (lib.measures.seeds). Everything is
@@ -88,14 +88,7 @@ def measure(scores: Scores) -> pd.DataFrame:
     for effect, readings in EFFECTS.items():
         for held, pair in readings.items():
             sides = [{s: scores.draws(s, reading) for s in scores.systems} for reading in pair]
-            for system in scores.systems:
-                rows += _differences(effect, held, system, *(side[system] for side in sides))
-            if among := papers(scores.systems):
-                means = [
-                    {name: np.mean([side[s][name] for s in among], axis=0) for name in METRICS}
-                    for side in sides
-                ]
-                rows += _differences(effect, held, ("mean", "all"), *means)
+            rows += paired(effect, held, *sides)
     nothing = dict.fromkeys(METRICS, 0.0)
     for protocol, reading in PROTOCOL.items():
         levels = {system: scores.draws(system, reading) for system in scores.systems}
@@ -105,6 +98,21 @@ def measure(scores: Scores) -> pd.DataFrame:
         for system, level in levels.items():
             rows += _differences("level", protocol, system, level, nothing)
     return pd.DataFrame(rows)
+
+
+def paired(
+    effect: str, held: str, ours: dict[System, dict], theirs: dict[System, dict]
+) -> Iterator[dict]:
+    """The rows of one effect, `ours` minus `theirs`, both system -> metric -> draws: a row per
+    system and metric, then those of the mean over the paper's systems."""
+    for system in ours:
+        yield from _differences(effect, held, system, ours[system], theirs[system])
+    if among := papers(ours):
+        means = [
+            {name: np.mean([side[system][name] for system in among], axis=0) for name in METRICS}
+            for side in (ours, theirs)
+        ]
+        yield from _differences(effect, held, ("mean", "all"), *means)
 
 
 def _differences(effect: str, held: str, system: System, ours: dict, theirs: dict) -> Iterator:

@@ -19,7 +19,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from lib.analysis import calibration, protocol_effects, wording
+from lib.analysis import calibration, label_overflow, protocol_effects, wording
 from lib.publish import findings, reference
 from lib.publish.findings import CALIBRATION
 from lib.publish.reference import PROFILE, committed
@@ -33,6 +33,7 @@ PARTS = {"README.md": "parts.md.j2", "README.ja.md": "parts.ja.md.j2"}  # a bloc
 DOCS = paths.ROOT / "docs"
 DEVIATIONS = DOCS / "deviations.toml"
 BENCHMARK = paths.ROOT / "benchmarks" / "results" / "measured.csv"
+GRID_IMAGES = 650_110  # of Sewer-ML that the grid reads: half of training, all of validation
 FIELDS = ("item", "paper", "code", "here", "why", "effect")  # of a deviation, besides its group
 EXAMPLE = "vicreg"  # the method that "Add a method" shows
 
@@ -55,9 +56,8 @@ def pages() -> dict[Path, str]:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, not HTML
     )
-    words.globals |= (
-        findings.words() | {"table": table} | _effects() | _artefacts() | _method() | _speed()
-    )
+    words.globals |= findings.words() | {"table": table}
+    words.globals |= _effects() | _cache() | _artefacts() | _method() | _speed()
     texts = {DOCS / f"{name}.md": words.get_template(f"{name}.md.j2").render() for name in PAGES}
     for readme, name in PARTS.items():
         text, template = (paths.ROOT / readme).read_text(encoding="utf-8"), words.get_template(name)
@@ -98,22 +98,61 @@ def _effects() -> dict[str, Any]:
         for group, members in groupby(rows, key=lambda row: row["group"])
     }
     sentences = protocol_effects.sentences(*protocol_effects.split(measured))
+    sentences.append(label_overflow.sentence(measured))
     return {"deviations": groups, "protocol_effects": sentences}
 
 
 def effects(measured: pd.DataFrame, wanted: str) -> str:
     """The cell of the effects in `wanted`, "effect, what is held fixed; ...": the mean over
-    systems, or MAE's."""
+    systems, or MAE's. An effect that `measured` lacks, a rendering older than it, is said to be
+    open."""
     cells = []
     for effect, held in (one.split(", ") for one in wanted.split("; ") if one):
         system = ("mae", "vit_tiny") if effect == "mae" else ("mean", "all")
-        values = []
-        for name in protocol_effects.METRICS:
-            row = protocol_effects.one(measured, effect, held, *system, name)
-            values.append(f"{names.METRIC_NAMES[name]} {wording.of_row(row)}")
         what = f"described − released, `{held}`" if effect == "mae" else held
+        values = []
+        try:
+            for name in protocol_effects.METRICS:
+                row = protocol_effects.one(measured, effect, held, *system, name)
+                values.append(f"{names.METRIC_NAMES[name]} {wording.of_row(row)}")
+        except KeyError:
+            values = ["not measured yet"]
         cells.append(f"{what}: {', '.join(values)}")
     return "; ".join(cells) or "–"
+
+
+# What views lose to the pixel cache
+
+
+def _cache() -> dict[str, Any]:
+    """What `make benchmark PART=cache` measured: by side of the cache, and for Table 2."""
+    rows = read_part(BENCHMARK, "cache")
+    values = rows.set_index(["measured", "files", "px", "unit"])["median"]
+    forms = {"grey levels": "{:.2f}", "dB": "{:.1f}", "share of detail": "{:.0%}"}
+
+    def cells(what: str, files: str, px: int) -> list[str]:
+        return [form.format(values[what, files, px, unit]) for unit, form in forms.items()]
+
+    enlarged = rows[rows["measured"] == "enlarged"]
+    by_side = [
+        [
+            row.files,
+            f"{GRID_IMAGES * 3 * int(row.files.split()[0]) ** 2 / 1e9:,.0f}",
+            f"{row.median:.0%}",
+            *cells("training", row.files, row.px),
+            *cells("evaluation", row.files, row.px),
+        ]
+        for row in enlarged.itertuples()
+        if row.files.endswith("px")
+    ]
+    inputs = rows[rows["measured"] == "Table 2"][["px", "files"]].drop_duplicates()
+    by_input = [[f"{px} px", files, *cells("Table 2", files, px)] for px, files in inputs.values]
+    measures = ("grey levels", "dB", "detail")
+    views = [f"{kind}: {name}" for kind in ("training", "evaluation") for name in measures]
+    return {
+        "caches": table(("cache", "GB", "views enlarged", *views), by_side),
+        "table2_inputs": table(("input", "cache", *measures), by_input, texts=2),
+    }
 
 
 # Artefacts and what they cost

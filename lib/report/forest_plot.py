@@ -22,7 +22,7 @@ LOOKS = {
 OFFSETS = {"f1": -0.17, "auroc": 0.17}  # from the middle of a row
 DECIDED = {"better": style.PALETTE["byol"], "worse": style.RED, "inconclusive": "0.45"}
 ROW = 0.165  # inches
-UNIT = "Difference, 95 % interval"
+UNIT = "Difference"
 Key = tuple[str, str]  # an effect, and what is held fixed
 
 

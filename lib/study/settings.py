@@ -37,7 +37,7 @@ class Settings:
     warmup_epochs: int
     final_lr: float
     probe_lr: float
-    labels_overflow: bool  # pos_weight as the released code computes it: docs/study.md, quirk 4
+    labels_overflow: bool  # pos_weight as the released code has it (docs/study.md, quirk 4)
     validate_every: int  # epochs
 
 

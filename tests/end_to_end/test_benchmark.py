@@ -12,6 +12,7 @@ from small import ROWS
 from torchvision import transforms
 
 from benchmarks import (
+    cache,
     chart,
     evaluation,
     grid,
@@ -311,3 +312,43 @@ def test_a_mutation_fits_its_file_once_and_names_tests(mutation):
     assert len(mutation.fits((paths.ROOT / mutation.file).read_text())) == 1
     tests, keyword = mutation.tests
     assert keyword.split()[0] in (paths.ROOT / tests).read_text()
+
+
+# What views lose to the pixel cache
+
+
+def lost(frame: np.ndarray, side: int) -> tuple[float, float, float]:
+    """Grey levels, dB and share of detail of a whole frame at 64 px."""
+    ((levels, psnr, detail),) = cache.losses([frame], cache.WHOLE[None], side, 64, cache.BILINEAR)
+    return levels, psnr, detail
+
+
+def test_a_view_of_a_frame_that_is_cached_as_it_is_loses_nothing():
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    assert lost(noise, 96) == (0, np.inf, 1)
+
+
+def test_a_smaller_cache_loses_more_detail():
+    noise = np.random.default_rng(0).integers(0, 256, (576, 720, 3), dtype=np.uint8)
+    levels, psnr, detail = zip(*(lost(noise, side) for side in (80, 160, 320)), strict=True)
+    assert levels[0] > levels[1] > levels[2] > 0
+    assert psnr[0] < psnr[1] < psnr[2]
+    assert detail[0] < detail[1] < detail[2] and detail[0] < 0.9
+
+
+def test_crops_are_those_of_training_as_parts_of_the_image():
+    boxes = cache.crops(2_000, 0.395)
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    assert boxes.min() >= 0 and boxes.max() <= 1
+    assert 0.39 < (width * height).min() < 0.4 and (width * height).max() > 0.95
+    assert 0.74 < (width / height).min() < 0.8 and 1.25 < (width / height).max() < 1.34
+
+
+def test_views_are_enlarged_from_small_caches_alone(monkeypatch):
+    monkeypatch.setattr(cache, "CROPS", 2_000)
+    run = grid_module.run("paper", "simclr", "resnet18", 0.45, 42)
+    shares = [cache.enlarged(*size, run) for size in ((224, 224), (256, 256), (720, 576))]
+    # Of a square of the view's own side only the crops of the whole are not enlarged.
+    assert shares[0] > 0.98 and shares[2] == 0
+    # By area alone .61; crops of large areas are drawn again where they do not fit.
+    assert 0.73 < shares[1] < 0.82

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from lib.methods import backbones
 from lib.methods.optimisers import LARS, build, cosine_tau, momentum_update, warmup_cosine
+from lib.study import grid
 
 
 def network(seed=0):
@@ -261,3 +263,47 @@ def test_momentum_update_at_its_limits():
 def test_momentum_update_rejects_another_architecture():
     with pytest.raises(ValueError, match="shapes differ"):
         momentum_update(nn.Linear(2, 3), nn.Linear(3, 2), 0.9)
+
+
+# DINO's gradient clipping in the released code: docs/study.md
+
+
+def mean_step_after_clipping(parameters: list, scale: float) -> float:
+    """Mean over all elements of AdamW's step in units of the learning rate, where gradients that
+    carry the loss scale are clipped to norm 1 a tensor, and unscaled after that."""
+    before = [p.detach().clone() for p in parameters]
+    for p in parameters:
+        p.grad = torch.full_like(p, scale)  # elements of one size, and a norm far above 1
+        p.grad.div_(p.grad.norm().clamp_min(1)).div_(scale)
+    group = {"params": parameters, "peak": 1.0, "weight_decay": 0.0, "name": "backbone"}
+    optimiser = build([group], "adamw")
+    optimiser.step()
+    moved = sum(
+        (p.detach() - b).abs().double().sum() for p, b in zip(parameters, before, strict=True)
+    )
+    return float(moved) / sum(p.numel() for p in parameters)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "scale", "stated"),
+    [
+        ("resnet18", 2**16, 0.57),
+        ("vit_tiny", 2**16, 0.81),
+        ("resnet18", 2**20, 0.09),
+        ("vit_tiny", 2**20, 0.22),
+        ("resnet18", 1, 1.0),
+        ("vit_tiny", 1, 1.0),
+    ],
+)
+def test_clipping_scaled_gradients_shrinks_the_steps_of_adamw_as_stated(backbone, scale, stated):
+    """In float32, on the backbones of the paper. A tensor of n elements keeps gradients of the size
+    r = 1 / (scale sqrt n), and its step is r / (r + 1e-8)."""
+    settings = grid.run("paper", "dino", backbone, 0.45, 42).settings
+    full = backbones.resnet18(1.0) if backbone == "resnet18" else backbones.vit_tiny(settings, 224)
+    parameters = list(full.parameters())
+    found = mean_step_after_clipping(parameters, scale)
+    sizes = torch.tensor([p.numel() for p in parameters], dtype=torch.float64)
+    left = 1 / (scale * sizes.sqrt())
+    expected = (sizes * left / (left + 1e-8)).sum() / sizes.sum()
+    assert found == pytest.approx(float(expected), rel=1e-4)
+    assert found == pytest.approx(stated, abs=0.005)
