@@ -29,10 +29,11 @@ def collect(profile: str) -> pd.DataFrame:
         except MissingRuns:
             continue
         which = results.identity(run) | {"validation_share": np.nan}
-        which |= {"health": results.health(stored), "origin": stored.origin}
+        which |= {"origin": stored.origin}
         evaluations = stored.scores["evaluation"].unique()
         for evaluation, rule, share in product(evaluations, names.PROTOCOLS.values(), shares):
             reading = {"evaluation": evaluation, "probe": rule.probe}
+            health = {"health": results.health(stored, rule.probe)}
             try:
                 values = readings.draws(
                     stored, **reading, shares=[share], sampling=rule.sampling, resamples=0
@@ -40,5 +41,7 @@ def collect(profile: str) -> pd.DataFrame:
             except DataError:  # too few images of one's own for that share
                 continue
             place = reading if share is None else reading | {"validation_share": share}
-            rows.append(which | place | {name: value[0, 0] for name, value in values.items()})
+            rows.append(
+                which | place | health | {name: value[0, 0] for name, value in values.items()}
+            )
     return pd.DataFrame(rows)

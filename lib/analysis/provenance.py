@@ -24,8 +24,7 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
         "data": _data_name(runs[0].data),
         "profile": profile,
         "title": profiles.load(profile)["title"],
-        "px": runs[0].px,
-        "width": runs[0].settings.width,
+        "networks": _networks(runs),
         "epochs": sorted({run.settings.epochs for run in runs}),
         "train_shares": len({run.share for run in runs}),
         "seeds": sorted({run.seed for run in runs}),
@@ -39,6 +38,18 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
         "reference": sum(one.origin == "reference" for one in stored),
         "health": dict(Counter(map(results.health, stored))),
     }
+
+
+def _networks(runs: list[Run]) -> dict[str, dict]:
+    """Backbone -> its inputs' sides in pixels, the width of its channels against the full network,
+    and of ViT-Tiny its blocks."""
+    networks: dict[str, dict] = {}
+    for run in runs:
+        facts = networks.setdefault(run.backbone, {"px": [], "width": run.settings.width})
+        facts["px"] = sorted({*facts["px"], run.px})
+        if run.backbone == "vit_tiny":
+            facts["blocks"] = run.settings.depth
+    return networks
 
 
 def _few(table: pd.DataFrame, unit: str) -> str:

@@ -61,8 +61,9 @@ def f2ciw_maximum(run: Run) -> float:
 # Health
 
 
-def health(stored: Stored) -> str:
-    """Verdict on a run: "collapsed", "diverged", "no better than random" or "healthy".
+def health(stored: Stored, probe: str = "converged") -> str:
+    """Verdict on a run as `probe` reads it: "collapsed", "diverged", "no better than random" or
+    "healthy". An online probe may diverge beside a network that learns.
 
     No better than random: AUROC of the converged probe on plain images is not above that of the
     backbone as initialised, with the same share and seed, at 95 % (paired over videos). The verdict
@@ -72,6 +73,8 @@ def health(stored: Stored) -> str:
     """
     trained = stored.trained
     run, of_training = trained.run, trained.record["health"]
+    if probe == "online" and trained.record["online_probe"] == "diverged":
+        return "diverged"
     if of_training != "healthy" or run.study != "grid" or run.method == "random":
         return of_training
     try:
@@ -132,7 +135,7 @@ def measure(
             resamples=profile["draws"] if resamples is None else resamples,
         )
         which = identity(run) | {"validation_share": np.nan}
-        which |= {"health": health(stored), "origin": stored.origin}
+        which |= {"health": health(stored, rule.probe), "origin": stored.origin}
         if run.study != "grid":
             which |= {"px": run.px, "crop": run.crop, "jitter": run.jitter}
         for metric, values in by_metric.items():

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from lib.measures.seeds import ENOUGH
 from lib.report import style
-from lib.study.names import PROTOCOLS
+from lib.study.names import PROTOCOLS, label
 
 
 def marked(facts: dict[str, Any]) -> str:
@@ -43,10 +43,20 @@ def footer(facts: dict[str, Any], protocol: str | list[str]) -> str:
     seeds = "Means over seeds " if len(facts["seeds"]) > 1 else "One seed, "
     seeds += ", ".join(map(str, facts["seeds"]))
     return (
-        f"{start}{facts['px']} px, backbone width x {facts['width']:g}, {epochs}{fixed}. "
+        f"{start}{_networks(facts['networks'])}; {epochs}{fixed}. "
         f"{_protocols(protocol)}{seeds}. {_images(facts)}. "
         f"Runs: {facts['fresh']} fresh, {facts['reference']} from the reference."
     )
+
+
+def _networks(networks: dict[str, dict]) -> str:
+    """`ResNet-18 at 64 px, width x 0.25; ViT-Tiny at 48 px, width x 0.5, 4 blocks`."""
+    parts = []
+    for backbone, facts in networks.items():
+        part = f"{label(backbone)} at {', '.join(map(str, facts['px']))} px"
+        part += f", width x {facts['width']:g}"
+        parts.append(part + (f", {facts['blocks']} blocks" if "blocks" in facts else ""))
+    return "; ".join(parts)
 
 
 def _protocols(protocol: str | list[str]) -> str:

@@ -184,6 +184,13 @@ def test_a_collapse_is_told_first_and_the_random_backbone_is_its_own_floor(besid
     assert results.health(load(trained)) == "healthy"
 
 
+def test_an_online_probe_that_diverged_marks_what_is_read_by_it_alone(beside_random):
+    stored = beside_random(30)
+    stored.record["online_probe"] = "diverged"
+    assert results.health(stored) == "healthy"
+    assert results.health(stored, "online") == "diverged"
+
+
 def test_without_a_random_backbone_the_verdict_of_the_training_stands(beside_random, trained):
     stored = beside_random(0)
     (run_directory.folder(trained) / "run.json").unlink()

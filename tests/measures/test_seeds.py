@@ -17,8 +17,10 @@ B = 40_000
 FACTS = {
     "data": "simulated Sewer-ML",
     "profile": "mini",
-    "px": 64,
-    "width": 0.5,
+    "networks": {
+        "resnet18": {"px": [64], "width": 0.25},
+        "vit_tiny": {"px": [48], "width": 0.5, "blocks": 4},
+    },
     "epochs": [4],
     "train_shares": 1,
     "seeds": [42],

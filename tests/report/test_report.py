@@ -19,8 +19,10 @@ SHARES = (0.01, 0.45)
 FACTS = {
     "data": "simulated Sewer-ML",
     "profile": "mini",
-    "px": 64,
-    "width": 0.5,
+    "networks": {
+        "resnet18": {"px": [64], "width": 0.25},
+        "vit_tiny": {"px": [48], "width": 0.5, "blocks": 4},
+    },
     "epochs": [5, 10],
     "train_shares": 5,
     "seeds": [42],
@@ -255,7 +257,7 @@ def test_footer_names_simulated_data_and_the_origin_of_runs():
         for part in (
             "simulated",
             "mini",
-            "64 px",
+            "ResNet-18 at 64 px, width x 0.25; ViT-Tiny at 48 px, width x 0.5, 4 blocks",
             "0.5",
             protocol,
             "42",
