@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -110,7 +109,7 @@ def draw(
         labels = [
             name(row) + mark for row, mark in zip(rows, of_rows or [""] * len(rows), strict=True)
         ]
-        ax.set_yticks(np.arange(len(rows)) + 0.5, labels, rotation=0)
+        ax.set_yticks(np.arange(len(rows)) + 0.5, labels, va="center")
         style.bare(ax)
         if grouped:
             _group(ax, one.values, name, labels if ax is axes[0] else None)
@@ -150,8 +149,10 @@ def _draw_panel(ax, one: Panel, limits: tuple[float, float], line: float, marked
     """Draw the cells; their texts are black or white, whichever stands out more (WCAG 2). `line` is
     the height of a line of text as a part of a row's."""
     values = one.values.astype(float)
-    sns.heatmap(values, ax=ax, cmap=COLOURS, vmin=limits[0], vmax=limits[1], cbar=False)
-    cells = ax.collections[0]
+    ax.spines[:].set_visible(False)
+    known = np.ma.masked_invalid(values)
+    cells = ax.pcolormesh(known, cmap=COLOURS, vmin=limits[0], vmax=limits[1])
+    ax.set(xlim=(0, values.shape[1]), ylim=(values.shape[0], 0))
     for (i, j), value in np.ndenumerate(values.to_numpy()):
         colour = "0.4" if np.isnan(value) else style.ink(cells.cmap(cells.norm(value)))
         texts = [text for frame in one.lines if (text := frame.iat[i, j])]
