@@ -82,7 +82,7 @@ def replicate(arguments: argparse.Namespace) -> int:
     from lib.publish import notebooks
     from lib.system import fork_server
 
-    fork_server.PRELOADED += notebooks.PRELOADED
+    fork_server.PRELOADED += notebooks.preloaded(arguments.choices.artefacts)
     status = run(arguments)
     if status:
         return status

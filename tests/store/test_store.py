@@ -9,7 +9,7 @@ import pytest
 
 from lib.store import committed, fingerprints, measured, run_directory
 from lib.store.stored import Stored
-from lib.study import grid
+from lib.study import grid, names
 from lib.system import paths
 
 NAMES = ("Filename", "split", "evaluation", "probe")
@@ -72,6 +72,17 @@ def test_every_run_comes_back_exactly(runs, tmp_path):
             pd.testing.assert_frame_equal(back.detector_scores(), run.detector_scores())
             one = back.detector_scores(["knn, normals"])
             assert list(one) == ["Filename", "knn, normals"]
+
+
+def test_a_detector_is_read_as_every_protocol_reads_a_probe(runs):
+    first, *_ = measured.detected(runs[2])
+    scores = runs[2].detector_scores()
+    for rule in names.PROTOCOLS.values():
+        for evaluation in (rule.table, rule.imbalance):
+            which = first.scores["evaluation"].eq(evaluation) & first.scores["probe"].eq(rule.probe)
+            rows = first.scores[which & first.scores["split"].eq("val")]
+            assert list(rows["Filename"]) == list("xyz")
+            assert list(rows["logit"]) == list(scores["knn, normals"])
 
 
 def test_tables_that_were_written_again_are_read_again(runs, tmp_path):
