@@ -6,7 +6,6 @@ import os
 import sys
 from typing import Any
 
-from ipykernel.kernelapp import IPKernelApp
 from jupyter_client import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 
@@ -44,6 +43,9 @@ def _serve(connection, arguments: list[str], folder: str) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
+    sys.modules["debugpy"] = None  # takes as long to import as all else here; nobody debugs
+    from ipykernel.kernelapp import IPKernelApp  # imported by the server, not by this one's parent
+
     app = IPKernelApp.instance(parent_handle=os.getppid())
     app.initialize(arguments)
     app.shell.enable_matplotlib("inline")

@@ -24,7 +24,8 @@ from lib.system import environment, fork_server, parallel, paths
 
 # What nearly every notebook imports, and its kernel.
 PRELOADED = (
-    *("lib.publish.kernels", "ipykernel.ipkernel", "matplotlib.pyplot", "pyarrow.parquet"),
+    *("lib.publish.kernels", "ipykernel.kernelapp", "ipykernel.ipkernel"),
+    *("matplotlib_inline.backend_inline", "matplotlib.pyplot", "pyarrow.dataset"),
     *("lib.analysis.provenance", "lib.report.saving", "lib.report.tables"),
 )
 
@@ -165,6 +166,8 @@ def render(
             continue
         own = given | ARTEFACTS[name].parameters
         stamp = paths.BUILD / folder / "stamps" / f"{name}.json"
+        if not stamp.exists():
+            fork_server.context(*PRELOADED)  # imports while this process reads the inputs
         try:
             now = renderings.inputs(name, own)
         except RuntimeError as error:
@@ -175,6 +178,7 @@ def render(
             renderings_due.append((name, own, now, stamp))
     for reason, members in reasons.items():
         print(f"{reason}: {', '.join(members)}")
+    renderings_due.sort(key=lambda due: not ARTEFACTS[due[0]].networks)  # the longest first
     if total := len(renderings_due):
         print(f"figures/{folder}: {total} to draw, {min(jobs, total)} at a time.", flush=True)
     bar = tqdm(total=total, unit=" drawn", disable=not (total and sys.stderr.isatty()))

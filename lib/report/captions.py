@@ -109,7 +109,7 @@ def below(fig: Figure, caption: str, note: str) -> Iterator[float]:
         fig.axes[0].set_position(above)
     else:
         fig.set_layout_engine("constrained", rect=above)
-        fig.draw_without_rendering()
+        fig.get_layout_engine().execute(fig)
         fig.set_layout_engine("none")  # laid out once, not once a file
     y, texts = (added - 0.3 * style.LINE) / total, []
     look = {"va": "top", "size": style.SIZE, "linespacing": 1.2}

@@ -110,7 +110,7 @@ def draw(
         labels = [
             name(row) + mark for row, mark in zip(rows, of_rows or [""] * len(rows), strict=True)
         ]
-        ax.set_yticks(np.arange(len(rows)) + 0.5, labels, rotation=0)
+        ax.set_yticks(np.arange(len(rows)) + 0.5, labels, va="center")
         style.bare(ax)
         if grouped:
             _group(ax, one.values, name, labels if ax is axes[0] else None)
@@ -150,7 +150,9 @@ def _draw_panel(ax, one: Panel, limits: tuple[float, float], line: float, marked
     """Draw the cells; their texts are black or white, whichever stands out more (WCAG 2). `line` is
     the height of a line of text as a part of a row's."""
     values = one.values.astype(float)
-    sns.heatmap(values, ax=ax, cmap=COLOURS, vmin=limits[0], vmax=limits[1], cbar=False)
+    # Without tick labels, which are set afterwards, seaborn draws nothing on trial.
+    scale = {"cmap": COLOURS, "vmin": limits[0], "vmax": limits[1], "cbar": False}
+    sns.heatmap(values, ax=ax, xticklabels=False, yticklabels=False, **scale)
     cells = ax.collections[0]
     for (i, j), value in np.ndenumerate(values.to_numpy()):
         colour = "0.4" if np.isnan(value) else style.ink(cells.cmap(cells.norm(value)))

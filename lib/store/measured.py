@@ -19,6 +19,12 @@ from lib.study.grid import Run
 from lib.system import atomic
 
 SOURCES = ("training/measure", "measures/detectors", "measures/representation")  # modules of lib
+# What protocols read; categories, as pandas takes long to compare texts.
+READINGS = pd.DataFrame(
+    sorted({(e, p.probe) for p in names.PROTOCOLS.values() for e in (p.table, p.imbalance)}),
+    columns=["evaluation", "probe"],
+    dtype="category",
+)
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,8 @@ class Detected(Stored):
         the plain image."""
         table = self.detector_scores([f"{self.detector}, {self.setting}"])
         rows = table.set_axis(["Filename", "logit"], axis=1).assign(split="val")
-        rules = names.PROTOCOLS.values()
-        readings = {(e, rule.probe) for rule in rules for e in (rule.table, rule.imbalance)}
-        return pd.concat(rows.assign(evaluation=e, probe=p) for e, p in sorted(readings))
+        every = pd.concat([rows] * len(READINGS), ignore_index=True)
+        return every.assign(**{k: READINGS[k].repeat(len(rows)).array for k in READINGS})
 
 
 def inputs(stored: Stored) -> dict[str, str]:

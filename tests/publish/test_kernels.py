@@ -40,7 +40,8 @@ def test_nothing_of_the_users_configuration_reaches_a_rendering(tmp_path):
     (tmp_path / "start.py").write_text("own = 1")
     (tmp_path / "matplotlibrc").write_text("lines.marker: o\ntext.usetex: True\n")
     check = (
-        "import os\nimport matplotlib\nfrom lib.report import style\n"
+        "import os\nimport sys\nimport matplotlib\nfrom lib.report import style\n"
+        "assert 'debugpy.server' not in sys.modules\n"  # half of a kernel's start
         "assert 'own' not in globals()\n"
         "assert matplotlib.rcParams['lines.marker'] == 'None'\n"
         "assert not matplotlib.rcParams['text.usetex']\n"

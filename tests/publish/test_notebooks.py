@@ -18,7 +18,7 @@ from lib.__main__ import main
 from lib.publish import formulas, notebooks, renderings
 from lib.store import fingerprints
 from lib.study import artefacts
-from lib.system import paths
+from lib.system import fork_server, paths
 
 BOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 # Notebooks that only read results; the walkthrough and one step of MAE in `protocol` run networks,
@@ -275,6 +275,21 @@ def test_comments_and_docstrings_do_not_count(tmp_path, before, after, same):
         (tmp_path / f"{name}.py").write_text(text)
     hashes = [fingerprints.syntax(tmp_path / f"{name}.py") for name in ("before", "after")]
     assert (hashes[0] == hashes[1]) is same
+
+
+def test_the_server_imports_while_inputs_are_read(workspace, monkeypatch):
+    order = []
+    monkeypatch.setattr(fork_server, "context", lambda *modules: order.append(modules))
+    monkeypatch.setattr(renderings, "inputs", lambda *_: order.append("inputs") or {})
+    monkeypatch.setattr(renderings, "outdated", lambda *_: "")
+    notebooks.render(["fig2"], "smoke")
+    assert order == [notebooks.PRELOADED, "inputs"]
+    stamp = workspace / "build" / "smoke" / "stamps" / "fig2.json"
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text("{}")
+    order.clear()
+    notebooks.render(["fig2"], "smoke")
+    assert order == ["inputs"]  # what is up to date needs no server
 
 
 def test_why_an_artefact_is_out_of_date(workspace, monkeypatch):

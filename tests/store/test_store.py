@@ -9,7 +9,7 @@ import pytest
 
 from lib.store import committed, fingerprints, measured, run_directory
 from lib.store.stored import Stored, of_every_seed, require
-from lib.study import grid, profiles
+from lib.study import grid, names, profiles
 from lib.system import paths
 
 NAMES = ("Filename", "split", "evaluation", "probe")
@@ -115,6 +115,17 @@ def test_where_some_runs_were_trained_here_and_some_not_no_seed_is_added(five_se
         run_directory, "state", lambda run: ("complete" if run.method == "byol" else "missing", "")
     )
     assert of_every_seed(five_seeds) == five_seeds
+
+
+def test_a_detector_is_read_as_every_protocol_reads_a_probe(runs):
+    first, *_ = measured.detected(runs[2])
+    scores = runs[2].detector_scores()
+    for rule in names.PROTOCOLS.values():
+        for evaluation in (rule.table, rule.imbalance):
+            which = first.scores["evaluation"].eq(evaluation) & first.scores["probe"].eq(rule.probe)
+            rows = first.scores[which & first.scores["split"].eq("val")]
+            assert list(rows["Filename"]) == list("xyz")
+            assert list(rows["logit"]) == list(scores["knn, normals"])
 
 
 def test_tables_that_were_written_again_are_read_again(runs, tmp_path):
