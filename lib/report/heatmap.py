@@ -98,8 +98,12 @@ def draw(
     shared = {"sharey": True, "gridspec_kw": widths}
     fig, (axes,) = style.panels(1, len(panels), height + room, width, **shared)
     fig.get_layout_engine().set(w_pad=0.02, wspace=0.01)
+    scale = {"cmap": COLOURS, "vmin": limits[0], "vmax": limits[1], "cbar": False}
+    for ax, frame in zip(axes, frames, strict=True):
+        # Before any text is there: seaborn renders the whole figure to see whether labels overlap.
+        sns.heatmap(frame.astype(float), ax=ax, xticklabels=False, yticklabels=False, **scale)
     for ax, (title, one) in zip(axes, panels.items(), strict=True):
-        _draw_panel(ax, one, limits, LINE / (ROW + LINE * lines), not (of_rows or of_columns))
+        _write_cells(ax, one, LINE / (ROW + LINE * lines), not (of_rows or of_columns))
         if outlined:
             _outline(ax, one.values, outlined)
         columns, rows = one.values.columns, one.values.index.get_level_values(-1)
@@ -146,15 +150,11 @@ def _marks(panels: dict[str, Panel]) -> tuple[list[str], dict[tuple, str], list[
     return [], {}, legend
 
 
-def _draw_panel(ax, one: Panel, limits: tuple[float, float], line: float, marked: bool) -> None:
-    """Draw the cells; their texts are black or white, whichever stands out more (WCAG 2). `line` is
-    the height of a line of text as a part of a row's."""
-    values = one.values.astype(float)
-    # Without tick labels, which are set afterwards, seaborn draws nothing on trial.
-    scale = {"cmap": COLOURS, "vmin": limits[0], "vmax": limits[1], "cbar": False}
-    sns.heatmap(values, ax=ax, xticklabels=False, yticklabels=False, **scale)
+def _write_cells(ax, one: Panel, line: float, marked: bool) -> None:
+    """Write the cells' texts, black or white, whichever stands out more (WCAG 2). `line` is the
+    height of a line of text as a part of a row's."""
     cells = ax.collections[0]
-    for (i, j), value in np.ndenumerate(values.to_numpy()):
+    for (i, j), value in np.ndenumerate(one.values.astype(float).to_numpy()):
         colour = "0.4" if np.isnan(value) else style.ink(cells.cmap(cells.norm(value)))
         texts = [text for frame in one.lines if (text := frame.iat[i, j])]
         for k, text in enumerate(texts):

@@ -5,7 +5,6 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
 from lib.analysis import results
@@ -106,14 +105,6 @@ def test_heatmap_writes_every_value_in_its_cell():
     }
     expected = {(j, i): f"{v:.2f}" for (i, j), v in np.ndenumerate(wide(measured()).to_numpy())}
     assert written == expected
-
-
-def test_a_heatmap_is_rendered_when_it_is_saved_not_while_it_is_made(monkeypatch):
-    drawn = []
-    monkeypatch.setattr(Figure, "draw", lambda *_: drawn.append(1))
-    frame = wide(measured())
-    draw({"a": panel(frame), "b": panel(frame)}, xlabel="x", ylabel="y")
-    assert not drawn
 
 
 def test_cells_have_the_colours_of_their_values_and_none_where_unknown():
