@@ -72,7 +72,30 @@ def words() -> dict[str, Any]:
         "largest_share": names.share(SHARES[-1]),
         "systems": systems(names.TRAINED),
         "floor": systems(["random"])[0],
+        "spread": {metric: _spread(measured, metric) for metric in ("auroc", "f1")},
     }
+
+
+def _spread(measured: pd.DataFrame, metric: str) -> str:
+    """A row per system, a column per train share: the mean over seeds and their standard deviation,
+    with how many of the runs are not healthy, if any."""
+    rows, shares = measured[measured["metric"] == metric], sorted(measured["train_share"].unique())
+    lines = []
+    for (method, backbone), own in rows.groupby(["method", "backbone"], sort=False):
+        cells = [own[own["train_share"] == share] for share in shares]
+        lines.append([names.label(method), names.label(backbone), *map(_over_runs, cells)])
+    head = ["Method", "Backbone", *map(names.share, shares)]
+    return markup.markdown(head, ["---", "---", *["---:"] * len(shares)], lines)
+
+
+def _over_runs(rows: pd.DataFrame) -> str:
+    """`0.92 ± 0.01 (1†)`: mean, deviation where there are several seeds, runs with a mark."""
+    text = f"{rows['value'].mean():.2f}"
+    if len(rows) > 1:
+        text += f" ± {rows['value'].std():.2f}"
+    marks = rows["health"].map(style.MARKS)
+    counts = [f"{(marks == mark).sum()}{mark}" for mark in ("†", "°") if (marks == mark).any()]
+    return text + f" ({', '.join(counts)})" * bool(counts)
 
 
 def _entry(claim: judgement.Claim, scored: pd.DataFrame) -> dict[str, Any]:
@@ -117,10 +140,11 @@ def _change(value: float, lower: str, higher: str) -> str:
 
 def _difference(backbone: str) -> str:
     """SimCLR minus the random backbone at the largest share, paired over videos."""
+    seeds = trained()["seeds"]
     pair = [
         [committed(run) for run in runs if run.share == SHARES[-1]]
         for method in ("simclr", "random")
-        for runs in [grid.cells(PROFILE, methods=[method], backbones=(backbone,))]
+        for runs in [grid.cells(PROFILE, methods=[method], backbones=(backbone,), seeds=seeds)]
     ]
     gaps = {name: results.difference(*pair, metric=name) for name in ("f1", "auroc")}
     values = [f"{wording.difference(gap)} in {names.METRIC_NAMES[n]}" for n, gap in gaps.items()]
