@@ -18,12 +18,14 @@ def collect(profile: str) -> pd.DataFrame:
     """A row per run x validation share (NaN: natural) x evaluation x probe, every metric a column.
 
     Shares are read as the probe's protocol does: by subsampling for the online probe, by weights
-    for the converged one. Runs that cannot be read, and shares that a small table cannot reach, are
+    for the converged one; every seed of the profile and of its reference. Runs that cannot be read, and shares that a small table cannot reach, are
     left out.
     """
     rows = []
-    shares = [None, *profiles.load(profile)["validation_shares"]]
-    for run in grid.cells(profile):
+    settings = profiles.load(profile)
+    shares = [None, *settings["validation_shares"]]
+    seeds = sorted({seed for key in ("seeds", "reference_seeds") for seed in settings[key]})
+    for run in grid.cells(profile, seeds=seeds):
         try:
             stored = load(run)
         except MissingRuns:
