@@ -18,8 +18,8 @@ def collect(profile: str) -> pd.DataFrame:
     """A row per run x validation share (NaN: natural) x evaluation x probe, every metric a column.
 
     Shares are read as the probe's protocol does: by subsampling for the online probe, by weights
-    for the converged one; every seed of the profile and of its reference. Runs that cannot be read, and shares that a small table cannot reach, are
-    left out.
+    for the converged one. Seeds are those of the profile and of its reference. Runs that cannot be
+    read, and shares that a small table cannot reach, are left out.
     """
     rows = []
     settings = profiles.load(profile)
@@ -32,10 +32,10 @@ def collect(profile: str) -> pd.DataFrame:
             continue
         which = results.identity(run) | {"validation_share": np.nan}
         which |= {"origin": stored.origin}
+        health = {probe: results.health(stored, probe) for probe in ("online", "converged")}
         evaluations = stored.scores["evaluation"].unique()
         for evaluation, rule, share in product(evaluations, names.PROTOCOLS.values(), shares):
             reading = {"evaluation": evaluation, "probe": rule.probe}
-            health = {"health": results.health(stored, rule.probe)}
             try:
                 values = readings.draws(
                     stored, **reading, shares=[share], sampling=rule.sampling, resamples=0
@@ -43,7 +43,6 @@ def collect(profile: str) -> pd.DataFrame:
             except DataError:  # too few images of one's own for that share
                 continue
             place = reading if share is None else reading | {"validation_share": share}
-            rows.append(
-                which | place | health | {name: value[0, 0] for name, value in values.items()}
-            )
+            scores = {name: value[0, 0] for name, value in values.items()}
+            rows.append(which | place | {"health": health[rule.probe]} | scores)
     return pd.DataFrame(rows)
