@@ -2,6 +2,7 @@
 reference: held against the files and closed forms."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -96,6 +97,15 @@ def test_facts_of_the_images_need_no_run(store):
     assert (facts["n_training"], facts["n_validation"]) == (200, 200)
     assert "simulated" in facts["data"]
     assert not paths.RUNS.exists()
+
+
+def test_notebooks_ask_for_facts_that_there_are(trained):
+    known = {True: provenance.of_data("smoke"), False: provenance.of_runs([trained])}
+    for book in paths.NOTEBOOKS.glob("*.ipynb"):
+        cells = json.loads(book.read_text(encoding="utf-8"))["cells"]
+        source = "\n".join("".join(cell["source"]) for cell in cells)
+        asked = set(re.findall(r"\bfacts\[[\"'](\w+)[\"']\]", source))
+        assert asked <= set(known[book.stem == "data"]), book.name
 
 
 def test_a_missing_run_names_the_command_that_makes_it(store):
