@@ -12,7 +12,6 @@ estimate for networks that learn under the loss: what the weight does to their f
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from math import log
 
 import pandas as pd
@@ -51,7 +50,7 @@ class Shifted(Stored):
 
     by: float
 
-    @cached_property
+    @property
     def scores(self) -> pd.DataFrame:
         """Those of the run, in double precision."""
         scores = super().scores

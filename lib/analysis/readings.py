@@ -74,11 +74,12 @@ def _readings(stored: Stored, written: int) -> dict[tuple[str, str], tuple]:
     `written`, the time of the record, is part of the cache's key: a run that was trained again is
     read again.
     """
+    scores = stored.scores
     (split, kinds), (evaluation, evaluations), (probe, probes), (image, images) = (
-        _coded(stored.scores[name]) for name in ("split", "evaluation", "probe", "Filename")
+        _coded(scores[name]) for name in ("split", "evaluation", "probe", "Filename")
     )
     number = _images(*_table(stored)).get_indexer(images).astype(np.int32)[image]
-    logits, of_val = stored.scores["logit"].to_numpy(), split == kinds.get_indexer(["val"])[0]
+    logits, of_val = scores["logit"].to_numpy(), split == kinds.get_indexer(["val"])[0]
     found = {}
     for (i, one), (j, other) in product(enumerate(evaluations), enumerate(probes)):
         rows = of_val & (evaluation == i) & (probe == j)

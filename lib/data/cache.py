@@ -101,6 +101,12 @@ def left(path: Path, size: int) -> int:
     return size
 
 
+def remove(path: Path) -> None:
+    """Remove the cache and its companion files, of a whole or of a half-filled one."""
+    for file in (path, *(beside(path, what) for what in ("sum", "partial", "blocks", "bad.txt"))):
+        file.unlink(missing_ok=True)
+
+
 def disk(folder: Path) -> Path:
     """Where `folder` lies or will lie: itself, or its nearest parent that exists."""
     return next(p for p in (folder, *folder.parents) if p.exists())

@@ -6,20 +6,19 @@ The rates come from `lib.scheduling.throughput`. Knows no torch.
 """
 
 import heapq
-import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import product
 
-import pandas as pd
-
-from lib.data import cache, pixels, sources, splits
-from lib.scheduling import throughput
+from lib.data import cache, splits
+from lib.data.sources import TABLES
+from lib.scheduling import throughput, turns
 from lib.study.grid import Run
 from lib.system import environment, hardware, paths
+from lib.system.errors import DataError
 from lib.system.progress import duration
 
 FIXED = 1024  # validation images at the end of an epoch: lib.training.batches.FIXED
@@ -70,7 +69,7 @@ class Estimate:
     workers: int
     gpus: list[str]
     machine: str
-    caches: int  # bytes of pixels still to be written
+    turns: list[turns.Turn]  # in which they train, as the disk allows
     free: int  # bytes
 
     @property
@@ -99,6 +98,29 @@ class Estimate:
         return max(ends)
 
     @property
+    def caches(self) -> int:
+        """Bytes of pixels still to be written, of all turns."""
+        files = {path: size for turn in self.turns for path, size in turn.caches.items()}
+        return sum(cache.left(path, size) for path, size in files.items())
+
+    @property
+    def most_pixels(self) -> int:
+        """Bytes of the pixels that lie on the disk at once."""
+        return max((sum(turn.caches.values()) for turn in self.turns), default=0)
+
+    @property
+    def read(self) -> int:
+        """Bytes of pixels that all trainings read, over and over."""
+        passed = (w.training + w.clean + w.augmented for w in self.work)
+        return int(sum(n * _bytes(run) for n, run in zip(passed, self.todo, strict=True)))
+
+    @property
+    def read_a_second(self) -> float:
+        """Bytes of pixels a second that those that train at once read at most."""
+        paces = (r["training"] * _bytes(run) for run, r in zip(self.todo, self.rates, strict=True))
+        return sum(heapq.nlargest(self.at_once, paces))
+
+    @property
     def store(self) -> int:
         """Bytes of the run directories, the checkpoints of those in training among them."""
         kept = sum(
@@ -114,24 +136,19 @@ class Estimate:
         return int(BASE + max(r["memory"] for r in self.rates))
 
 
-def make(todo: list[Run], workers: int, gpus: list[str]) -> Estimate:
+def make(todo: list[Run], workers: int, gpus: list[str], every: Sequence[Run] = ()) -> Estimate:
     """The estimate of these runs, `workers` at a time on `gpus`; measures new systems, in minutes.
+    `every` are all runs of the command, `lib.scheduling.turns.plan` says why.
 
     Raises DataError where a train share cannot be reached, ValueError where the probe dies.
     """
-    tables = _tables(todo)
-    pairs = [tuple(tables[same_rows(run.data), split] for split in sources.TABLES) for run in todo]
+    tables = turns.tables_of(todo)
+    pairs = [tuple(tables[turns.same_rows(run.data), split] for split in TABLES) for run in todo]
     drawn: dict[tuple, int] = {}  # rows of a training table at a share
     for run, (training, _) in zip(todo, pairs, strict=True):
-        key = same_rows(run.data), run.share
+        key = turns.same_rows(run.data), run.share
         drawn[key] = drawn.get(key) or len(splits.resample(training, run.share, run.data["seed"]))
-    rows = [drawn[same_rows(run.data), run.share] for run in todo]
-    caches = {}
-    for run in todo:
-        for split in sources.TABLES:
-            images = tables[same_rows(run.data), split]
-            path = pixels.cached(run.data, split, images)
-            caches[path] = len(images) * run.data["cache"] ** 2 * 3
+    rows = [drawn[turns.same_rows(run.data), run.share] for run in todo]
     free = shutil.disk_usage(cache.disk(paths.DATA)).free
     return Estimate(
         todo=todo,
@@ -140,24 +157,17 @@ def make(todo: list[Run], workers: int, gpus: list[str]) -> Estimate:
         workers=workers,
         gpus=gpus,
         machine=hardware.machine(gpus),
-        caches=sum(cache.left(path, size) for path, size in caches.items()),
+        turns=turns.plan(todo, every, tables),
         free=free,
     )
 
 
-def same_rows(data: dict) -> str:
-    """What decides the rows of a table: all but the side of the cached pixels."""
-    return json.dumps({k: v for k, v in data.items() if k != "cache"}, sort_keys=True)
-
-
-def _tables(todo: list[Run]) -> dict[tuple[str, str], pd.DataFrame]:
-    """Each table that these runs read, once, by its rows and split."""
-    wanted = {same_rows(run.data): run.data for run in todo}
-    pairs = product(wanted.items(), sources.TABLES)
-    return {(rows, split): sources.tables(data, split)[0] for (rows, data), split in pairs}
-
-
 # What is printed, and asked
+
+
+def _bytes(run: Run) -> int:
+    """Of one image's pixels as they are cached for a run."""
+    return 3 * run.data["cache"] ** 2
 
 
 def table(estimate: Estimate) -> str:
@@ -183,31 +193,39 @@ def table(estimate: Estimate) -> str:
 
 def _sums(estimate: Estimate) -> list[str]:
     devices = f"{len(estimate.gpus)} GPU(s)" if estimate.gpus else "this processor"
-    sizes = estimate.caches, estimate.store, estimate.free
-    pixels, runs, free = (f"{size / 1e9:.1f} GB" for size in sizes)
+    sizes = estimate.caches, estimate.store, estimate.free, estimate.most_pixels, estimate.read
+    pixels, runs, free, most, read = (f"{size / 1e9:,.1f} GB" for size in sizes)
+    several = len(estimate.turns)
+    pixels += f" of pixels in {several} turns, {most} at once," if several > 1 else " of pixels"
     return [
         f"time:   about {duration(estimate.wall)} on {devices}, {estimate.at_once} training(s) at "
         "once, after decoding the images",
-        f"disk:   {pixels} of pixels and {runs} of runs to write, {free} free in {paths.WORKSPACE}",
+        f"disk:   {pixels} and {runs} of runs to write, {free} free in {paths.WORKSPACE}",
         f"memory: about {estimate.memory / 1e9:.1f} GB a training at most",
+        f"reads:  {read} of pixels in all, up to {estimate.read_a_second / 1e6:,.0f} MB/s",
     ]
 
 
 def _warnings(estimate: Estimate) -> list[str]:
+    total, warnings = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), []
+    if estimate.most_pixels > total:
+        warnings.append(
+            f"{estimate.most_pixels / 1e9:,.1f} GB of pixels do not fit in the memory, "
+            f"{total / 1e9:.1f} GB: {paths.DATA} should lie on a disk that reads "
+            f"{estimate.read_a_second / 1e6:,.0f} MB/s in random pieces of one image."
+        )
     pairs = zip(estimate.todo, estimate.rates, strict=True)
     halved = {throughput.name(run): r for run, r in pairs if r["batch"] < r["wanted"]}
     if estimate.gpus:
-        return [
+        return warnings + [
             f"{name}: a batch of {rates['wanted']} does not fit this GPU's memory, where the "
             f"training would fail; measured with {rates['batch']}. A larger GPU, or fewer JOBS on "
             "one, is needed."
             for name, rates in halved.items()
         ]
-    warnings = []
     if halved:
         steps = "steps of fewer images than the batch were measured"
         warnings.append(f"on a processor, {steps}, and scaled.")
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if estimate.memory * estimate.at_once > 0.9 * total:
         what = f"{estimate.at_once} trainings at once may exceed the memory"
         warnings.append(f"{what}, {total / 1e9:.1f} GB: lower JOBS.")
@@ -220,9 +238,12 @@ def _hours(hours: float) -> str:
 
 def check_disk(estimate: Estimate) -> None:
     """Raise DataError where what is to be written exceeds the free disk."""
-    need = estimate.caches + estimate.store
+    for turn in estimate.turns:
+        if turn.lacks:
+            raise DataError(turns.no_room(turn))
+    need = estimate.store + (estimate.caches if len(estimate.turns) == 1 else 0)
     if need > estimate.free:
-        raise sources.DataError(
+        raise DataError(
             f"{paths.WORKSPACE} has {estimate.free / 1e9:.1f} GB free and these trainings write "
             f"{need / 1e9:.1f} GB: free some, set WORKSPACE to a larger disk, or train fewer at "
             "first, e.g. METHODS=simclr,random."

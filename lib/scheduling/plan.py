@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lib.data import pixels, sources, splits
 from lib.data.train_shares import unreachable
-from lib.scheduling import estimate, slurm
+from lib.scheduling import estimate, slurm, turns
 from lib.scheduling.job import Job, state, status
 from lib.scheduling.local import Pool
 from lib.scheduling.progress import cost
@@ -20,7 +20,7 @@ from lib.store.stored import MissingRuns, load, reachable
 from lib.study import artefacts, grid, profiles
 from lib.study.choices import RUNS
 from lib.study.grid import Run
-from lib.system import atomic, hardware, paths
+from lib.system import atomic, hardware, locks, paths
 from lib.system.progress import duration
 
 
@@ -98,7 +98,7 @@ def check_train_shares(runs: list[Run], workers: int) -> None:
     the hours that decoding the images may take."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(estimate.same_rows(run.data), []).append(run)
+        groups.setdefault(turns.same_rows(run.data), []).append(run)
     for members in groups.values():
         data = members[0].data
         sources.simulated(data, workers)
@@ -122,17 +122,32 @@ def check_validation_shares(run: Run) -> None:
 
 def estimated(runs: list[Run], request: Request) -> estimate.Estimate:
     """The estimate of these runs on this machine, printed."""
-    forecast = estimate.make(runs, request.workers(), hardware.gpus())
+    forecast = estimate.make(runs, request.workers(), hardware.gpus(), request.runs())
     print(estimate.table(forecast), flush=True)
     return forecast
 
 
 def train(todo: list[Job], request: Request) -> int:
-    """Train and measure `todo`; returns the exit status."""
+    """Train and measure `todo`, in turns where the disk cannot hold all pixels; returns the exit
+    status."""
+    runs = [job.run for job in todo]
+    check_train_shares(runs, hardware.cores() if request.cluster else request.workers())
+    planned, status = turns.plan(runs, request.runs(), turns.tables_of(runs)), 0
+    for number, turn in enumerate(planned, 1):
+        if len(planned) > 1:
+            size = sum(turn.caches.values()) / 1e9
+            what = f"{len(turn.runs)} runs on {size:,.1f} GB of pixels"
+            print(f"turn {number} of {len(planned)}, as the disk allows: {what}.", flush=True)
+        turn.make_room()
+        status |= _train([job for job in todo if job.run in turn.runs], request)
+    return status
+
+
+def _train(todo: list[Job], request: Request) -> int:
+    """Prepare the pixels of `todo`, train and measure; returns the exit status."""
     runs, gpus = [job.run for job in todo], hardware.gpus()
     cores = hardware.cores()
     workers = cores if request.cluster else request.workers()
-    check_train_shares(runs, workers)
     for data in {str(run.data): run.data for run in runs}.values():
         pixels.prepare(data, max(workers, cores))  # one GPU trains one run, all cores can decode
     if request.cluster:
@@ -153,6 +168,7 @@ def run(request: Request) -> int:
     todo = request.pending()
     if not todo:
         return 0
+    locks.check(paths.RUNS)
     cluster, runs = request.cluster, [job.run for job in todo]
     how = slurm.plan(cluster, len(todo)) if cluster else _at_once(runs, request)
     real = [run for run in runs if run.data["source"] == "sewer-ml"]

@@ -1,4 +1,4 @@
-"""Train runs on a SLURM cluster through submitit: one array, an element a run, and the same bar.
+"""Train runs on a SLURM cluster through submitit: an array, an element a run, and the same bar.
 
     make replicate CLUSTER=slurm PARTITION=gpu
 
@@ -21,12 +21,23 @@ from tqdm import tqdm
 from lib.scheduling import slurm_job
 from lib.scheduling.job import Job
 from lib.scheduling.progress import Runs, cost
-from lib.scheduling.slurm_state import ENDED, PATIENCE, UNKNOWN, partitions, queue, settled
+from lib.scheduling.slurm_state import (
+    ENDED,
+    PATIENCE,
+    UNKNOWN,
+    array_limit,
+    partitions,
+    queue,
+    settled,
+)
 from lib.study.grid import Run
 from lib.system import atomic, environment
 
 MINUTES = 240  # of a job without TIME: short jobs start sooner, and a run goes on in the next one
 TIMEOUTS = 100  # of one run: it would never end if no job of TIME minutes finished an epoch
+# What sbatch says of more jobs than it takes at once (AssocMaxSubmitJobLimit,
+# QOSMaxSubmitJobPerUserLimit; "job submit limit" in older versions).
+TOO_MANY = "SubmitJob", "submit limit"
 # Reasons for which a job waits that pass by themselves.
 USUAL = {"None", "Resources", "Priority", "JobArrayTaskLimit", "BeginTime"}
 
@@ -95,7 +106,7 @@ def log(name: str) -> Path:
 
 def submit(todo: list[Job], cluster: Cluster) -> dict[Run, str]:
     """Run -> SLURM's job. Runs whose jobs have not ended stay with them; the rest become a new
-    array. Raises OSError where SLURM refuses."""
+    array, or as many of them as SLURM takes at once. Raises OSError where it takes none."""
     slurm_job.folder().mkdir(parents=True, exist_ok=True)
     with FileLock(slurm_job.folder() / "lock"):  # of two processes at once, one submits
         notes = {job.run: slurm_job.note(job.run, "job") for job in todo}
@@ -109,12 +120,23 @@ def submit(todo: list[Job], cluster: Cluster) -> dict[Run, str]:
             print(f"{len(jobs)} runs have jobs already, which go on.", flush=True)
         rest = [job for job in todo if job.run not in jobs]
         if rest:
-            jobs |= _submit(sorted(rest, key=lambda job: cost(job.run), reverse=True), cluster)
+            longest = sorted(rest, key=lambda job: cost(job.run), reverse=True)
+            try:
+                jobs |= _submit(longest[: array_limit()], cluster)
+            except TooMany:
+                if not jobs:
+                    raise
+            if waiting := len(todo) - len(jobs):
+                print(f"SLURM takes no more at once: {waiting} runs wait for these.", flush=True)
     return jobs
 
 
+class TooMany(OSError):
+    """SLURM takes no further job of this user now."""
+
+
 def _submit(rest: list[Job], cluster: Cluster) -> dict[Run, str]:
-    """A new array."""
+    """A new array of these, of half of them where SLURM does not take so many, and so on."""
     import submitit
 
     executor = submitit.SlurmExecutor(slurm_job.folder() / "log", max_num_timeout=TIMEOUTS)
@@ -124,7 +146,11 @@ def _submit(rest: list[Job], cluster: Cluster) -> dict[Run, str]:
     try:
         elements = executor.submit_array([slurm_job.Training(job) for job in rest])
     except submitit.core.utils.FailedJobError as error:
-        raise OSError(f"sbatch refused: {str(error).strip().splitlines()[-1]}") from None
+        too_many = any(word in str(error) for word in TOO_MANY)
+        if too_many and len(rest) > 1:
+            return _submit(rest[: len(rest) // 2], cluster)
+        refused = f"sbatch refused: {str(error).strip().splitlines()[-1]}"
+        raise (TooMany if too_many else OSError)(refused) from None
     jobs = {job.run: element.job_id for job, element in zip(rest, elements, strict=True)}
     for run, name in jobs.items():
         atomic.put_text(slurm_job.note(run, "job"), name)
@@ -134,21 +160,26 @@ def _submit(rest: list[Job], cluster: Cluster) -> dict[Run, str]:
 
 
 def train(todo: list[Job], cluster: Cluster) -> int:
-    """Submit what has no job yet, and watch until all have ended; returns the exit status.
+    """Submit what has no job yet, and watch until all have ended; returns the exit status. Runs
+    that SLURM does not take with the others follow when these have ended.
 
     Ctrl-C ends the watch alone: raises KeyboardInterrupt with what to do next.
     """
-    jobs = submit(todo, cluster)
-    try:
-        failed = Watch(jobs).until_all_ended()
-    except KeyboardInterrupt:
-        arrays = " ".join(sorted({name.split("_")[0] for name in jobs.values()}))
-        remedy = f"the same command watches them again, `scancel {arrays}` stops them"
-        raise KeyboardInterrupt(f"the jobs go on; {remedy}.") from None
-    for run, why in failed.items():
-        details = f"(job {jobs[run]}, details in {log(jobs[run])})"
-        print(f"error: {run.id}: {why.splitlines()[0]} {details}", file=sys.stderr)
-    return 1 if failed else 0
+    status = 0
+    while todo:
+        jobs = submit(todo, cluster)
+        try:
+            failed = Watch(jobs).until_all_ended()
+        except KeyboardInterrupt:
+            arrays = " ".join(sorted({name.split("_")[0] for name in jobs.values()}))
+            remedy = f"the same command watches them again, `scancel {arrays}` stops them"
+            raise KeyboardInterrupt(f"the jobs go on; {remedy}.") from None
+        for run, why in failed.items():
+            details = f"(job {jobs[run]}, details in {log(jobs[run])})"
+            print(f"error: {run.id}: {why.splitlines()[0]} {details}", file=sys.stderr)
+            status = 1
+        todo = [job for job in todo if job.run not in jobs]
+    return status
 
 
 @dataclass

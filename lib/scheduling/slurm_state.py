@@ -1,12 +1,14 @@
 """What SLURM says: its partitions, and the states of the user's jobs."""
 
 import math
+import re
 import subprocess
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 PATIENCE = 60.0  # seconds until a job's last note is seen here: NFS caches folders for as long
+ARRAY = 1001  # SLURM's MaxArraySize where it does not say another
 ENDED = {
     "BOOT_FAIL",
     "CANCELLED",
@@ -66,6 +68,12 @@ def partitions(names: str) -> list[Partition]:
         present = ", ".join(sorted({p.name for p in listed}))
         raise ValueError(f"{unknown if names else none}; set PARTITION to one of {present}.")
     return chosen
+
+
+def array_limit() -> int:
+    """How many elements an array may have: indices lie below MaxArraySize."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", slurm("scontrol", "show", "config"), re.M)
+    return int(found[1]) if found else ARRAY
 
 
 def queue() -> dict[str, tuple[str, str]]:

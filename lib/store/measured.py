@@ -7,7 +7,6 @@ fingerprint of their own.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import pandas as pd
 
@@ -39,7 +38,7 @@ class Detected(Stored):
     def trained(self) -> Stored:
         return Stored(self.run, self.path, self.origin)
 
-    @cached_property
+    @property
     def scores(self) -> pd.DataFrame:
         """A row per validation image, for each reading that a protocol asks for: a detector sees
         the plain image."""

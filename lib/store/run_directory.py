@@ -40,6 +40,17 @@ def try_lock(run: Run) -> FileLock | None:
     return run_lock
 
 
+def in_training() -> list[str]:
+    """The ids of the runs, of every profile, whose locks are held."""
+    held = []
+    for path in sorted(paths.RUNS.glob("*/.locks/*.lock")):
+        try:
+            FileLock(path).acquire(timeout=0).lock.release()
+        except Timeout:
+            held.append(path.stem)
+    return held
+
+
 def record(path: Path) -> dict | None:
     """The run.json of a run directory; None where there is no complete run."""
     return atomic.read_json(path / "run.json")

@@ -55,9 +55,10 @@ class Stored:
             return committed.history(self.path, self.run.id)
         return pd.read_csv(self.path / "history.csv")
 
-    @cached_property
+    @property
     def scores(self) -> pd.DataFrame:
-        """A row per image, evaluation, view and probe."""
+        """A row per image, evaluation, view and probe; read again each time, for those of one run
+        of `paper` take 90 MB of memory, and a figure reads 70 runs."""
         if self.is_committed:
             return committed.scores(self.path / "scores.parquet", self.run.id)
         return pd.read_parquet(self.path / "scores.parquet")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from lib.publish import reference
@@ -40,10 +41,16 @@ def test_the_reference_was_made_by_the_code_as_it_is():
 
 
 def test_the_reference_is_small():
-    files = [f for f in paths.REFERENCE.rglob("*") if f.is_file()]
-    size = sum(f.stat().st_size for f in files)
-    assert size < 8.5e6, f"{size / 1e6:.1f} MB, expected under 8.5 MB, of which weights are 3.0"
-    assert len(files) <= 20
+    """However many profiles and seeds it holds: so much a run, and weights of two networks."""
+    folders = [table.parent for table in paths.REFERENCE.glob("*/runs.parquet")]
+    assert {folder.name for folder in folders} >= {"mini", "walkthrough"}
+    for folder in folders:
+        sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
+        weights = sum(size for name, size in sizes.items() if name.endswith(".pt"))
+        runs = pq.read_metadata(folder / "runs.parquet").num_rows
+        assert len(sizes) <= 8
+        assert weights == 0 or (folder.name == "walkthrough" and weights < 4e6)
+        assert (sum(sizes.values()) - weights) / runs < 70e3, folder.name
 
 
 def test_an_incomplete_study_is_no_reference(nothing_here):

@@ -127,7 +127,7 @@ def test_processes_on_one_gpu_share_its_hours_and_the_longest_run_bounds_the_tim
     todo = grid.cells("paper", methods=["random"], backbones=["resnet18"])
     work = [estimate.Work(n, 0, 0, 0, 0) for n in (100, 20, 20, 20, 20)]  # at 10 a second
     made = {
-        g: estimate.Estimate(todo, work, [RATES] * 5, 2, ["0", "1"][:g], "", 0, 0)
+        g: estimate.Estimate(todo, work, [RATES] * 5, 2, ["0", "1"][:g], "", [], 0)
         for g in (0, 1, 2)
     }
     assert [e.unit for e in made.values()] == ["core-hours", "GPU-hours", "GPU-hours"]
@@ -263,6 +263,19 @@ def test_what_does_not_fit_is_said(tree, fabricated):
     assert "steps of fewer images" in estimate.table(replace(one, rates=[RATES | {"batch": 64}]))
     assert "lower JOBS" in estimate.table(replace(one, rates=[RATES | {"memory": 10**15}]))
     assert "warning" not in estimate.table(one)
+
+
+def test_pixels_that_the_memory_does_not_hold_have_to_be_read_from_the_disk(tree, fabricated):
+    todo = grid.cells("rehearsal", methods=["dino"], backbones=["resnet18"])
+    found = estimate.make(todo, 2, [])
+    image = 3 * 256**2
+    passed = sum(w.training + w.clean + w.augmented for w in found.work)
+    assert found.read == passed * image and found.read_a_second == 2 * 10 * image
+    assert "reads:" in estimate.table(found) and "do not fit" not in estimate.table(found)
+    large = replace(found.turns[0], caches={paths.DATA / "x.npy": 10**15})
+    told = estimate.table(replace(found, turns=[large]))
+    assert "1,000,000.0 GB of pixels do not fit in the memory" in told
+    assert "reads 4 MB/s in random pieces of one image" in told
 
 
 def test_durations_are_said_in_the_unit_that_fits():

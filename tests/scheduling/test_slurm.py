@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import submitit
 
 from lib import __main__ as command_line
 from lib.data import pixels
@@ -185,6 +186,77 @@ def test_what_a_job_had_done_before_it_was_watched_says_nothing_about_the_pace(w
         watch.look_at(run, {"7": ("RUNNING", "None")})
         shown.append((watch.bar.left(), round(watch.bar.share, 6)))
     assert shown == [("measuring the pace", 0.6), ("5 min left", 0.7)]  # 0.3 of it at 0.1 in 100 s
+
+
+# How many jobs SLURM takes
+
+
+@pytest.fixture
+def limited(workspace, monkeypatch):
+    """A SLURM with a limit of array elements and one of submitted jobs, which ends every job as
+    soon as it is watched; returns the sizes of the arrays that it took."""
+    taken, live = [], []
+
+    def told(*command):
+        if command[0] == "scontrol":
+            return f"MailProg = /bin/mail\nMaxArraySize            = {taken_at_most['array']}\n"
+        return PARTITIONS
+
+    def submit_array(self, elements):
+        if len(elements) + len(live) > taken_at_most["jobs"]:
+            why = f"{taken_at_most['word']}\nsbatch: error: Batch job submission failed"
+            raise submitit.core.utils.FailedJobError(f"sbatch: error: {why}")
+        taken.append(len(elements))
+        live.extend(elements)
+        names = [f"{len(taken)}_{i}" for i in range(len(elements))]
+        return [argparse.Namespace(job_id=name) for name in names]
+
+    def until_all_ended(self):
+        live.clear()
+        return {}
+
+    taken_at_most = {"array": 1001, "jobs": 10**6, "word": "QOSMaxSubmitJobPerUserLimit"}
+    monkeypatch.setattr(slurm_state, "slurm", told)
+    monkeypatch.setattr(slurm_module, "settled", lambda jobs: {})
+    monkeypatch.setattr(submitit.SlurmExecutor, "__init__", lambda self, *_, **__: None)
+    monkeypatch.setattr(submitit.SlurmExecutor, "update_parameters", lambda self, **_: None)
+    monkeypatch.setattr(submitit.SlurmExecutor, "submit_array", submit_array)
+    monkeypatch.setattr(Watch, "until_all_ended", until_all_ended)
+    return taken_at_most, taken
+
+
+SEVEN = [Job(longer("random", seed, 1)) for seed in range(7)]
+
+
+@pytest.mark.parametrize(
+    "limit, arrays",
+    [
+        ({}, [7]),
+        ({"array": 3}, [3, 3, 1]),
+        ({"jobs": 4}, [3, 4]),
+        ({"jobs": 1, "word": "AssocMaxSubmitJobLimit"}, [1] * 7),
+        ({"array": 5, "jobs": 4, "word": "policy (job submit limit, user's size"}, [2, 2, 3]),
+    ],
+)
+def test_runs_beyond_a_limit_of_slurm_follow_when_others_have_ended(limited, limit, arrays, capsys):
+    limited[0].update(limit)
+    assert slurm_module.train(SEVEN, Cluster()) == 0
+    assert limited[1] == arrays
+    told = capsys.readouterr().out
+    assert ("SLURM takes no more at once" in told) == (len(arrays) > 1)
+
+
+@pytest.mark.parametrize("word", ["QOSMaxSubmitJobPerUserLimit", "Invalid account"])
+def test_a_refusal_that_no_smaller_array_mends_is_told(limited, word):
+    limited[0].update(jobs=0, word=word)
+    with pytest.raises(OSError, match="sbatch refused: sbatch: error: Batch job submission failed"):
+        slurm_module.train(SEVEN, Cluster())
+    assert not limited[1]
+
+
+def test_without_a_word_slurm_has_its_default_limit(monkeypatch):
+    monkeypatch.setattr(slurm_state, "slurm", lambda *command: "ClusterName = test\n")
+    assert slurm_state.array_limit() == 1001
 
 
 # On a real one
