@@ -57,7 +57,8 @@ def draw(measured: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
             if "std" in metrics[0]:
                 ax.set_ylim(bottom=0)
             if "rankme" in metrics:  # that of a batch and that of the fixed images differ tenfold
-                ax.set(yscale="log", ylim=(1, None))
+                highest = max([3.0, *rows["value"], *([] if paper is None else theirs["value"])])
+                ax.set(yscale="log", ylim=(1, 1.2 * highest))
                 scatter_plot.log_ticks(ax.yaxis, (1, 3))
     for backbone, ax in zip(backbones, axes[0], strict=True):
         ax.set_title(_title(measured, backbone))

@@ -99,6 +99,14 @@ def test_curves_draw_every_share_at_every_epoch():
     assert [len(line.get_xdata()) for line in dashed] == [1] * len(SHARES)
 
 
+def test_nothing_lies_above_the_panel_of_rankme():
+    """RankMe of the fixed images is many times that of a batch."""
+    measured = histories()
+    measured.loc[measured["metric"] == "rankme", "value"] += 70
+    for ax in curve_plot.draw(measured).axes[:2]:
+        assert max(max(line.get_ydata()) for line in ax.lines) < ax.get_ylim()[1]
+
+
 def test_a_band_holds_the_seeds_and_the_line_is_their_mean():
     fig = curve_plot.draw(histories(seeds=(42, 44)))
     ax = fig.axes[-1]
