@@ -92,7 +92,8 @@ def steps(ax, table: pd.DataFrame) -> None:
         yticklabels=labels,
         xlabel="speed of ours end to end (dashed: bars)",
     )
-    ax.set_title(f"(b) training step, {table['px'].iloc[0]} px{on(table)}")
+    sizes = " and ".join(map(str, table["px"].unique()))
+    ax.set_title(f"(b) training step, {sizes} px{on(table)}")
     ax.invert_yaxis()
     ax.legend(frameon=False, loc="lower right")
 

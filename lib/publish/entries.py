@@ -122,6 +122,15 @@ def table(file: Path) -> dict | None:
     }
 
 
+def seeds(folder: Path) -> list[int]:
+    """The seeds of the runs behind the numbers that are rendered in `folder`, ascending."""
+    found: set[int] = set()
+    for file in folder.glob("[!.]*.csv"):
+        column = pd.read_csv(file, usecols=lambda name: name == "seed")
+        found |= {int(seed) for seed in column.dropna().to_numpy().ravel()}
+    return sorted(found)
+
+
 def _text(value: object) -> str:
     """A cell: a number with four digits, nothing where there is none."""
     if pd.isna(value):

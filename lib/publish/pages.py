@@ -19,6 +19,7 @@ from lib.publish.entries import (
     entry,
     executed,
     picture,
+    seeds,
     table,
     thumbnail,
 )
@@ -104,8 +105,9 @@ def write(profile: str) -> Path:
             members = [one for one in entries.values() if one.kind == kind]
             kinds.append({"id": name.lower().replace(" ", "-"), "name": name, "entries": members})
         claims = figures / "claims.csv"
-        judged = {"scorecard": verdicts.groups(claims), "chance": verdicts.chance(claims)}
-        put("index.html", "index.html.j2", kinds=kinds, thumbnails=thumbnails, **judged)
+        shown = {"kinds": kinds, "thumbnails": thumbnails, "seeds": seeds(figures)}
+        shown |= {"scorecard": verdicts.groups(claims), "chance": verdicts.chance(claims)}
+        put("index.html", "index.html.j2", **shown)
         for before, one, after in zip([None, *paged], paged, [*paged[1:], None], strict=False):
             csv, notebook = figures / f"{one.name}.csv", executed(one.name, profile)
             content = {"chart": charts.chart(one.name, csv), "table": table(csv)}

@@ -64,10 +64,10 @@ def renew(profile: str) -> None:
     every = wanted(profile)
     absent = [run for run in every if not _is_there(run)]
     if absent:
-        command = " and ".join(f"`make {name}`" for name in ("replicate", "walkthrough"))
         seeds = ",".join(map(str, profiles.load(profile)["reference_seeds"]))
+        commands = f"`make replicate PROFILE={profile}` and `make table1 PROFILE={profile}"
         what = f"{len(absent)} runs are missing or stale ({absent[0].id} ...)"
-        raise MissingRuns(f"{what}: {command}, with SEEDS={seeds}, make them.")
+        raise MissingRuns(f"{what}: {commands} SEEDS={seeds}` make them.")
     measured.require([run for run in every if run.study == "grid"], "make detectors")
     networks = [run for run in every if run.profile != profile]
     if networks and not any(load(run).is_committed for run in networks):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 from small import ROWS
 from torchvision import transforms
 
@@ -276,6 +277,15 @@ def test_the_chart_is_drawn_from_the_tables_that_are_there(results):
         pytest.approx(1.5 / grid.BAR),
         "1.50 of 1.25 x ideal",
     )
+
+
+def test_a_panel_of_steps_names_the_size_of_each_backbone():
+    speed = {"speed_q1": 0.9, "speed": 1.0, "speed_q3": 1.1}
+    row = {"method": "simclr", "measured": "model alone", "device": "cpu", **speed}
+    sizes = {"resnet18": 64, "vit_tiny": 48}
+    ax = Figure().subplots()
+    chart.steps(ax, pd.DataFrame([row | {"backbone": b, "px": px} for b, px in sizes.items()]))
+    assert ax.get_title() == "(b) training step, 64 and 48 px, cpu"
 
 
 def test_a_part_replaces_its_own_rows_alone(results):

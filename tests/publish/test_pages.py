@@ -108,6 +108,17 @@ def test_cards_come_in_the_order_of_the_grid_and_lead_to_pages(report):
     assert "A caption of fig2 with a – dash" in page.texts["fig2"]
 
 
+def test_the_seeds_are_those_of_the_runs_that_were_drawn(rendered):
+    """Whatever the profile trains: the reference may hold more, and SEEDS may name others."""
+    figures = rendered / "figures" / "smoke"
+    file = figures / "table1.csv"
+    file.write_text(file.read_text().replace(",42,", ",43,", 1))
+    assert "<dt>Seeds</dt><dd>42, 43</dd>" in write("smoke").read_text()
+    for numbers in figures.glob("*.csv"):
+        numbers.unlink()
+    assert "<dt>Seeds</dt>" not in write("smoke").read_text()
+
+
 def test_what_is_absent_is_said_with_the_command_that_makes_it(report):
     cards = Page(report / "index.html").texts
     absent = [name for name in artefacts.ARTEFACTS if "Not rendered yet" in cards[name]]

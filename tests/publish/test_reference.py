@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lib.publish import reference
+from lib.scheduling import plan
 from lib.store import fingerprints, measured
 from lib.store.stored import MissingRuns, load
 from lib.study import artefacts, grid, profiles
@@ -53,11 +54,16 @@ def test_the_reference_is_small():
         assert (sum(sizes.values()) - weights) / runs < 70e3, folder.name
 
 
-def test_an_incomplete_study_is_no_reference(nothing_here):
-    with pytest.raises(
-        MissingRuns, match="`make replicate` and `make walkthrough`, with SEEDS=42,43,44, make them"
-    ):
-        reference.renew("mini")
+@pytest.mark.parametrize("profile", ["mini", "solar"])
+def test_an_incomplete_study_is_no_reference(nothing_here, monkeypatch, profile):
+    """The commands that are named make all of it, and ablations with one seed alone."""
+    wanted = reference.wanted(profile)
+    monkeypatch.setattr(reference, "_is_there", lambda run: run.study != "grid")
+    command = f"`make table1 PROFILE={profile} SEEDS=42,43,44` make them"
+    with pytest.raises(MissingRuns, match=f"`make replicate PROFILE={profile}` and {command}"):
+        reference.renew(profile)
+    made = plan.Request(profile).runs() + grid.runs("table1", profile, seeds=[42, 43, 44])
+    assert set(wanted) <= set(made)
 
 
 def test_a_figure_of_every_artefact_is_committed():
