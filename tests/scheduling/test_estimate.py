@@ -278,6 +278,15 @@ def test_pixels_that_the_memory_does_not_hold_have_to_be_read_from_the_disk(tree
     assert "reads 4 MB/s in random pieces of one image" in told
 
 
+def test_the_features_of_many_images_take_more_memory_than_a_step(tree, fabricated):
+    """Of ResNet-18, 512 numbers of 4 bytes an image."""
+    todo = grid.cells("rehearsal", methods=["random"], backbones=["resnet18"])[:1]
+    found = estimate.make(todo, 1, [])
+    assert found.memory == estimate.BASE + RATES["memory"]
+    many = replace(found, work=[replace(found.work[0], fitting=502_563)])
+    assert many.memory == pytest.approx(estimate.BASE + 3.6 * 502_563 * 2048)
+
+
 def test_durations_are_said_in_the_unit_that_fits():
     assert [duration(s) for s in (90, 5400, 3 * 3600, 30 * 86400)] == [
         "2 min",
