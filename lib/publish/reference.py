@@ -68,8 +68,9 @@ def renew(profile: str) -> None:
         commands = f"`make replicate PROFILE={profile}` and `make table1 PROFILE={profile}"
         what = f"{len(absent)} runs are missing or stale ({absent[0].id} ...)"
         raise MissingRuns(f"{what}: {commands} SEEDS={seeds}` make them.")
-    measured.require([run for run in every if run.study == "grid"], "make detectors")
     networks = [run for run in every if run.profile != profile]
+    grid = [run for run in every if run.study == "grid" and run not in networks]
+    measured.require(grid, "make detectors")
     if networks and not any(load(run).is_committed for run in networks):
         write([load(run) for run in networks], paths.REFERENCE / "walkthrough", weights=True)
         for run in networks:
