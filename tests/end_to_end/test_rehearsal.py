@@ -41,7 +41,7 @@ def test_the_rehearsal_is_the_papers_profile_but_for_its_epochs():
     for part in ("training", "augmentation", "resolution"):
         expected[part] = paper[part] | {"epochs": 1}
     expected["method"] = paper["method"] | {
-        "supervised": paper["method"]["supervised"] | {"epochs": 1}
+        name: paper["method"][name] | {"epochs": 1} for name in ("supervised", "mae")
     }
     assert rehearsal == expected
     for run in grid.cells("rehearsal"):
