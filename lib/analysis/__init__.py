@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lib.analysis import readings, results
-from lib.store.stored import MissingRuns, load
+from lib.store.stored import find
 from lib.study import grid, names, profiles
 from lib.system.errors import DataError
 
@@ -26,9 +26,8 @@ def collect(profile: str) -> pd.DataFrame:
     shares = [None, *settings["validation_shares"]]
     seeds = sorted({seed for key in ("seeds", "reference_seeds") for seed in settings[key]})
     for run in grid.cells(profile, seeds=seeds):
-        try:
-            stored = load(run)
-        except MissingRuns:
+        stored = find(run)
+        if stored is None:
             continue
         which = results.identity(run) | {"validation_share": np.nan}
         which |= {"origin": stored.origin}

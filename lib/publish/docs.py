@@ -23,6 +23,7 @@ from lib.analysis import calibration, label_overflow, protocol_effects, wording
 from lib.publish import findings, reference
 from lib.publish.findings import CALIBRATION
 from lib.publish.reference import PROFILE, committed
+from lib.report import markup
 from lib.study import grid, names
 from lib.study.artefacts import ARTEFACTS, drawn
 from lib.study.settings import METHODS
@@ -80,7 +81,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], texts: int = 1) ->
     """A table in Markdown; the columns after the first `texts` hold numbers, set flush right."""
     head = list(head)
     rule = ["---"] * texts + ["---:"] * (len(head) - texts)
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
+    return markup.markdown(head, rule, rows)
 
 
 # Deviations, with what the committed rendering of `protocol` measured

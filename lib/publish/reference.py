@@ -11,7 +11,6 @@ of its reference over seeds.
 import io
 import json
 import shutil
-from contextlib import suppress
 from dataclasses import replace
 from math import nan, sqrt
 from pathlib import Path
@@ -25,7 +24,7 @@ from lib.data import sources
 from lib.publish import notebooks
 from lib.store import committed as tables
 from lib.store import measured, run_directory
-from lib.store.stored import MissingRuns, Stored, load, reference
+from lib.store.stored import MissingRuns, Stored, find, load, reference
 from lib.study import artefacts, names, profiles
 from lib.study.grid import Run, cells, runs
 from lib.study.names import CLASSES
@@ -62,7 +61,7 @@ def renew(profile: str) -> None:
     too, so that everybody draws the same.
     """
     every = wanted(profile)
-    absent = [run for run in every if not _is_there(run)]
+    absent = [run for run in every if not find(run)]
     if absent:
         seeds = ",".join(map(str, profiles.load(profile)["reference_seeds"]))
         commands = f"`make replicate PROFILE={profile}` and `make table1 PROFILE={profile}"
@@ -81,12 +80,6 @@ def renew(profile: str) -> None:
     write(own, paths.REFERENCE / profile)
     if profile == PROFILE:
         write_renderings(paths.FIGURES / profile)
-
-
-def _is_there(run: Run) -> bool:
-    with suppress(MissingRuns):
-        return bool(load(run))
-    return False
 
 
 def write_renderings(folder: Path) -> None:
@@ -184,9 +177,8 @@ def compare(profile: str) -> pd.DataFrame:
     stored score equals that of the committed run of this seed. Raises MissingRuns where nothing can
     be compared.
     """
-    rows = []
+    rows, seeds = [], profiles.load(profile)["reference_seeds"]
     for run in (run for run in cells(profile) if run_directory.state(run)[0] == "complete"):
-        seeds = profiles.load(profile)["reference_seeds"]
         twins = [twin for s in seeds if (twin := reference(replace(run, seed=s)))]
         if not twins:
             continue

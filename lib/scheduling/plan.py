@@ -6,7 +6,6 @@ The parent process never imports torch.
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from lib.data import pixels, sources, splits
@@ -16,7 +15,7 @@ from lib.scheduling.job import Job, state, status
 from lib.scheduling.local import Pool
 from lib.scheduling.progress import cost
 from lib.store import run_directory
-from lib.store.stored import MissingRuns, load, reachable
+from lib.store.stored import find, reachable
 from lib.study import artefacts, grid, profiles
 from lib.study.choices import RUNS
 from lib.study.grid import Run
@@ -86,10 +85,7 @@ class Request:
 
 def pace(runs: list[Run]) -> float | None:
     """Median seconds per unit of `cost` of complete runs, made here or committed; None without."""
-    rates = []
-    for run in runs:
-        with suppress(MissingRuns):
-            rates.append(load(run).record["total_seconds"] / cost(run))
+    rates = [s.record["total_seconds"] / cost(run) for run in runs if (s := find(run))]
     return sorted(rates)[len(rates) // 2] if rates else None
 
 

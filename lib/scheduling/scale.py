@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from math import floor
 
 from lib.data.check import PUBLISHED
+from lib.report import markup
 from lib.scheduling import estimate
 from lib.scheduling.progress import cost
 from lib.study import grid
@@ -115,9 +116,8 @@ def tables() -> tuple[str, str]:
     return _table(["part", *head], amounts()), _table(["GPUs", *which], hours())
 
 
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rule = ["---"] + ["---:"] * (len(head) - 1)
-    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *lines))
+def _table(head: list[str], lines: list[list[str]]) -> str:
+    return markup.markdown(head, ["---", *["---:"] * (len(head) - 1)], lines)
 
 
 if __name__ == "__main__":

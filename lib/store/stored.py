@@ -113,6 +113,13 @@ def load(run: Run | Stored) -> Stored:
     )
 
 
+def find(run: Run) -> Stored | None:
+    """What `load` gives; None where the run is missing."""
+    with suppress(MissingRuns):
+        return load(run)
+    return None
+
+
 def reachable(runs: list[Run]) -> list[Run]:
     """Those of `runs` whose train share the user's own images can reach."""
     left_out = unreachable(runs[0].data, [run.share for run in runs]) if runs else {}
@@ -125,13 +132,8 @@ def require(wanted: list[Run], command: str, seeds: Sequence[int] = ()) -> list[
 
     Raises MissingRuns, naming `command`, unless every one can be read.
     """
-    wanted, absent = reachable(wanted), []
-    for run in wanted:
-        try:
-            load(run)
-        except MissingRuns:
-            absent.append(run.id)
-    if absent:
+    wanted = reachable(wanted)
+    if absent := [run.id for run in wanted if not find(run)]:
         raise MissingRuns(
             f"{len(absent)} of {len(wanted)} runs are missing ({absent[0]} ...): `{command}` makes"
             " them."
@@ -146,14 +148,9 @@ def of_every_seed(runs: list[Run]) -> list[Run]:
     origins = {load(run).origin for run in runs}
     if len(origins) != 1:
         return runs
-
-    def lies_there(run: Run) -> bool:
-        with suppress(MissingRuns):
-            return load(run).origin in origins
-        return False
-
     seeds = {run.seed for run in runs}
     for seed in profiles.load(runs[0].profile)["reference_seeds"]:
-        if all(lies_there(replace(run, seed=seed)) for run in runs):
+        twins = (find(replace(run, seed=seed)) for run in runs)
+        if all(twin and twin.origin in origins for twin in twins):
             seeds.add(seed)
     return list(dict.fromkeys(replace(r, seed=seed) for r in runs for seed in sorted(seeds)))

@@ -4,6 +4,7 @@ or undecided, or not answerable; one or two seeds give no verdict."""
 import zlib
 from types import SimpleNamespace
 
+import cards
 import numpy as np
 import pandas as pd
 import pytest
@@ -485,31 +486,7 @@ def test_every_claim_is_scored_by_protocol_metric_and_mae():
 
 @pytest.fixture
 def scored():
-    rows = [
-        {
-            "claim": n,
-            "line": "",
-            "text": f"claim {n}",
-            "protocol": p,
-            "mae": v,
-            "metric": m,
-            "statistic": "a − b at 1 %",
-            "limits": "0",
-            "seeds": 3,
-            "value": 0.1 * n,
-            "low": 0.0,
-            "high": 0.2 * n,
-            "limit": 0.0,
-            "verdict": "supported" if (n, p) == (1, "clean") else "inconclusive",
-            "parts": "",
-            "note": "",
-        }
-        for n in (1, 2)
-        for p in ("clean", "paper")
-        for v in judgement.VARIANTS
-        for m in judgement.SCORES
-    ]
-    return pd.DataFrame(rows)
+    return cards.card(lambda n, p, m: (n, p) == (1, "clean"))
 
 
 def test_disagreements_name_what_they_hang_on(scored):

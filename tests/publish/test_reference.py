@@ -59,7 +59,7 @@ def test_the_reference_is_small():
 def test_an_incomplete_study_is_no_reference(nothing_here, monkeypatch, profile):
     """The commands that are named make all of it, and ablations with one seed alone."""
     wanted = reference.wanted(profile)
-    monkeypatch.setattr(reference, "_is_there", lambda run: run.study != "grid")
+    monkeypatch.setattr(reference, "find", lambda run: run.study != "grid")
     command = f"`make table1 PROFILE={profile} SEEDS=42,43,44` make them"
     with pytest.raises(MissingRuns, match=f"`make replicate PROFILE={profile}` and {command}"):
         reference.renew(profile)

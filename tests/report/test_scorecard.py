@@ -1,6 +1,7 @@
 """The scorecard shows every claim on F1 and on AUROC, a released MAE only where it differs, and
 names what was not run."""
 
+import cards
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,32 +14,7 @@ JUDGED = ["value", "low", "high", "verdict"]
 
 @pytest.fixture
 def scored():
-    rows = [
-        {
-            "claim": n,
-            "line": "",
-            "text": f"claim {n}",
-            "statistic": "a − b at 1 %",
-            "limits": "0",
-            "protocol": p,
-            "mae": v,
-            "metric": m,
-            "seeds": 3,
-            "value": 0.1 * n + 0.01 * (m == "auroc"),
-            "low": 0.0,
-            "high": 0.2 * n,
-            "limit": 0.0,
-            "verdict": "supported" if (n, p, m) == (1, "clean", "f1") else "inconclusive",
-            "part": "",
-            "parts": "",
-            "note": "",
-        }
-        for n in (1, 2)
-        for p in ("clean", "paper")
-        for v in judgement.VARIANTS
-        for m in judgement.SCORES
-    ]
-    return pd.DataFrame(rows)
+    return cards.card(lambda n, p, m: (n, p, m) == (1, "clean", "f1"), auroc=0.01)
 
 
 def texts(card):

@@ -1,0 +1,37 @@
+"""A made-up scorecard: claims 1 and 2 under both protocols, on both metrics, by both MAEs."""
+
+from collections.abc import Callable
+from itertools import product
+
+import pandas as pd
+
+from lib.analysis import judgement
+from lib.study.names import PROTOCOLS
+
+
+def card(supported: Callable[[int, str, str], bool], auroc: float = 0.0) -> pd.DataFrame:
+    """Rows as of `judgement.score`. Claim n has the value n / 10, on AUROC `auroc` more, and is
+    "supported" where `supported(n, protocol, metric)`, else "inconclusive"."""
+    cases = product((1, 2), sorted(PROTOCOLS), judgement.VARIANTS, judgement.SCORES)
+    return pd.DataFrame(
+        {
+            "claim": n,
+            "line": "",
+            "text": f"claim {n}",
+            "statistic": "a − b at 1 %",
+            "limits": "0",
+            "protocol": protocol,
+            "mae": mae,
+            "metric": metric,
+            "seeds": 3,
+            "value": 0.1 * n + auroc * (metric == "auroc"),
+            "low": 0.0,
+            "high": 0.2 * n,
+            "limit": 0.0,
+            "verdict": "supported" if supported(n, protocol, metric) else "inconclusive",
+            "part": "",
+            "parts": "",
+            "note": "",
+        }
+        for n, protocol, mae, metric in cases
+    )
