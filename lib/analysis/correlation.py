@@ -242,6 +242,33 @@ def sentences(correlations: pd.DataFrame, metric: str) -> list[str]:
     ]
 
 
+def summaries(correlations: pd.DataFrame, metric: str) -> dict[str, str]:
+    """Scope -> a plain sentence: which measures rank as their papers say, and which backwards.
+
+    It rests on the intervals of cells like these. Scopes without any rho are left out.
+    """
+    rows = correlations[(correlations["metric"] == metric) & correlations["rho"].notna()]
+    return {scope: _summary(rows[rows["scope"] == scope]) for scope in rows["scope"].unique()}
+
+
+def _summary(rows: pd.DataFrame) -> str:
+    names = [MEASURES[m].name for m in rows["measure"]]
+    words = [
+        wording.verdict(
+            *sorted((row.sign * row.low_runs, row.sign * row.high_runs)), "as", "back", ""
+        )
+        for row in rows.itertuples()
+    ]
+    right, wrong = (
+        " and ".join(name for name, word in zip(names, words, strict=True) if word == one)
+        for one in ("as", "back")
+    )
+    told = [f"{right} as expected"] * bool(right) + [f"{wrong} backwards"] * bool(wrong)
+    if not told:
+        return f"none of {len(names)} measures is decided"
+    return f"{', '.join(told)}; {words.count('')} of {len(names)} not decided"
+
+
 def _sentence(row, metric: str) -> str:
     if np.isnan(row.rho):
         return f"undefined, for it does not vary, or on fewer than {FEWEST} points of a group"

@@ -8,13 +8,16 @@ import importlib.util
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from lib.data import splits
 from lib.system import atomic, paths
 from lib.system.errors import DataError
 
 CELLS = 60  # of a module, as most have
 DEFECT = 0.5  # a cell is defective from this probability on
+HELD_OUT = 0.25  # share of the cells kept for validation, as the data's authors do
 PROBABILITIES = {0: "probability 0", 1: "probability 1/3", 2: "probability 2/3", 3: "probability 1"}
 
 
@@ -41,7 +44,8 @@ def labels_csv() -> Path:
 
 @lru_cache
 def table(root: Path) -> pd.DataFrame:
-    """A row a cell: Filename, Defect, Class (mono or poly, and the probability of a defect), Group.
+    """A row a cell: Filename, Defect, Class (mono or poly, and the probability of a defect), Group,
+    Split (whole modules).
 
     `Group` is the module. The package does not name it, so it is inferred: cells of one module
     follow one another, hence runs of one type are cut into blocks of 60. What is left of a run is a
@@ -55,7 +59,7 @@ def table(root: Path) -> pd.DataFrame:
     last = (run.transform("size") / CELLS).round().clip(lower=1).astype(int)
     block = (run.cumcount() // CELLS + 1).clip(upper=last)
     third = (cells["probability"] * 3).round().astype(int)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "Filename": cells["Filename"],
             "Defect": (cells["probability"] >= DEFECT).astype(int),
@@ -63,3 +67,6 @@ def table(root: Path) -> pd.DataFrame:
             "Group": cells["type"] + " " + number.astype(str) + "." + block.astype(str),
         }
     )
+    known = table.assign(Class=table["Class"].astype("category"), Video=table["Group"])
+    held = splits.held_out(known, seed=0, share=HELD_OUT)
+    return table.assign(Split=np.where(held, "val", "train"))

@@ -92,15 +92,19 @@ def _largest_remainder(counts: np.ndarray, total: int, rng: np.random.Generator)
     return allotted
 
 
-def held_out(table: pd.DataFrame, seed: int) -> np.ndarray:
-    """(n,) True for the rows kept for validation: a stratified fifth of the user's own images, in
-    whole groups where there are groups."""
+def held_out(table: pd.DataFrame, seed: int, share: float = HELD_OUT) -> np.ndarray:
+    """(n,) True for the rows kept for validation: a `share` of the user's own images, in whole
+    groups where there are groups, stratified by combination of labels."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # slow to import
 
-    defect, groups = table["Defect"].to_numpy(), table["Video"] if "Group" in table else None
+    parts, groups = round(1 / share), table["Video"] if "Group" in table else None
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    parts = kind(round(1 / HELD_OUT), shuffle=True, random_state=seed)
-    _, rows = next(iter(parts.split(defect, defect, groups)))
+    strata, defect = patterns(table), table["Defect"].to_numpy()
+    for side in (0, 1):  # what is too rare for every part counts as the commonest of its side
+        values, counts = np.unique(strata[defect == side], return_counts=True)
+        rare = (defect == side) & np.isin(strata, values[counts < parts])
+        strata[rare] = values[counts.argmax()]
+    _, rows = next(iter(kind(parts, shuffle=True, random_state=seed).split(strata, strata, groups)))
     held = np.zeros(len(table), bool)
     held[rows] = True
     return held

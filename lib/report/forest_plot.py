@@ -136,7 +136,11 @@ def _name(ax, rows: list[Key]) -> None:
 
 @style.styled
 def correlations(
-    measured: pd.DataFrame, names: dict[str, str], scopes: dict[str, str], metric: str
+    measured: pd.DataFrame,
+    names: dict[str, str],
+    scopes: dict[str, str],
+    metric: str,
+    summaries: dict[str, str],
 ) -> Figure:
     """Rank correlations, a panel a metric, and last the gain over RankMe in `metric`.
 
@@ -144,7 +148,7 @@ def correlations(
     under a heading a scope, in the order of `scopes`; both give titles. A scope with too few points
     for any rho is left out. Every rho is drawn in the direction in which its paper expects it:
     further right ranks better. Thick: the interval of these runs; thin: of runs like these. Filled:
-    decided.
+    decided. `summaries`, scope -> sentence, stand beside the headings.
     """
     measured = measured[measured.groupby("scope")["rho"].transform("count") > 0]
     scopes = {scope: title for scope, title in scopes.items() if scope in set(measured["scope"])}
@@ -163,12 +167,18 @@ def correlations(
         _frame(ax, len(rows))
         ax.set(title=title, xlabel="Difference" if prefix else "As expected: right")
         ax.xaxis.set_major_locator(MultipleLocator(1 if prefix else 0.5))
-        if not prefix:
-            ax.set_xlim(-1.05, 1.05)
+        end = 2 if prefix else 1  # beyond it no rho, and no difference of two, can lie
+        ax.set_xlim(-1.05 * end, 1.05 * end)
     labels = [names.get(measure, scopes[scope]) for scope, measure in rows]
     axes[0].set_yticks(range(len(rows)), labels)
     for text, (_, measure) in zip(axes[0].get_yticklabels(), rows, strict=True):
         text.set_weight("normal" if measure else "bold")
+    across = axes[0].get_yaxis_transform()  # the last axes are drawn last, so above all zero lines
+    plate = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+    for scope in scopes:
+        told = f"{METRIC_NAMES[metric]}: {summaries[scope]}"
+        look = {"va": "center", "color": "0.3", "in_layout": False, "bbox": plate}
+        axes[-1].text(0, rows.index((scope, "")), told, transform=across, **look)
     return fig
 
 

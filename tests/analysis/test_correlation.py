@@ -379,6 +379,20 @@ def test_without_rankme_nothing_is_held_against_it(made):
         correlation.correlate(made(quality, {"rankme": lambda cell, seed: math.nan}))
 
 
+def test_a_plain_sentence_a_group_says_what_ranks_as_expected_and_what_backwards(made):
+    measures = {
+        "rankme": lambda c, s: -right(c, s),  # its paper expects the opposite
+        "alignment": lambda c, s: -right(c, s),
+    }
+    told = correlation.summaries(correlation.correlate(made(quality, measures)), "f1")
+    assert set(told) == set(SCOPES)
+    assert told["all"].startswith("Alignment as expected, RankMe backwards; ")
+    neither = correlation.correlate(made(quality, {"rankme": bad}, resamples=50))
+    neither = neither.assign(low_runs=-1.0, high_runs=1.0)
+    count = neither["measure"].nunique()
+    assert correlation.summaries(neither, "f1")["all"] == f"none of {count} measures is decided"
+
+
 # The figure
 
 
@@ -387,7 +401,8 @@ def test_the_forest_draws_every_rho_in_its_expected_direction_and_no_label_is_cu
         made(quality, {"rankme": bad, "alignment": lambda c, s: -right(c, s)})
     )
     names = {measure: of.name for measure, of in MEASURES.items()}
-    fig = forest_plot.correlations(measured, names, SCOPES, "f1")
+    summaries = correlation.summaries(measured, "f1")
+    fig = forest_plot.correlations(measured, names, SCOPES, "f1", summaries)
     f1, _, _, gain = fig.axes
     labels = [text.get_text() for text in f1.get_yticklabels()]
     assert labels == [name for title in SCOPES.values() for name in (title, *names.values())]

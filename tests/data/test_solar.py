@@ -66,6 +66,14 @@ def test_the_study_reads_the_package_where_it_lies(package, workspace):
     assert provenance.of_data("solar")["data"].startswith("ELPV, modules inferred")
 
 
+def test_whole_modules_of_both_types_are_held_out_alike(package):
+    """Stratified by Defect alone, validation had 23 % poly cells where the data have 59 %."""
+    table = solar.table(package)
+    assert table.groupby("Group")["Split"].nunique().eq(1).all()
+    poly = table["Class"].str.startswith("poly").groupby(table["Split"]).mean()
+    assert abs(poly["val"] - poly["train"]) < 0.15
+
+
 def test_without_the_package_the_message_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(solar.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PROFILE", "solar")
@@ -111,5 +119,8 @@ def test_the_package_holds_the_44_modules_that_its_authors_state():
         "probability 1/3": 295,
         "probability 2/3": 106,
     }
+    held = table[table["Split"] == "val"]
+    assert (len(held), held["Defect"].sum(), held["Group"].nunique()) == (714, 232, 12)
+    assert (kinds[0][held.index] == "mono").sum() == 294
     with Image.open(solar.folder() / table["Filename"].iloc[-1]) as image:
         assert (image.size, image.mode) == ((300, 300), "L")

@@ -343,3 +343,37 @@ def test_sewer_ml_without_its_root_is_refused(workspace, monkeypatch):
     monkeypatch.delenv("SEWERML_ROOT", raising=False)
     with pytest.raises(DataError, match="set SEWERML_ROOT"):
         load(DATA, "train")
+
+
+# The held-out part
+
+
+def own(groups):
+    """Groups of one kind each, as modules of cells are: kind "a" seldom defective, "b" often."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for group in range(groups):
+        kind, share = (("a", 0.1), ("b", 0.5))[group % 3 == 0]
+        defect = (rng.random(30) < share).astype(int)
+        rows += [{"Defect": d, "Class": f"{kind}{d}", "Video": f"{kind} {group}"} for d in defect]
+    frame = pd.DataFrame(rows)
+    return frame.assign(Class=frame["Class"].astype("category"), Group=frame["Video"])
+
+
+@pytest.mark.parametrize("share", [0.2, 0.25])
+def test_whole_groups_are_held_out_with_each_class_at_its_share(share):
+    frame = own(48)
+    held = splits.held_out(frame, 1, share)
+    assert held.mean() == pytest.approx(share, abs=0.03)
+    assert pd.Series(held).groupby(frame["Video"]).nunique().eq(1).all()
+    kinds = frame["Class"].str[0]
+    assert (kinds[held] == "b").mean() == pytest.approx((kinds == "b").mean(), abs=0.06)
+    assert frame["Defect"][held].mean() == pytest.approx(frame["Defect"].mean(), abs=0.05)
+
+
+def test_classes_too_rare_for_every_part_are_stratified_by_defect(recwarn):
+    frame = own(48).drop(columns="Group")
+    frame["Class"] = frame["Class"].cat.add_categories(["once"])
+    frame.loc[frame.index[frame["Defect"] == 1][0], "Class"] = "once"
+    held = splits.held_out(frame, 1)
+    assert held.sum() == pytest.approx(len(frame) / 5, abs=1) and not recwarn.list
