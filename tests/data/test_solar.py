@@ -103,7 +103,7 @@ def test_make_installs_the_package_when_the_profile_is_first_asked_for(tmp_path)
 
 def test_the_profile_trains_in_minutes():
     run = grid.run("solar", "supervised", "resnet18", 0.45, 42)
-    assert (run.px, run.data["cache"]) == (96, 112)
+    assert (run.px, run.data["cache"]) == (64, 112)
     assert (run.settings.width, run.settings.epochs) == (0.25, 32)
 
 
