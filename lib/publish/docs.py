@@ -1,7 +1,8 @@
 """The documentation's numbers, from the committed reference and from `make benchmark`.
 
 Pages named in `PAGES` are wholly generated: a template of the same name holds their words, this
-module their numbers. The READMEs have marked parts, each of them a block of a template in `PARTS`.
+module their numbers. The results have a page for each committed reference. The READMEs have marked
+parts, each of them a block of a template in `PARTS`.
 Tests hold every committed page against `pages()`, so that no number is ever typed.
 
     docs.renew()        (make docs)
@@ -19,7 +20,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from lib.analysis import calibration, label_overflow, protocol_effects, wording
+from lib.analysis import calibration, protocol_effects, wording
 from lib.publish import findings, reference
 from lib.publish.findings import CALIBRATION
 from lib.publish.reference import PROFILE, committed
@@ -29,7 +30,7 @@ from lib.study.artefacts import ARTEFACTS, drawn
 from lib.study.settings import METHODS
 from lib.system import paths
 
-PAGES = ("results", "deviations", "artefacts", "add-a-method", "speed")
+PAGES = ("deviations", "artefacts", "add-a-method", "speed")
 PARTS = {"README.md": "parts.md.j2", "README.ja.md": "parts.ja.md.j2"}  # a block per part
 DOCS = paths.ROOT / "docs"
 DEVIATIONS = DOCS / "deviations.toml"
@@ -57,9 +58,14 @@ def pages() -> dict[Path, str]:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, not HTML
     )
-    words.globals |= findings.words() | {"table": table}
+    references = {profile: findings.words(profile) for profile in findings.SUBJECTS}
+    words.globals |= references[PROFILE] | {"table": table, "solar": references["solar"]}
+    words.globals |= {"agreement": findings.agreement(*references.values())}
     words.globals |= _effects() | _cache() | _artefacts() | _method() | _speed()
     texts = {DOCS / f"{name}.md": words.get_template(f"{name}.md.j2").render() for name in PAGES}
+    for profile, numbers in references.items():
+        page = "results" if profile == PROFILE else f"results-{profile}"
+        texts[DOCS / f"{page}.md"] = words.get_template("results.md.j2").render(numbers)
     for readme, name in PARTS.items():
         text, template = (paths.ROOT / readme).read_text(encoding="utf-8"), words.get_template(name)
         for part, block in template.blocks.items():
@@ -98,9 +104,7 @@ def _effects() -> dict[str, Any]:
         )
         for group, members in groupby(rows, key=lambda row: row["group"])
     }
-    sentences = protocol_effects.sentences(*protocol_effects.split(measured))
-    sentences.append(label_overflow.sentence(measured))
-    return {"deviations": groups, "protocol_effects": sentences}
+    return {"deviations": groups}
 
 
 def effects(measured: pd.DataFrame, wanted: str) -> str:

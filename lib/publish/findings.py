@@ -5,9 +5,20 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from lib.analysis import calibration, claims, judgement, provenance, questions, results, wording
+from lib.analysis import (
+    calibration,
+    claims,
+    judgement,
+    label_overflow,
+    protocol_effects,
+    provenance,
+    questions,
+    results,
+    wording,
+)
 from lib.measures import metrics
 from lib.measures.seeds import ENOUGH
 from lib.publish import reference
@@ -17,23 +28,25 @@ from lib.study import grid, names
 from lib.system import paths
 
 CALIBRATION = paths.ROOT / "docs" / "calibration.csv"
+SIGNED_CLAIMS = (1, 2, 4, 5, 6, 7, 10)  # decided at 0, with one line each
+SUBJECTS = {"mini": "simulated frames", "solar": "photographs of solar cells"}
 SHARES = (0.01, 0.05, 0.45)  # of defects in training, in the READMEs' tables
 
 
-def trained() -> dict[str, Any]:
-    """Where the committed reference was trained, and in what time."""
-    return json.loads((paths.REFERENCE / PROFILE / "provenance.json").read_text(encoding="utf-8"))
+def trained(profile: str = PROFILE) -> dict[str, Any]:
+    """Where the committed reference of `profile` was trained, and in what time."""
+    return json.loads((paths.REFERENCE / profile / "provenance.json").read_text(encoding="utf-8"))
 
 
-def words() -> dict[str, Any]:
+def words(profile: str = PROFILE) -> dict[str, Any]:
     """What the templates of the results and of the READMEs call by name."""
-    scored = reference.values("claims").fillna({"line": "", "note": "", "part": ""})
+    scored = reference.values("claims", profile).fillna({"line": "", "note": "", "part": ""})
     by_claim = scored.set_index(["claim", "line", "protocol", "metric", "mae"]).sort_index()
-    measured = reference.values("table1")
+    measured = reference.values("table1", profile)
     f1 = measured[measured["metric"] == "f1"]
     cells = results.over_seeds(f1).set_index(["method", "backbone", "train_share"])
-    images = provenance.of_runs([committed(grid.cells(PROFILE)[0])])
-    facts = trained()
+    images = provenance.of_runs([committed(grid.cells(profile)[0])])
+    facts = trained(profile)
 
     def cell(method: str, backbone: str, share: float) -> str:
         """F1 with the mark of its runs' worst health; a dash where the study has no such system."""
@@ -50,11 +63,14 @@ def words() -> dict[str, Any]:
         return by_claim.loc[(number, line, "clean", metric, mae)]
 
     return {
-        "profile": PROFILE,
+        "profile": profile,
+        "main": profile == PROFILE,
+        "subject": SUBJECTS[profile],
+        "picture": lambda name: reference.picture(name, profile).name,
         "machine": facts,
         "minutes": sum(facts["core_minutes"].values()),
-        "claims_table": reference.markdown("claims").strip(),
-        "scores_table": reference.markdown("table1").strip(),
+        "claims_table": reference.markdown("claims", profile).strip(),
+        "scores_table": reference.markdown("table1", profile).strip(),
         "claim": claim,
         "claims": [_entry(one, scored) for one in (*claims.CLAIMS, *questions.QUESTIONS)],
         "chance": judgement.by_chance(scored),
@@ -67,12 +83,51 @@ def words() -> dict[str, Any]:
         "reference": images,
         "always": metrics.always_defect_f1(images["defect_share"]),
         "vit": f1[(f1["backbone"] == "vit_tiny") & f1["method"].isin(names.TRAINED)]["health"],
-        "differences": [_difference(backbone) for backbone in names.BACKBONES],
+        "differences": [_difference(backbone, profile) for backbone in names.BACKBONES],
+        "protocol_effects": _effects(profile),
         "cuts": [f"{names.label(b)}, {names.share(s)}" for b in names.BACKBONES for s in SHARES],
         "largest_share": names.share(SHARES[-1]),
         "systems": systems(names.TRAINED),
         "floor": systems(["random"])[0],
+        "learning": _learning(measured),
+        "together": protocol_effects.one(
+            reference.values("protocol", profile), *("protocol", "nothing", "mean", "all", "auroc")
+        ),
         "spread": {metric: _spread(measured, metric) for metric in ("auroc", "f1")},
+    }
+
+
+def _learning(measured: pd.DataFrame) -> dict[str, Any]:
+    """At the largest share of defects in training, by AUROC as the mean over seeds: `systems`, of
+    trained ones; how many `learned`, above the untrained backbone in every seed; the `best`, by its
+    name, and its `score`; `floor`, of the untrained backbones, lower first."""
+    rows = measured[(measured["metric"] == "auroc") & (measured["train_share"] == SHARES[-1])]
+    cells = results.over_seeds(rows).set_index(["method", "backbone"])
+    trained_rows = cells[cells.index.isin(names.TRAINED, level="method")]
+    best = trained_rows["value"].idxmax()
+    return {
+        "systems": trained_rows["value"],
+        "learned": int((trained_rows["health"] == "healthy").sum()),
+        "best": " on ".join(map(names.label, best)),
+        "score": trained_rows["value"].max(),
+        "floor": sorted(cells.loc["random", "value"]),
+    }
+
+
+def agreement(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """How alike two references, as of `words`, order the trained systems at the largest share:
+    Spearman's rho of their AUROC, and `n` systems; and how many claims, by F1 under `clean` with
+    MAE as described, have a value on the same side of 0: `same` of `claims`."""
+    systems = [words["learning"]["systems"] for words in (one, other)]
+    pair = pd.concat(systems, axis=1, join="inner")
+    ranks = pair.rank().to_numpy()
+    values = [[words["claim"](n).value for n in SIGNED_CLAIMS] for words in (one, other)]
+    same = sum(a * b > 0 for a, b in zip(*values, strict=True))
+    return {
+        "rho": float(np.corrcoef(ranks.T)[0, 1]),
+        "n": len(pair),
+        "same": same,
+        "claims": len(SIGNED_CLAIMS),
     }
 
 
@@ -138,13 +193,20 @@ def _change(value: float, lower: str, higher: str) -> str:
     return f"{abs(value):.2f} {lower if value < 0 else higher}"
 
 
-def _difference(backbone: str) -> str:
+def _effects(profile: str) -> list[str]:
+    """A sentence for each thing that the released protocol does to the scores."""
+    measured = reference.values("protocol", profile)
+    sentences = protocol_effects.sentences(*protocol_effects.split(measured))
+    return [*sentences, label_overflow.sentence(measured)]
+
+
+def _difference(backbone: str, profile: str) -> str:
     """SimCLR minus the random backbone at the largest share, paired over videos."""
-    seeds = trained()["seeds"]
+    seeds = trained(profile)["seeds"]
     pair = [
         [committed(run) for run in runs if run.share == SHARES[-1]]
         for method in ("simclr", "random")
-        for runs in [grid.cells(PROFILE, methods=[method], backbones=(backbone,), seeds=seeds)]
+        for runs in [grid.cells(profile, methods=[method], backbones=(backbone,), seeds=seeds)]
     ]
     gaps = {name: results.difference(*pair, metric=name) for name in ("f1", "auroc")}
     values = [f"{wording.difference(gap)} in {names.METRIC_NAMES[n]}" for n, gap in gaps.items()]

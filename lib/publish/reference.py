@@ -1,6 +1,6 @@
 """The committed reference: renewed from complete runs, and held against fresh ones.
 
-    make reference    renew results/reference of PROFILE; of `mini` also the pictures in figures/
+    make reference    renew results/reference of PROFILE, and its pictures in figures/
     make compare      hold the runs made here against it
 
 On the machine that made it, equal pins give equal scores; elsewhere another order of sums, or
@@ -30,8 +30,10 @@ from lib.study.grid import Run, cells, runs
 from lib.study.names import CLASSES
 from lib.system import atomic, hardware, paths
 
-PROFILE = "mini"  # whose pictures are committed, too
-RENDERED = paths.REFERENCE / PROFILE / "figures.parquet"  # what every artefact shows, as text
+PROFILE = "mini"  # with the ablations and the walkthrough, and all of its pictures
+PICTURES = {"solar": ("claims", "fig2")}  # of other profiles; none that shows photographs
+RENDERED = "figures.parquet"  # what every artefact of a profile shows, as text
+LABELS = ("Filename", *CLASSES, "Defect", "Class", "Group", "Video", "Sampled")  # that are kept
 METRICS = ("f1", "auroc")  # that are compared
 LEVEL = 0.95  # of the prediction interval of one more run
 RARE = 1e-3  # so improbable a number of runs outside it is told as a difference
@@ -52,9 +54,19 @@ def wanted(profile: str) -> list[Run]:
     return grid + ablations + runs("walkthrough")
 
 
+def shown(profile: str) -> list[str]:
+    """The artefacts that the reference of `profile` is rendered as: those of which it holds every
+    run, and of `mini` those that read images alone."""
+    if profile == PROFILE:
+        return artefacts.drawn()
+    held = set(cells(profile))
+    needs = {name: set(runs(name, profile)) for name in artefacts.drawn()}
+    return [name for name, needed in needs.items() if needed and needed <= held]
+
+
 def renew(profile: str) -> None:
-    """Replace the results of `profile` in results/reference, and of `mini` figures/. What was not
-    trained here is kept where it is current. Raises MissingRuns, and NotebookError where a
+    """Replace the results of `profile` in results/reference, and its pictures in figures/. What was
+    not trained here is kept where it is current. Raises MissingRuns, and NotebookError where a
     rendering fails; then the results stay as they are.
 
     The walkthrough's networks move: from then on their weights in half precision are read here,
@@ -74,39 +86,47 @@ def renew(profile: str) -> None:
         write([load(run) for run in networks], paths.REFERENCE / "walkthrough", weights=True)
         for run in networks:
             shutil.rmtree(run_directory.folder(run))
-    if profile == PROFILE and notebooks.render([], profile, jobs=hardware.cores()):
+    if notebooks.render(shown(profile), profile, jobs=hardware.cores()):
         raise notebooks.NotebookError("a notebook failed: see above.")
     own = [load(run) for run in every if run.profile == profile]
     write(own, paths.REFERENCE / profile)
-    if profile == PROFILE:
-        write_renderings(paths.FIGURES / profile)
+    write_renderings(paths.FIGURES / profile, profile)
 
 
-def write_renderings(folder: Path) -> None:
-    """The pictures of every artefact from `folder` into figures/, its CSV and Markdown into
-    `RENDERED`, a row per artefact: `artefact`, `csv`, and `markdown`, "" where it has none."""
+def write_renderings(folder: Path, profile: str) -> None:
+    """The artefacts of the reference of `profile` from `folder`: its pictures into figures/, their
+    CSV and Markdown into `RENDERED`, a row per artefact: `artefact`, `csv`, and `markdown`, ""
+    where it has none."""
     paths.REFERENCE_FIGURES.mkdir(exist_ok=True)
     rows = []
-    for name in artefacts.drawn():
-        shutil.copyfile(folder / f"{name}.png", paths.REFERENCE_FIGURES / f"{name}.png")
+    for name in shown(profile):
+        if profile == PROFILE or name in PICTURES.get(profile, ()):
+            shutil.copyfile(folder / f"{name}.png", picture(name, profile))
         table, text = folder / f"{name}.csv", folder / f"{name}.md"
         markdown = text.read_text(encoding="utf-8") if text.exists() else ""
         rows.append(
             {"artefact": name, "csv": table.read_text(encoding="utf-8"), "markdown": markdown}
         )
     smallest = {"compression": "zstd", "compression_level": 19}
-    atomic.put(RENDERED, lambda beside: pd.DataFrame(rows).to_parquet(beside, **smallest))
+    path = paths.REFERENCE / profile / RENDERED
+    atomic.put(path, lambda beside: pd.DataFrame(rows).to_parquet(beside, **smallest))
 
 
-def values(artefact: str) -> pd.DataFrame:
+def picture(artefact: str, profile: str = PROFILE) -> Path:
+    """The committed picture of the artefact."""
+    name = artefact if profile == PROFILE else f"{profile}-{artefact}"
+    return paths.REFERENCE_FIGURES / f"{name}.png"
+
+
+def values(artefact: str, profile: str = PROFILE) -> pd.DataFrame:
     """The numbers that the committed rendering of the artefact shows. Raises KeyError for an
     artefact that has none."""
-    return read_values(io.StringIO(_rendered(artefact, "csv")))
+    return read_values(io.StringIO(_rendered(artefact, profile, "csv")))
 
 
-def markdown(artefact: str) -> str:
+def markdown(artefact: str, profile: str = PROFILE) -> str:
     """The committed rendering of the artefact in Markdown, "" if it is no table."""
-    return _rendered(artefact, "markdown")
+    return _rendered(artefact, profile, "markdown")
 
 
 def read_values(file: Path | io.StringIO) -> pd.DataFrame:
@@ -114,8 +134,9 @@ def read_values(file: Path | io.StringIO) -> pd.DataFrame:
     return pd.read_csv(file, keep_default_na=False, na_values=[""])
 
 
-def _rendered(artefact: str, column: str) -> str:
-    return pd.read_parquet(RENDERED).set_index("artefact").at[artefact, column]
+def _rendered(artefact: str, profile: str, column: str) -> str:
+    rendered = pd.read_parquet(paths.REFERENCE / profile / RENDERED)
+    return rendered.set_index("artefact").at[artefact, column]
 
 
 def write(runs: list[Stored], folder: Path, weights: bool = False) -> None:
@@ -128,8 +149,8 @@ def write(runs: list[Stored], folder: Path, weights: bool = False) -> None:
     for stored in runs if weights else []:
         _halve(stored.checkpoint, beside / f"{stored.run.id}.pt")
     table, _ = sources.tables(runs[0].run.data, "val")
-    columns = ["Filename", *CLASSES, "Defect", "Video", "Sampled"]
-    table[columns].to_parquet(beside / "validation.parquet", compression="zstd", index=False)
+    labels = table[[name for name in LABELS if name in table]]
+    labels.to_parquet(beside / "validation.parquet", compression="zstd", index=False)
     provenance = json.dumps(_provenance(runs), indent=1) + "\n"
     (beside / "provenance.json").write_text(provenance, encoding="utf-8")
     atomic.put_folder(beside, folder)

@@ -60,31 +60,48 @@ def test_an_incomplete_study_is_no_reference(nothing_here, monkeypatch, profile)
     """The commands that are named make all of it, and ablations with one seed alone."""
     wanted = reference.wanted(profile)
     monkeypatch.setattr(reference, "find", lambda run: run.study != "grid")
-    command = f"`make table1 PROFILE={profile} SEEDS=42,43,44` make them"
+    seeds = profiles.load(profile)["reference_seeds"]
+    given = ",".join(map(str, seeds))
+    command = f"`make table1 PROFILE={profile} SEEDS={given}` make them"
     with pytest.raises(MissingRuns, match=f"`make replicate PROFILE={profile}` and {command}"):
         reference.renew(profile)
-    made = plan.Request(profile).runs() + grid.runs("table1", profile, seeds=[42, 43, 44])
+    made = plan.Request(profile).runs() + grid.runs("table1", profile, seeds=seeds)
     assert set(wanted) <= set(made)
 
 
 def test_a_figure_of_every_artefact_is_committed():
     for name in artefacts.drawn():
-        assert (paths.REFERENCE_FIGURES / f"{name}.png").stat().st_size > 10_000
+        assert reference.picture(name).stat().st_size > 10_000
         assert len(reference.values(name)) > 0
     tables = [f"table{i}" for i in range(1, 6)] + ["claims"]
     assert {name for name in artefacts.drawn() if reference.markdown(name)} == set(tables)
 
 
+def test_of_the_solar_cells_everything_is_committed_but_what_shows_photographs_or_ablations():
+    shown = reference.shown("solar")
+    ours = {"table1", "claims", "protocol", "labelfree", "detectors", "fig2", "fig10"}
+    assert ours <= set(shown)
+    assert not {"table2", "table5", "fig1", "fig3", "walkthrough"} & set(shown)
+    for name in shown:
+        assert len(reference.values(name, "solar")) > 0
+    pictures = {path.name for path in paths.REFERENCE_FIGURES.glob("solar-*")}
+    assert pictures == {"solar-claims.png", "solar-fig2.png"}
+
+
 def test_renderings_are_kept_as_they_are(tmp_path, monkeypatch):
-    monkeypatch.setattr(reference, "RENDERED", tmp_path / "figures.parquet")
+    monkeypatch.setattr(paths, "REFERENCE", tmp_path / "reference")
     monkeypatch.setattr(paths, "REFERENCE_FIGURES", tmp_path / "figures")
-    for name in artefacts.drawn():
-        (tmp_path / f"{name}.png").write_bytes(name.encode())
-        (tmp_path / f"{name}.csv").write_text(f"artefact,probe,value\n{name},none,\n")
-    (tmp_path / "table1.md").write_text("| a |\n")
-    reference.write_renderings(tmp_path)
-    assert (tmp_path / "figures" / "fig2.png").read_bytes() == b"fig2"
-    assert reference.markdown("table1") == "| a |\n" and reference.markdown("fig2") == ""
+    for profile in ("mini", "solar"):
+        (tmp_path / "reference" / profile).mkdir(parents=True)
+        for name in artefacts.drawn():
+            (tmp_path / f"{name}.png").write_bytes(f"{profile} {name}".encode())
+            (tmp_path / f"{name}.csv").write_text(f"artefact,probe,value\n{name},none,\n")
+        (tmp_path / "table1.md").write_text(f"| {profile} |\n")
+        reference.write_renderings(tmp_path, profile)
+    assert (tmp_path / "figures" / "fig2.png").read_bytes() == b"mini fig2"
+    assert (tmp_path / "figures" / "solar-fig2.png").read_bytes() == b"solar fig2"
+    assert reference.markdown("table1") == "| mini |\n" and reference.markdown("fig2") == ""
+    assert reference.markdown("table1", "solar") == "| solar |\n"
     (row,) = reference.values("fig2").to_dict("records")
     assert (row["artefact"], row["probe"]) == ("fig2", "none") and pd.isna(row["value"])
     with pytest.raises(KeyError, match="fig11"):
