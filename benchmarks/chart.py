@@ -59,6 +59,8 @@ def inputs(ax, table: pd.DataFrame) -> None:
         xlabel="two-view samples a second",
         title=f"(a) input, {table['device'][0]}",
     )
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.xaxis.set_minor_formatter("")
     ax.set_xlim(table["median"].min() / 2, 3 * table["median"].max())
     ax.invert_yaxis()
 

@@ -55,6 +55,7 @@ STYLE = {
     "svg.hashsalt": "ssl-anomaly",
 }
 matplotlib.rcdefaults()  # a matplotlibrc of the user does not change what is drawn
+matplotlib.rcParams["text.parse_math"] = False  # a "$" in a name of one's own is no formula
 RED = PALETTE["mae"]  # what a reader should notice: a verdict against, a class without images
 MARKS = {"diverged": "†", "collapsed": "†", "no better than random": "°", "healthy": ""}
 LEGEND = {"†": "† collapsed or diverged", "°": "° AUROC not above the backbone as initialised"}

@@ -4,6 +4,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from lib.report import curve_plot, forest_plot, image_grid, scatter_plot, style
 
@@ -195,6 +196,20 @@ def test_photographs_have_no_boxes_and_no_legend():
     assert not image_grid.draw(
         [np.zeros((8, 10, 3), np.uint8)], ["Normal"], [none], [False]
     ).legends
+
+
+def test_a_dollar_in_a_name_is_no_formula_and_no_axis_needs_one():
+    """Two dollar signs in the name of a class of one's own were swallowed."""
+    name = "cost $5 to $9 & _a^2 #1"
+    none = pd.DataFrame(columns=["Class", "x0", "y0", "x1", "y1"])
+    shown = image_grid.draw([np.zeros((8, 10, 3), np.uint8)], [name], [none], [False])
+    fig = curve_plot.draw(histories())  # with an axis in powers of ten
+    for drawn in (shown, fig):
+        drawn.canvas.draw()
+        texts = drawn.findobj(Text)
+        assert not any(text.get_parse_math() for text in texts)
+    assert name in {text.get_text() for text in shown.findobj(Text)}
+    assert not any("$" in text.get_text() for text in fig.findobj(Text))
 
 
 PANELS = {"one": ("probe", "clean images"), "two": ("protocol", "nothing")}
