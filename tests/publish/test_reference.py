@@ -40,8 +40,8 @@ def test_the_reference_was_made_by_the_code_as_it_is(profile):
         if stored.measured:
             changed += fingerprints.changes(stored.measured["inputs"], measured.inputs(stored))
         assert not changed, (
-            f"{run.id}: {changed} changed since; `make replicate PROFILE={profile} && make reference "
-            f"PROFILE={profile}` renews it"
+            f"{run.id}: {changed} changed since; `make replicate PROFILE={profile}` and "
+            f"`make reference PROFILE={profile}` renew it"
         )
 
 
