@@ -12,14 +12,10 @@ from lib.system.errors import DataError
 
 def unreachable(data: dict[str, Any], shares: Iterable[float | None]) -> dict[float, str]:
     """Of `shares` those that the user's own training images cannot reach, each with the reason;
-    none for other data, whose profiles fit them.
-
-    Raises DataError where none of the shares can be reached.
-    """
+    none for other data, whose profiles fit them. Raises DataError where none can be reached."""
     if data["source"] != "own":
         return {}
-    shares = tuple(dict.fromkeys(shares))
-    written = sources.labels_csv(data)
+    shares, written = tuple(dict.fromkeys(shares)), sources.labels_csv(data)
     state = written.stat().st_mtime_ns if written.is_file() else 0
     reasons = _reasons(json.dumps(data | {"cache": 0}), shares, f"{written} {state}")
     if reasons and len(reasons) == len(shares):

@@ -1,7 +1,5 @@
 """What a set of trainings will take here, in hours and disk: closed-form counts, measured rates.
 
-    make estimate [ARTEFACT=fig2]
-
 The rates come from `lib.scheduling.throughput`. Knows no torch.
 """
 
@@ -9,7 +7,7 @@ import heapq
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -41,6 +39,11 @@ class Work:
     fitting: int  # rows that the converged probe is fitted on
     scores: int  # rows of scores.parquet
 
+    @property
+    def passed(self) -> float:
+        """Images that are read from the cache of pixels."""
+        return self.training + self.clean + self.augmented
+
     def seconds(self, measured: dict) -> float:
         """At the rates of `lib.scheduling.throughput_probe.Rates`."""
         parts = ("training", "clean", "augmented", "fitting")
@@ -63,11 +66,12 @@ def work(run: Run, rows: int, validation: int) -> Work:
     )
 
 
-def fitted(run: Run, work: Work) -> float:
-    """Bytes of memory while the converged probe of a run is fitted."""
-    from lib.analysis.curves import width  # no other command of the scheduler needs this room
-
-    return FITTED * 4 * work.fitting * width(run)
+def wall(each: Iterable[float], workers: int) -> float:
+    """The time until all are trained, longest first, each by the first process that is free."""
+    ends = [0.0] * workers
+    for taken in sorted(each, reverse=True):
+        heapq.heapreplace(ends, ends[0] + taken)
+    return max(ends)
 
 
 @dataclass(frozen=True)
@@ -102,11 +106,8 @@ class Estimate:
 
     @property
     def wall(self) -> float:
-        """Seconds until all are trained, longest first, each by the first process that is free."""
-        ends = [0.0] * self.workers
-        for taken in sorted(self.seconds, reverse=True):
-            heapq.heapreplace(ends, ends[0] + taken)
-        return max(ends)
+        """Seconds until all are trained."""
+        return wall(self.seconds, self.workers)
 
     @property
     def caches(self) -> int:
@@ -122,8 +123,7 @@ class Estimate:
     @property
     def read(self) -> int:
         """Bytes of pixels that all trainings read, over and over."""
-        passed = (w.training + w.clean + w.augmented for w in self.work)
-        return int(sum(n * _bytes(run) for n, run in zip(passed, self.todo, strict=True)))
+        return int(sum(w.passed * _bytes(r) for w, r in zip(self.work, self.todo, strict=True)))
 
     @property
     def read_a_second(self) -> float:
@@ -134,19 +134,24 @@ class Estimate:
     @property
     def store(self) -> int:
         """Bytes of the run directories, the checkpoints of those in training among them."""
-        kept = sum(
-            w.scores * SCORE + r["weights"] * (run.study == "grid")
-            for run, w, r in zip(self.todo, self.work, self.rates, strict=True)
-        )
+        weights = (r["weights"] * (run.study == "grid") for run, r in zip(self.todo, self.rates))
+        kept = sum(w.scores * SCORE for w in self.work) + sum(weights)
         checkpoint = max(r["checkpoint"] for r in self.rates)
         return int(kept + 2 * self.workers * checkpoint)  # the next beside the last
 
     @property
     def memory(self) -> int:
         """Bytes of the process that takes most, in a step or while it fits the converged probe."""
-        steps = (rates["memory"] for rates in self.rates)
-        fits = (fitted(run, w) for run, w in zip(self.todo, self.work, strict=True))
-        return int(BASE + max(*steps, *fits))
+        from lib.analysis.curves import width  # no other command of the scheduler needs this room
+
+        pairs = zip(self.todo, self.work, strict=True)
+        fits = (FITTED * 4 * w.fitting * width(run) for run, w in pairs)
+        return int(BASE + max(*(rates["memory"] for rates in self.rates), *fits))
+
+
+def _bytes(run: Run) -> int:
+    """Of one image's pixels as they are cached for a run."""
+    return 3 * run.data["cache"] ** 2
 
 
 def make(todo: list[Run], workers: int, gpus: list[str], every: Sequence[Run] = ()) -> Estimate:
@@ -156,31 +161,27 @@ def make(todo: list[Run], workers: int, gpus: list[str], every: Sequence[Run] = 
     Raises DataError where a train share cannot be reached, ValueError where the probe dies.
     """
     tables = turns.tables_of(todo)
-    pairs = [tuple(tables[turns.same_rows(run.data), split] for split in TABLES) for run in todo]
     drawn: dict[tuple, int] = {}  # rows of a training table at a share
-    for run, (training, _) in zip(todo, pairs, strict=True):
-        key = turns.same_rows(run.data), run.share
-        drawn[key] = drawn.get(key) or len(splits.resample(training, run.share, run.data["seed"]))
+    for run in todo:
+        data = turns.same_rows(run.data)
+        if (data, run.share) not in drawn:
+            part = splits.resample(tables[data, "train"], run.share, run.data["seed"])
+            drawn[data, run.share] = len(part)
     rows = [drawn[turns.same_rows(run.data), run.share] for run in todo]
-    free = shutil.disk_usage(cache.disk(paths.DATA)).free
+    validation = [len(tables[turns.same_rows(run.data), "val"]) for run in todo]
     return Estimate(
         todo=todo,
-        work=[work(run, n, len(val)) for run, n, (_, val) in zip(todo, rows, pairs, strict=True)],
+        work=list(map(work, todo, rows, validation)),
         rates=throughput.of(todo, rows, workers, gpus),
         workers=workers,
         gpus=gpus,
         machine=hardware.machine(gpus),
         turns=turns.plan(todo, every, tables),
-        free=free,
+        free=shutil.disk_usage(cache.disk(paths.DATA)).free,
     )
 
 
 # What is printed, and asked
-
-
-def _bytes(run: Run) -> int:
-    """Of one image's pixels as they are cached for a run."""
-    return 3 * run.data["cache"] ** 2
 
 
 def table(estimate: Estimate) -> str:
@@ -202,6 +203,10 @@ def table(estimate: Estimate) -> str:
     lines.append(f"{'total':40} {'':9} {len(estimate.todo):5} {total:>11}")
     warnings = [f"warning: {sentence}" for sentence in _warnings(estimate)]
     return "\n".join([*lines, "", *_sums(estimate), *warnings])
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f}" if hours >= 1 else f"{hours:.2g}"
 
 
 def _sums(estimate: Estimate) -> list[str]:
@@ -245,15 +250,11 @@ def _warnings(estimate: Estimate) -> list[str]:
     return warnings
 
 
-def _hours(hours: float) -> str:
-    return f"{hours:,.1f}" if hours >= 1 else f"{hours:.2g}"
-
-
 def check_disk(estimate: Estimate) -> None:
     """Raise DataError where what is to be written exceeds the free disk."""
     for turn in estimate.turns:
         if turn.lacks:
-            raise DataError(turns.no_room(turn))
+            raise DataError(turn.no_room())
     need = estimate.store + (estimate.caches if len(estimate.turns) == 1 else 0)
     if need > estimate.free:
         raise DataError(

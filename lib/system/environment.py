@@ -7,30 +7,13 @@ pools and SLURM start, which inherit them.
 
 import os
 import shlex
+from functools import partial
 from pathlib import Path
 
 # As `make help` lists them; a command that is printed for the user to repeat takes them along.
-VARIABLES = (
-    "PROFILE",
-    "PROTOCOL",
-    "SEEDS",
-    "METHODS",
-    "BACKBONES",
-    "TRAIN_SHARES",
-    "JOBS",
-    "DEVICE",
-    "DEVICES",
-    "PRECISION",
-    "SEWERML_ROOT",
-    "LABELS",
-    "IMAGES",
-    "FORCE",
-    "WORKSPACE",
-    "PYTHON",
-    "CLUSTER",
-    "PARTITION",
-    "TIME",
-)
+VARIABLES = ("PROFILE", "PROTOCOL", "SEEDS", "METHODS", "BACKBONES", "TRAIN_SHARES", "JOBS")
+VARIABLES += ("DEVICE", "DEVICES", "PRECISION", "SEWERML_ROOT", "LABELS", "IMAGES", "FORCE")
+VARIABLES += ("WORKSPACE", "PYTHON", "CLUSTER", "PARTITION", "TIME")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # Lightning's names
 
 
@@ -97,36 +80,12 @@ def hand_down(variables: dict[str, str], keep: bool = False) -> None:
 
 
 # Read by started processes, too
-
-
-def workspace() -> Path | None:
-    """WORKSPACE: the folder that data, runs and renderings are written to."""
-    return path("WORKSPACE")
-
-
-def sewerml_root() -> Path | None:
-    """SEWERML_ROOT: the folder with Sewer-ML's tables and images."""
-    return path("SEWERML_ROOT")
-
-
-def labels() -> Path | None:
-    """LABELS: the CSV of the user's own images."""
-    return path("LABELS")
-
-
-def images() -> Path | None:
-    """IMAGES: the folder of the user's own images."""
-    return path("IMAGES")
-
-
-def device() -> str:
-    """DEVICE: "cpu" or "cuda"; "" leaves the choice to the machine."""
-    return choice("DEVICE", ("cpu", "cuda"))
-
-
-def precision() -> str:
-    """PRECISION: one of PRECISIONS; "" leaves the choice to the machine."""
-    return choice("PRECISION", PRECISIONS)
+workspace = partial(path, "WORKSPACE")  # the folder that data, runs and renderings are written to
+sewerml_root = partial(path, "SEWERML_ROOT")  # the folder with Sewer-ML's tables and images
+labels = partial(path, "LABELS")  # the CSV of the user's own images
+images = partial(path, "IMAGES")  # the folder of the user's own images
+device = partial(choice, "DEVICE", ("cpu", "cuda"))  # "" leaves the choice to the machine
+precision = partial(choice, "PRECISION", PRECISIONS)  # likewise
 
 
 def visible_gpus() -> list[str] | None:
