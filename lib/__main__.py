@@ -158,12 +158,12 @@ def data_check(arguments: argparse.Namespace) -> int:
 
 def labels(arguments: argparse.Namespace) -> int:
     """write the table of labels of images that lie in folders: good, scratch, ..."""
-    from lib.data import layouts
+    from lib.data import folders
 
     folder = environment.path("FOLDER")
     if folder is None:
         raise ValueError("set FOLDER to a folder of images: make labels FOLDER=folder OUT=csv.")
-    layouts.write(folder, environment.path("OUT") or folder / "labels.csv")
+    folders.write_labels(folder, environment.path("OUT") or folder / "labels.csv")
     return 0
 
 

@@ -1,10 +1,7 @@
 """`make data-check`: which data are there and what was expected; tables, classes, images, disk.
 
-    make data-check PROFILE=paper SEWERML_ROOT=folder          opens no image
-    make data-check SCAN=1 JOBS=8 PROFILE=own LABELS=csv       decodes every image
-
-Without PROFILE: own where LABELS is set, paper where SEWERML_ROOT is, else mini. The exit status is
-0 when all is well, 1 when something is wrong, 2 when nothing could be checked.
+make data-check PROFILE=paper SEWERML_ROOT=folder          opens no image
+make data-check SCAN=1 JOBS=8 PROFILE=own LABELS=csv       decodes every image
 """
 
 import shutil
@@ -76,23 +73,16 @@ def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
         images = [(sources.images(data, s), list(t["Filename"])) for s, t in tables.items()]
         listing = paths.BUILD / profile / "data-check.txt"
         bad, contents = image_check.scan(images, workers, listing)
-        wrong += bad + _copies(data, contents)
+        wrong += bad
+        if data["source"] in sources.OWN:
+            path = sources.labels_csv(data)
+            table, _ = sources.own(path, data["seed"])
+            shown = [contents.get(name, "") for name in table["Filename"]]
+            try:
+                own_labels.warn(path, own_labels.copies(path, table, shown))
+            except DataError as error:
+                wrong.append(str(error))
     return wrong
-
-
-def _copies(data: dict[str, Any], contents: dict[str, str]) -> list[str]:
-    """What is wrong with copies among the user's images, by name -> what each shows; copies that do
-    no harm are warned of."""
-    if data["source"] not in sources.OWN:
-        return []
-    path = sources.labels_csv(data)
-    table, _ = sources.own(path, data["seed"])
-    shown = [contents.get(name, "") for name in table["Filename"]]
-    try:
-        own_labels.warn(path, own_labels.copies(path, table, shown))
-    except DataError as error:
-        return [str(error)]
-    return []
 
 
 def _root(data: dict[str, Any]) -> Path:
@@ -148,14 +138,12 @@ def _rows(data: dict[str, Any], tables: Tables) -> Section:
 
 def _classes(tables: Tables) -> Section:
     """Images of each class."""
-    counts = [labels.class_flags(table).sum() for table in tables.values()]
-    coded = all(labels.class_labels(table) is not None for table in tables.values())
-    if not len(counts[0]):
+    counts = pd.DataFrame({s: labels.class_flags(table).sum() for s, table in tables.items()})
+    if counts.empty:
         return Section("No class columns: F2CIW is left out.")
-    names = [f"{name} {CLASS_NAMES.get(name, '')}".rstrip() for name in counts[0].index]
-    rows = [list(row) for row in zip(names, *(n.tolist() for n in counts), strict=True)]
-    section = Section("Images of each class", [["", *tables], *rows])
-    if not coded:
+    named = counts.rename(lambda name: f"{name} {CLASS_NAMES.get(name, '')}".rstrip())
+    section = Section("Images of each class", [["", *tables], *map(list, named.itertuples())])
+    if any(labels.class_labels(table) is None for table in tables.values()):
         section.remarks = ["These are not Sewer-ML's 17 classes: F2CIW is left out."]
     return section
 
@@ -209,8 +197,8 @@ def _disk(profile: str, tables: Tables) -> Section:
         missing = cache.left(path, size)
         left[parts[0]] += missing
         readers = ", ".join(PARTS[part] for part in parts)
-        gigabytes = f"{size / 1e9:.1f}", f"{missing / 1e9:.1f}"
-        section.rows.append([split, n, side, *gigabytes, readers])
+        row = split, n, side, f"{size / 1e9:.1f}", f"{missing / 1e9:.1f}", readers
+        section.rows.append([*row])
     place = cache.disk(paths.DATA)
     free, total, grid_left = shutil.disk_usage(place).free, left.total(), left.pop("grid", 0)
     section.remarks = [f"{total / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free in {place}."]

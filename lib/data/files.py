@@ -48,9 +48,7 @@ class Zips:
         for entry in entries:
             name = PurePosixPath(entry.filename)
             of_finder = name.name.startswith("._") or "__MACOSX" in name.parts
-            if (
-                name.suffix.lower() not in ENDINGS or of_finder
-            ):  # macOS adds attributes to every file
+            if name.suffix.lower() not in ENDINGS or of_finder:  # macOS adds one to every file
                 continue
             if entry.flag_bits & 1:
                 self.locked.add(path)
@@ -85,9 +83,7 @@ class Images:
         stem, dot, suffix = name.rpartition(".")
         for spelling in dict.fromkeys((name, key(name), f"{stem}{dot}{suffix.upper()}")):
             paths = [folder / spelling for folder in self.existing_folders]
-            if files := [
-                path for path in paths if os.path.isfile(path)
-            ]:  # False for a name too long
+            if files := [path for path in paths if os.path.isfile(path)]:  # False if too long
                 return files
         return []
 
@@ -121,8 +117,9 @@ class Images:
         if similar := self._similar(name):
             return f"{looked}: {similar} is there, so write that as its Filename, or remove the row"
         if not self.archives:
-            if packed := self._packed:
-                remedy = f"extract {packed} there, or remove the row"
+            packed = sorted(p.name for p in self.root.glob("*") if p.suffix.lower() in PACKED)
+            if packed:  # archives, which are not read
+                remedy = f"extract {', '.join(packed[:3])} there, or remove the row"
             return f"{looked}: {remedy}"
         if zips.damaged:
             path, why = next(iter(zips.damaged.items()))
@@ -159,12 +156,6 @@ class Images:
     def _members(self) -> dict[str, str]:
         """Plain name -> where it lies, of every image in the zips."""
         return {_plain(name): str(places[0]) for name, places in self.zips.members.items()}
-
-    @cached_property
-    def _packed(self) -> str:
-        """The archives in the root, which are not read, as names."""
-        paths = (path for path in self.root.glob("*") if path.suffix.lower() in PACKED)
-        return ", ".join(sorted(path.name for path in paths)[:3])
 
     def copies_note(self) -> str:
         """How many of the images found so far lie in two places with the same size, "" if none."""

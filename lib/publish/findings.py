@@ -104,10 +104,9 @@ def _entry(claim: judgement.Claim, scored: pd.DataFrame) -> dict[str, Any]:
     own = scored[(scored["claim"] == claim.number) & (scored["mae"] == "described")]
     holds: dict[str, list[str]] = {}
     for row in own.to_dict("records"):
-        where = filter(None, (row["protocol"], names.METRIC_NAMES.get(row["metric"]), row["line"]))
-        place = " ".join(where)
+        where = row["protocol"], names.METRIC_NAMES.get(row["metric"]), row["line"]
         for note in filter(None, row["note"].split(". ")):
-            holds.setdefault(note, []).append(place)
+            holds.setdefault(note, []).append(" ".join(filter(None, where)))
     notes = [
         note[0].upper() + note[1:] if len(places) == len(own) else f"{', '.join(places)}: {note}"
         for note, places in holds.items()

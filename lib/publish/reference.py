@@ -1,8 +1,5 @@
 """The committed reference: renewed from complete runs, and held against fresh ones.
 
-    make reference    renew results/reference of PROFILE; of `mini` also the pictures in figures/
-    make compare      hold the runs made here against it
-
 On the machine that made it, equal pins give equal scores; elsewhere another order of sums, or
 another precision, moves a run as another seed does. So a run made here is held against the spread
 of its reference over seeds.
@@ -54,12 +51,9 @@ def wanted(profile: str) -> list[Run]:
 
 def renew(profile: str) -> None:
     """Replace the results of `profile` in results/reference, and of `mini` figures/. What was not
-    trained here is kept where it is current. Raises MissingRuns, and NotebookError where a
-    rendering fails; then the results stay as they are.
-
-    The walkthrough's networks move: from then on their weights in half precision are read here,
-    too, so that everybody draws the same.
-    """
+    trained here is kept where it is current. The walkthrough's networks move: from then on their
+    weights in half precision are read here, too. Raises MissingRuns, and NotebookError where a
+    rendering fails; then the results stay as they are."""
     every = wanted(profile)
     absent = [run for run in every if not find(run)]
     if absent:
@@ -91,11 +85,10 @@ def write_renderings(folder: Path) -> None:
         shutil.copyfile(folder / f"{name}.png", paths.REFERENCE_FIGURES / f"{name}.png")
         table, text = folder / f"{name}.csv", folder / f"{name}.md"
         markdown = text.read_text(encoding="utf-8") if text.exists() else ""
-        rows.append(
-            {"artefact": name, "csv": table.read_text(encoding="utf-8"), "markdown": markdown}
-        )
+        rows.append((name, table.read_text(encoding="utf-8"), markdown))
+    frame = pd.DataFrame(rows, columns=["artefact", "csv", "markdown"])
     smallest = {"compression": "zstd", "compression_level": 19}
-    atomic.put(RENDERED, lambda beside: pd.DataFrame(rows).to_parquet(beside, **smallest))
+    atomic.put(RENDERED, lambda beside: frame.to_parquet(beside, **smallest))
 
 
 def values(artefact: str) -> pd.DataFrame:
@@ -140,23 +133,18 @@ def _halve(source: Path, target: Path) -> None:
     from lib.training import predict  # torch, only here: the rest of this module reads scores
 
     checkpoint = predict.read_weights(source)
-    checkpoint["method"] = {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in checkpoint["method"].items()
-    }
+    for name, value in checkpoint["method"].items():
+        checkpoint["method"][name] = value.half() if value.is_floating_point() else value
     predict.write_weights(checkpoint, target)
 
 
 def _provenance(runs: list[Stored]) -> dict:
     """The machine, and how long a replication with one seed took on it, one thread each; of a run
     with several seeds the quickest counts, as the others waited for whatever else ran."""
-    quickest: dict[Run, float] = {}
-    for stored in runs:
-        cell, took = replace(stored.run, seed=0), stored.record["total_seconds"]
-        quickest[cell] = min(took, quickest.get(cell, took))
-    seconds: dict[str, float] = {}
-    for cell, took in quickest.items():
-        seconds[cell.study] = seconds.get(cell.study, 0.0) + took
+    rows = [(replace(s.run, seed=0).id, s.run.study, s.record["total_seconds"]) for s in runs]
+    took = pd.DataFrame(rows, columns=["run", "study", "seconds"])
+    quickest = took.groupby(["study", "run"])["seconds"].min()
+    minutes = quickest.groupby("study").sum() / 60
     return {
         "processor": hardware.machine([]),
         "cores": hardware.cores(),
@@ -164,18 +152,17 @@ def _provenance(runs: list[Stored]) -> dict:
         "versions": runs[0].record["versions"],
         "runs": len(quickest),
         "seeds": sorted({stored.run.seed for stored in runs}),
-        "core_minutes": {study: round(seconds[study] / 60, 1) for study in sorted(seconds)},
+        "core_minutes": minutes.round(1).to_dict(),
     }
 
 
 def compare(profile: str) -> pd.DataFrame:
     """A row per metric and run that is complete here and whose system and share the reference has:
-    converged probe, natural share.
+    converged probe, natural share. Raises MissingRuns where nothing can be compared.
 
     `here` is the value of the run; `mean`, `low` and `high` are those of its reference over seeds:
     the prediction interval of one more run, t with S - 1 degrees of freedom. `identical`: every
-    stored score equals that of the committed run of this seed. Raises MissingRuns where nothing can
-    be compared.
+    stored score equals that of the committed run of this seed.
     """
     rows, seeds = [], profiles.load(profile)["reference_seeds"]
     for run in (run for run in cells(profile) if run_directory.state(run)[0] == "complete"):
@@ -187,13 +174,13 @@ def compare(profile: str) -> pd.DataFrame:
         identical = bool(same) and load(run).scores.equals(same[0].scores)
         for metric in METRICS:
             values = np.array([values[metric] for values in theirs])
-            mean, n = values.mean(), len(values)
-            reach = nan if n < 2 else _reach(n) * values.std(ddof=1) * sqrt(1 + 1 / n)
+            mean, n, reach = values.mean(), len(values), nan
+            if n > 1:
+                t = stats.t.ppf((1 + LEVEL) / 2, n - 1)
+                reach = t * values.std(ddof=1) * sqrt(1 + 1 / n)
             row = {"run": run.id, "metric": metric, "identical": identical, "seeds": n}
-            rows.append(
-                row
-                | {"here": ours[metric], "mean": mean, "low": mean - reach, "high": mean + reach}
-            )
+            row |= {"here": ours[metric], "mean": mean, "low": mean - reach, "high": mean + reach}
+            rows.append(row)
     if not rows:
         command = f"`make replicate PROFILE={profile}` makes them"
         raise MissingRuns(f"no run of `{profile}` can be compared: {command}.")
@@ -203,10 +190,6 @@ def compare(profile: str) -> pd.DataFrame:
 def _values(stored: Stored) -> dict[str, float]:
     frame = results.measure([stored], "clean", resamples=0)
     return frame.set_index("metric")["value"].to_dict()
-
-
-def _reach(n: int) -> float:
-    return stats.t.ppf((1 + LEVEL) / 2, n - 1)
 
 
 def told(compared: pd.DataFrame) -> tuple[str, bool]:
@@ -221,11 +204,11 @@ def told(compared: pd.DataFrame) -> tuple[str, bool]:
         judged, count = int(rows["low"].notna().sum()), int(far.sum())
         chance = stats.binom.sf(count - 1, judged, 1 - LEVEL)
         within &= bool(chance >= RARE)
+        largest = gap.abs().idxmax()
         lines.append(
             f"{names.METRIC_NAMES[metric]}: {count} of {judged} runs outside the "
             f"{100 * LEVEL:.0f} % interval of one more seed, {judged * (1 - LEVEL):.0f} expected "
-            f"(mean difference {gap.mean():+.3f}, largest {gap[gap.abs().idxmax()]:+.3f}: "
-            f"{rows.loc[gap.abs().idxmax(), 'run']}): "
-            f"{'within' if chance >= RARE else 'OUTSIDE'}."
+            f"(mean difference {gap.mean():+.3f}, largest {gap[largest]:+.3f}: "
+            f"{rows.at[largest, 'run']}): {'within' if chance >= RARE else 'OUTSIDE'}."
         )
     return "\n".join(lines), within

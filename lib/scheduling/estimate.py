@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from lib.data import cache, splits
-from lib.data.sources import TABLES
 from lib.scheduling import throughput, turns
 from lib.study.grid import Run
 from lib.system import environment, hardware, paths
@@ -76,7 +75,7 @@ def wall(each: Iterable[float], workers: int) -> float:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of `todo`: seconds and the measured rates of each run, disk in bytes."""
+    """Of `todo`: what each run does, at which measured rates. Times in seconds, sizes in bytes."""
 
     todo: list[Run]
     work: list[Work]
@@ -85,7 +84,7 @@ class Estimate:
     gpus: list[str]
     machine: str
     turns: list[turns.Turn]  # in which they train, as the disk allows
-    free: int  # bytes
+    free: int
 
     @property
     def seconds(self) -> list[float]:
@@ -134,8 +133,9 @@ class Estimate:
     @property
     def store(self) -> int:
         """Bytes of the run directories, the checkpoints of those in training among them."""
-        weights = (r["weights"] * (run.study == "grid") for run, r in zip(self.todo, self.rates))
-        kept = sum(w.scores * SCORE for w in self.work) + sum(weights)
+        pairs = zip(self.todo, self.rates, strict=True)
+        weights = sum(r["weights"] for run, r in pairs if run.study == "grid")
+        kept = sum(w.scores for w in self.work) * SCORE + weights
         checkpoint = max(r["checkpoint"] for r in self.rates)
         return int(kept + 2 * self.workers * checkpoint)  # the next beside the last
 
@@ -161,14 +161,12 @@ def make(todo: list[Run], workers: int, gpus: list[str], every: Sequence[Run] = 
     Raises DataError where a train share cannot be reached, ValueError where the probe dies.
     """
     tables = turns.tables_of(todo)
-    drawn: dict[tuple, int] = {}  # rows of a training table at a share
-    for run in todo:
-        data = turns.same_rows(run.data)
-        if (data, run.share) not in drawn:
-            part = splits.resample(tables[data, "train"], run.share, run.data["seed"])
-            drawn[data, run.share] = len(part)
-    rows = [drawn[turns.same_rows(run.data), run.share] for run in todo]
-    validation = [len(tables[turns.same_rows(run.data), "val"]) for run in todo]
+    keys = [(turns.same_rows(run.data), run.share) for run in todo]
+    drawn = {
+        key: len(splits.resample(tables[key[0], "train"], run.share, run.data["seed"]))
+        for key, run in dict(zip(keys, todo, strict=True)).items()
+    }
+    rows, validation = [drawn[key] for key in keys], [len(tables[key, "val"]) for key, _ in keys]
     return Estimate(
         todo=todo,
         work=list(map(work, todo, rows, validation)),
@@ -181,47 +179,37 @@ def make(todo: list[Run], workers: int, gpus: list[str], every: Sequence[Run] = 
     )
 
 
-# What is printed, and asked
-
-
 def table(estimate: Estimate) -> str:
     """The estimate, a line per system, and what stands against it."""
     groups: dict[tuple, list[int]] = {}
     for i, run in enumerate(estimate.todo):
         groups.setdefault(throughput.system(run), []).append(i)
     seconds, how = estimate.seconds, "on a few steps of random pixels"
-    lines = [
-        f"Measured on {estimate.machine}, {estimate.workers} at a time, {how}:",
-        "",
-        f"{'system':40} {'images/s':>9} {'runs':>5} {estimate.unit:>11}",
-    ]
+    lines = [f"Measured on {estimate.machine}, {estimate.workers} at a time, {how}:\n"]
+    lines += [f"{'system':40} {'images/s':>9} {'runs':>5} {estimate.unit:>11}"]
     for members in groups.values():
         first, hours = members[0], estimate.hours(sum(seconds[i] for i in members))
         name, pace = throughput.name(estimate.todo[first]), estimate.rates[first]["training"]
         lines.append(f"{name:40} {pace:9.3g} {len(members):5} {_hours(hours):>11}")
     total = _hours(estimate.hours(sum(seconds)))
     lines.append(f"{'total':40} {'':9} {len(estimate.todo):5} {total:>11}")
-    warnings = [f"warning: {sentence}" for sentence in _warnings(estimate)]
-    return "\n".join([*lines, "", *_sums(estimate), *warnings])
+    devices = f"{len(estimate.gpus)} GPU(s)" if estimate.gpus else "this processor"
+    sizes = estimate.caches, estimate.store, estimate.free, estimate.most_pixels, estimate.read
+    pixels, stored, free, most, read = (f"{size / 1e9:,.1f} GB" for size in sizes)
+    several = len(estimate.turns)
+    pixels += f" of pixels in {several} turns, {most} at once," if several > 1 else " of pixels"
+    lines += [
+        f"\ntime:   about {duration(estimate.wall)} on {devices}, {estimate.at_once} training(s) "
+        "at once, after decoding the images",
+        f"disk:   {pixels} and {stored} of runs to write, {free} free in {paths.WORKSPACE}",
+        f"memory: about {estimate.memory / 1e9:.1f} GB a training at most",
+        f"reads:  {read} of pixels in all, up to {estimate.read_a_second / 1e6:,.0f} MB/s",
+    ]
+    return "\n".join([*lines, *(f"warning: {sentence}" for sentence in _warnings(estimate))])
 
 
 def _hours(hours: float) -> str:
     return f"{hours:,.1f}" if hours >= 1 else f"{hours:.2g}"
-
-
-def _sums(estimate: Estimate) -> list[str]:
-    devices = f"{len(estimate.gpus)} GPU(s)" if estimate.gpus else "this processor"
-    sizes = estimate.caches, estimate.store, estimate.free, estimate.most_pixels, estimate.read
-    pixels, runs, free, most, read = (f"{size / 1e9:,.1f} GB" for size in sizes)
-    several = len(estimate.turns)
-    pixels += f" of pixels in {several} turns, {most} at once," if several > 1 else " of pixels"
-    return [
-        f"time:   about {duration(estimate.wall)} on {devices}, {estimate.at_once} training(s) at "
-        "once, after decoding the images",
-        f"disk:   {pixels} and {runs} of runs to write, {free} free in {paths.WORKSPACE}",
-        f"memory: about {estimate.memory / 1e9:.1f} GB a training at most",
-        f"reads:  {read} of pixels in all, up to {estimate.read_a_second / 1e6:,.0f} MB/s",
-    ]
 
 
 def _warnings(estimate: Estimate) -> list[str]:

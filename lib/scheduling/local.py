@@ -1,8 +1,7 @@
 """Train runs on this machine: a fresh process for each run and device, several runs at once.
 
-The parent process never imports torch. It holds the lock of every run that it trains, so that two
-`make` at once share the work. With several devices, a run's processes are the ranks of
-`lib.system.ranks`.
+The parent process never imports torch. It holds the lock of every run that it trains. With several
+devices, a run's processes are the ranks of `lib.system.ranks`.
 """
 
 import multiprocessing
@@ -12,6 +11,7 @@ import traceback
 from collections import deque
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from statistics import mean
 
 from filelock import FileLock
 
@@ -32,13 +32,6 @@ def _context(gpus: list[str]):
     return fork_server.context("torch", "pytorch_lightning", "lib.data.fused_views")
 
 
-def free_port() -> int:
-    """A port of this host that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def _work(connection: Connection, job: Job, rank: int) -> None:
     """A process's work: sends, as rank 0, what fraction of the run is done, and in the end
     ("done" | "refused" | "full" | "failed", why)."""
@@ -56,10 +49,9 @@ def _work(connection: Connection, job: Job, rank: int) -> None:
 
 def _need(run: Run, runs: int) -> str:
     """What as many runs like this one take on the disk, where its profile has complete ones."""
-    complete = [path.parent for path in run_directory.folder(run).parent.glob("*/run.json")]
-    sizes = [sum(f.stat().st_size for f in folder.iterdir()) for folder in complete]
-    each = sum(sizes) / max(1, len(sizes)) / 1e6
-    return f"{runs} runs take about {runs * each:,.0f} MB" if sizes else ""
+    records = run_directory.folder(run).parent.glob("*/run.json")
+    sizes = [sum(f.stat().st_size for f in record.parent.iterdir()) for record in records]
+    return f"{runs} runs take about {runs * mean(sizes) / 1e6:,.0f} MB" if sizes else ""
 
 
 @dataclass
@@ -75,9 +67,11 @@ class Training:
 
     def start(self, devices: int, context) -> None:
         variables = {} if self.gpus is None else {"CUDA_VISIBLE_DEVICES": self.gpus}
-        if devices > 1:  # a port for each run: no rank can meet what is left of the last one
-            host = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-            variables |= host | {"WORLD_SIZE": str(devices)}
+        if devices > 1:  # a free port for each run: no rank can meet what is left of the last one
+            with socket.create_server(("127.0.0.1", 0)) as probe:
+                port = str(probe.getsockname()[1])
+            variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            variables["WORLD_SIZE"] = str(devices)
         for rank in range(devices):
             place = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if devices > 1 else {}
             started = parallel.start(context, variables | place, _work, self.job, rank)
@@ -85,10 +79,8 @@ class Training:
             self.connections.append(started[1])
 
     def hear(self, ready: list[Connection]) -> float | tuple[str, str] | None:
-        """The next message of the ranks: a fraction, or how the run ended; None for no news.
-
-        Ranks above 0 are heard first: where one fails, rank 0 only knows that it is gone.
-        """
+        """The next message of the ranks: a fraction, or how the run ended; None for no news. Ranks
+        above 0 are heard first: where one fails, rank 0 only knows that it is gone."""
         for connection in [c for c in reversed(self.connections) if c in ready]:
             try:
                 message = connection.recv()
@@ -180,7 +172,8 @@ class Pool:
             self.retried.add(run.id)
             bar.restart(run)
             queue.append(job)
-            return
-        if kind != "done":
+        elif kind == "done":
+            bar.finish(run, "done")
+        else:
             self.failed[run.id] = why
-        bar.finish(run, "done" if kind == "done" else "failed")
+            bar.finish(run, "failed")

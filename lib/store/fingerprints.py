@@ -1,8 +1,7 @@
 """Fingerprints: what a result depends on, part by part, and which parts have changed since.
 
 The inputs of a result are a dictionary, name of a part -> its value or hash. They are stored with
-the result; `changes` holds them against those of today. Runs, measurements, renderings, measured
-rates, the report and unfinished trainings all ask this one question.
+the result; `changes` holds them against those of today.
 """
 
 import ast
@@ -51,10 +50,8 @@ def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def state(record: dict | None, now: dict[str, Any], absent: str) -> tuple[str, str]:
-    """("complete" | "stale" | "missing", why) of a record that holds its `inputs`.
-
-    `absent` is the reason given where there is no record.
-    """
+    """("complete" | "stale" | "missing", why) of a record that holds its `inputs`; `absent` is the
+    reason where there is none."""
     if record is None:
         return "missing", absent
     changed = changes(record.get("inputs", {}), now)
@@ -78,7 +75,6 @@ def syntax(path: Path) -> str:
     return digest(ast.dump(_tree(path)))
 
 
-@lru_cache
 def _source(module: str) -> Path:
     return paths.ROOT / "lib" / f"{module}.py"
 
@@ -94,15 +90,15 @@ def _identity(data: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _settings(run: Run) -> tuple[str, str]:
-    return digest(run.resolved()), json.dumps(run.data, sort_keys=True)
+def _settings(run: Run) -> str:
+    return digest(run.resolved())
 
 
 def inputs(run: Run) -> dict[str, str]:
     """What the run's results depend on: its settings, its data, and each source file."""
-    settings, data = _settings(run)
     method = run.settings.code.split(":")[0].removeprefix("lib.").replace(".", "/")
-    return {"settings": settings, "data": _identity(data), **code(*SHARED, method)}
+    data = _identity(json.dumps(run.data, sort_keys=True))
+    return {"settings": _settings(run), "data": data, **code(*SHARED, method)}
 
 
 def fingerprint(run: Run) -> str:
@@ -117,15 +113,11 @@ def modules(source: str) -> frozenset[Path]:
     while waiting:
         path = waiting.pop()
         files.add(path)
-        waiting |= _imported(path) - files
+        waiting = waiting | _imports(_tree(path)) - files
     return frozenset(files)
 
 
-@lru_cache
-def _imported(path: Path) -> frozenset[Path]:
-    return frozenset(_imports(_tree(path)))
-
-
+@lru_cache  # a tree is kept, and known by its identity
 def _imports(tree: ast.Module) -> set[Path]:
     names = set()
     for node in ast.walk(tree):

@@ -5,6 +5,9 @@ A run directory counts only with a complete run.json: everything is written besi
 into place. run.json holds the checksums of the files beside it, so that a damaged run is missing.
 """
 
+import fcntl
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +16,7 @@ from filelock import FileLock, Timeout
 from lib.store import fingerprints
 from lib.study.grid import Run
 from lib.system import atomic, paths
+from lib.system.errors import DataError
 
 # What an unfinished run goes on from; a kill may leave it in a complete one.
 RESUMED = ("checkpoint.ckpt", "begun.json")
@@ -32,12 +36,23 @@ def lock(run: Run) -> FileLock:
 
 def try_lock(run: Run) -> FileLock | None:
     """The run's lock if nobody holds it, else None."""
-    run_lock = lock(run)
-    try:
-        run_lock.acquire(timeout=0)
-    except Timeout:
-        return None
-    return run_lock
+    with suppress(Timeout):
+        return lock(run).acquire(timeout=0).lock
+    return None
+
+
+def check_locks() -> None:
+    """Raise DataError where the file system of the runs does not lock files."""
+    paths.RUNS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=paths.RUNS) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(
+                f"{paths.RUNS} lies on a file system that does not lock files ({error.strerror}), "
+                "so two trainings could write one run: set WORKSPACE to one that does (NFS 4, "
+                "Lustre mounted with flock, a local disk)."
+            ) from None
 
 
 def in_training() -> list[str]:

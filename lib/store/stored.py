@@ -22,11 +22,8 @@ class MissingRuns(RuntimeError):
 
 @dataclass(frozen=True)
 class Stored:
-    """A complete run as read back.
-
-    `origin` is "fresh", trained here, and `path` its run directory; or "reference", and `path` the
-    folder of the profile's committed tables (lib.store.committed).
-    """
+    """A complete run as read back. `origin` is "fresh", trained here, and `path` its run directory;
+    or "reference", and `path` the folder of the profile's committed tables."""
 
     run: Run
     path: Path
@@ -108,9 +105,8 @@ def load(run: Run | Stored) -> Stored:
         return Stored(run, run_directory.folder(run), "fresh")
     if stored := reference(run):
         return stored
-    raise MissingRuns(
-        f"{run.id} is {state} in profile {run.profile}: make run ID={run.id} makes it."
-    )
+    what = f"{run.id} is {state} in profile {run.profile}"
+    raise MissingRuns(f"{what}: make run ID={run.id} makes it.")
 
 
 def find(run: Run) -> Stored | None:
@@ -128,16 +124,12 @@ def reachable(runs: list[Run]) -> list[Run]:
 
 def require(wanted: list[Run], command: str, seeds: Sequence[int] = ()) -> list[Run]:
     """The runs, without those whose train share the user's own images cannot reach, and with those
-    of the reference's other seeds where no `seeds` were chosen (`of_every_seed`).
-
-    Raises MissingRuns, naming `command`, unless every one can be read.
-    """
+    of the reference's other seeds where no `seeds` were chosen (`of_every_seed`). Raises
+    MissingRuns, naming `command`, unless every one can be read."""
     wanted = reachable(wanted)
     if absent := [run.id for run in wanted if not find(run)]:
-        raise MissingRuns(
-            f"{len(absent)} of {len(wanted)} runs are missing ({absent[0]} ...): `{command}` makes"
-            " them."
-        )
+        what = f"{len(absent)} of {len(wanted)} runs are missing ({absent[0]} ...)"
+        raise MissingRuns(f"{what}: `{command}` makes them.")
     return wanted if seeds else of_every_seed(wanted)
 
 

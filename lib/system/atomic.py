@@ -64,12 +64,9 @@ def _checksum_of(content: dict[str, Any]) -> str:
 
 
 def checksum(path: Path, most: int = 2**20) -> str:
-    """Size and CRC-32 of a file; "" where it cannot be read.
-
-    Of a file above `most` bytes, evenly spaced blocks of that many bytes in all are read, the first
-    and the last among them. They show a file that was cut short, and the zeros that a power cut
-    leaves in place of pages.
-    """
+    """Size and CRC-32 of a file; "" where it cannot be read. Of a file above `most` bytes, evenly
+    spaced blocks of that many bytes in all are read: they show a file that was cut short, and the
+    zeros that a power cut leaves in place of pages."""
     try:
         with open(path, "rb") as file:
             size, length, crc = file.seek(0, os.SEEK_END), most // BLOCKS, 0
@@ -103,10 +100,7 @@ def new_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
     try:
         yield beside
         beside.chmod(0o755)  # mkdtemp makes it private
-        if replace:
-            put_folder(beside, folder)
-        else:
-            beside.rename(folder)
+        put_folder(beside, folder) if replace else beside.rename(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

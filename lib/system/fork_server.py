@@ -30,10 +30,9 @@ def socket_folder(parent: int) -> Path:
 
 
 def context(*modules: str):
-    """How processes start on Linux: as forks of a server that imports `modules` once, together with
-    those in `PRELOADED`. The first call starts the server, and does not wait for it. macOS forbids
-    forks that use its libraries: there each process starts anew. They compute on one thread, which
-    is said before anything imports torch."""
+    """How processes start on Linux: as forks of a server that imports `modules` once, and what is
+    `PRELOADED`. The first call starts the server, and does not wait for it. macOS forbids forks
+    that use its libraries: there each process starts anew."""
     environment.hand_down(parallel.ONE_THREAD)
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
