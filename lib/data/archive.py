@@ -1,9 +1,5 @@
 """Simulated frames in Sewer-ML's layout: two tables, zips of two sizes of frames, no Videos.csv.
-
-    make archive SEWERML_ROOT=/path/to/new/folder TRAIN=440 VAL=200
-
-The profile `rehearsal` reads them as it would read the real archive.
-"""
+The profile `rehearsal` reads them as it would read the real archive."""
 
 import zipfile
 from pathlib import Path
@@ -42,7 +38,6 @@ def _write_zip(job: tuple[Path, str, range]) -> None:
 def write(root: Path, train: int = TRAIN, val: int = VAL, workers: int = 1) -> None:
     """Write the tables and zips of `train` and `val` frames; `root` appears when they are complete.
     Raises FileExistsError where `root` holds anything."""
-    root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         what = f"{root} is not empty, and real images may lie there"
         raise FileExistsError(f"{what}: name a new folder, SEWERML_ROOT=/path/to/new/folder.")

@@ -83,11 +83,9 @@ def fill(
     path: Path, names: Sequence[str], side: int, find: Find, read: Read, workers: int = 1
 ) -> None:
     """Write the images' pixels to `path`, (n, side, side, 3) uint8, with `workers` processes.
-
     `find(name)` gives, in this process, a place that can be pickled; `read(place)` gives, in any
     process, its pixels. Raises DataError where the disk is too full, and, after all were tried, for
-    images that `find` or `read` refused with a DataError; only these are read again.
-    """
+    images that `find` or `read` refused with a DataError; only these are read again."""
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
     content = {"n": len(names), "side": side, "block": BLOCK, "names": digest}
     finished, unfinished = _finished_blocks(path, content), beside(path, "partial")
@@ -208,15 +206,13 @@ def _finished_blocks(path: Path, content: dict[str, Any]) -> dict[int, list[int]
 
 
 def summary(bad: Sequence[Bad], n: int, listing: Path) -> str:
-    """What is wrong with the bad images: a count by kind, and the first ones named, at least one of
-    each kind where there is room. All are written to the file `listing`."""
+    """What is wrong with the bad images, which are written to the file `listing`: a count by kind,
+    and the first ones named, at least one of each kind where there is room."""
     put_text(listing, "".join(f"{kind}: {message}\n" for _, kind, message in bad))
     kinds = Counter(kind for _, kind, _ in bad)
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     first = {kind: message for _, kind, message in reversed(bad)}
     messages = [*(first[kind] for kind in kinds), *(message for _, _, message in bad[:NAMED])]
-    head = (
-        f"{len(bad):,} of {n:,} images cannot be used ({counts}); all are listed in {listing}; "
-        "once they are mended, run the same command again. The first:"
-    )
+    head = f"{len(bad):,} of {n:,} images cannot be used ({counts}); all are listed in {listing}; "
+    head += "once they are mended, run the same command again. The first:"
     return "\n  ".join([head, *list(dict.fromkeys(messages))[:NAMED]])

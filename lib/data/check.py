@@ -1,8 +1,5 @@
 """`make data-check`: which data are there and what was expected; tables, classes, images, disk.
-
-make data-check PROFILE=paper SEWERML_ROOT=folder          opens no image
-make data-check SCAN=1 JOBS=8 PROFILE=own LABELS=csv       decodes every image
-"""
+Without PROFILE, the data are those that LABELS or SEWERML_ROOT name."""
 
 import shutil
 import sys
@@ -97,15 +94,15 @@ def _root(data: dict[str, Any]) -> Path:
 
 def _read(data: dict[str, Any]) -> tuple[Tables, list[str]]:
     """The tables that can be used, and what is wrong with those that cannot."""
-    tables, errors = {}, []
+    tables, wrong = {}, []
     for split in sources.TABLES:
         try:
             whole = sources.whole(data, split)
             sources.notes(data)  # refuses copies on both sides of the split
             tables[split] = whole
         except DataError as error:
-            errors.append(str(error))
-    wrong = list(dict.fromkeys(errors))  # both splits of the user's own table
+            if str(error) not in wrong:  # both splits may be in one table
+                wrong.append(str(error))
     names = [set(table["Filename"]) for table in tables.values()]
     if len(names) == 2 and (shared := set.intersection(*names)):
         both = f"{' and '.join(sources.TABLES.values())} ({some(shared)})"

@@ -16,10 +16,8 @@ LOUD = 1e9  # bytes that take a while to read
 
 
 def hashes(files: Sequence[Path | None]) -> list[str]:
-    """The SHA-256 of each file's content, "" for one that is absent or cannot be read.
-
-    A file counts as unchanged by its path, size, times and inode (data/contents.json).
-    """
+    """The SHA-256 of each file's content, "" for one that cannot be read. A file counts as
+    unchanged by its path, size, times and inode (data/contents.json)."""
     memory, now = paths.DATA / "contents.json", time.time_ns()
     known, states = atomic.read_json(memory) or {}, [_state(file) for file in files]
     found = {key: known.get(key, "") for key, *_ in filter(None, states)}

@@ -1,7 +1,4 @@
-"""An image file's bytes and what they show: 8-bit RGB, upright, or a sentence on why not.
-
-A `Place` is all that another process needs to decode an image: no open file is shared.
-"""
+"""An image file's bytes and what they show: 8-bit RGB, upright, or a sentence on why not."""
 
 import io
 import re
@@ -57,7 +54,7 @@ class ImageError(DataError):
 
 
 class Place(NamedTuple):
-    """Where the bytes of an image lie: in a file of its own, or in a stretch of a zip."""
+    """Where the bytes of an image lie, for any process: in a file of its own, or within a zip."""
 
     path: Path
     member: str = ""  # name inside the zip
@@ -103,9 +100,8 @@ def decode(place: Place) -> np.ndarray:
 
 
 def _check(place: Place, image: Image.Image) -> None:
-    """Raise ImageError for an absurd size, for several pages or frames, and for colours of 16 bits,
-    of which Pillow would read the first and the upper half. A camera's JPEG may hold small copies
-    (MPO)."""
+    """Raise ImageError for an absurd size, for several pages, and for colours of 16 bits, of which
+    Pillow would read the first and the upper half. A camera's JPEG may hold small copies (MPO)."""
     width, height = image.size
     if min(image.size) < SMALLEST or width * height > LARGEST:
         limits = f"at least {SMALLEST} px a side and at most {LARGEST / 1e6:.0f} million px"

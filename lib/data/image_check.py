@@ -69,19 +69,17 @@ class Presence:
         series, missing = self.stored.zips.series, self.stored.zips.missing
         if not self.stored.zips.paths:
             return ""
-        all_of_them = f"{len(series)} zips {series[0]} to {series[-1]} are there"
-        if not missing:
-            return f"All {all_of_them}."
-        absent = files.in_ranges(missing, series)
-        return f"{len(series) - len(missing)} of the {all_of_them}; absent: {absent}."
+        count, absent = "All", ""
+        if missing:
+            count = f"{len(series) - len(missing)} of the"
+            absent = f"; absent: {files.in_ranges(missing, series)}"
+        return f"{count} {len(series)} zips {series[0]} to {series[-1]} are there{absent}."
 
     def wrong(self) -> list[str]:
         """A sentence on each damaged or locked zip, on names of two images, on absent images."""
-        zips = self.stored.zips
-        sentences = [
-            f"{path} is not a complete zip ({why}): download it again."
-            for path, why in zips.damaged.items()
-        ]
+        zips, again = self.stored.zips, "download it again"
+        damaged = zips.damaged.items()
+        sentences = [f"{path} is not a complete zip ({why}): {again}." for path, why in damaged]
         for path in sorted(zips.locked):
             inside = [key for key, places in zips.members.items() if places[0].path == path]
             names = [self.keys[key] for key in inside if key in self.keys]

@@ -1,7 +1,5 @@
-"""Tables of labels, read and checked: what Sewer-ML's and those of the user's own images share.
-
-A table is refused or taken as it is: no label is corrected.
-"""
+"""Tables of labels, read and checked: what Sewer-ML's and those of the user's own images share. A
+table is refused or taken as it is: no label is corrected."""
 
 import csv
 import posixpath
@@ -111,9 +109,7 @@ def _column(name: str) -> str:
 
 def _check_names(path: Path, table: pd.DataFrame) -> None:
     """No two rows name one file: ./a.png is a.png."""
-    files = table["Filename"].copy()
-    nested = files.str.contains("/", regex=False)
-    files[nested] = files[nested].map(posixpath.normpath)
+    files = table["Filename"].map(posixpath.normpath)
     again = files.duplicated()
     if again.any():
         first = table["Filename"][files == files[again].iloc[0]]
@@ -165,8 +161,6 @@ def class_flags(table: pd.DataFrame) -> pd.DataFrame:
     column Class, else Sewer-ML's 17; no column where the labels name no class."""
     if "Class" not in table:
         return table[list(CLASSES) if set(CLASSES) <= set(table.columns) else []]
-    combinations = table["Class"].cat
-    flags = (
-        combinations.categories.to_series().str.get_dummies(";").drop(columns="", errors="ignore")
-    )
-    return flags.iloc[combinations.codes].set_axis(table.index)
+    names = table["Class"].cat
+    flags = names.categories.to_series().str.get_dummies(";").drop(columns="", errors="ignore")
+    return flags.iloc[names.codes].set_axis(table.index)

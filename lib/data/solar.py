@@ -1,8 +1,6 @@
-"""ELPV, photographs of solar cells in the package elpv-dataset, as a table of labels.
-
-2,624 cells of 44 modules in electroluminescence, 300 x 300 px (Deitsch et al. 2019; images CC
-BY-NC-SA 4.0). The package is read where it is installed; none of its images is copied.
-"""
+"""ELPV, photographs of solar cells in the package elpv-dataset, as a table of labels. 2,624 cells
+of 44 modules in electroluminescence, 300 x 300 px (Deitsch et al. 2019; images CC BY-NC-SA 4.0).
+The package is read where it is installed; none of its images is copied."""
 
 import importlib.util
 from functools import lru_cache
@@ -26,9 +24,8 @@ def folder() -> Path:
     package = importlib.util.find_spec("elpv_dataset")
     if package is None:
         what = "profile solar reads the package elpv-dataset (90 MB), which is not installed here"
-        raise DataError(
-            f"{what}: `python -m pip install elpv-dataset` in this environment adds it."
-        )
+        remedy = "`python -m pip install elpv-dataset` in this environment adds it"
+        raise DataError(f"{what}: {remedy}.")
     return Path(package.origin).parent / "data"
 
 
@@ -59,13 +56,10 @@ def table(root: Path) -> pd.DataFrame:
     last = (run.transform("size") / CELLS).round().clip(lower=1).astype(int)
     block = (run.cumcount() // CELLS + 1).clip(upper=last)
     third = (cells["probability"] * 3).round().astype(int)
-    table = pd.DataFrame(
-        {
-            "Filename": cells["Filename"],
-            "Defect": (cells["probability"] >= DEFECT).astype(int),
-            "Class": cells["type"] + ";" + third.map(PROBABILITIES),
-            "Group": cells["type"] + " " + number.astype(str) + "." + block.astype(str),
-        }
+    table = cells[["Filename"]].assign(
+        Defect=(cells["probability"] >= DEFECT).astype(int),
+        Class=cells["type"] + ";" + third.map(PROBABILITIES),
+        Group=cells["type"] + " " + number.astype(str) + "." + block.astype(str),
     )
     known = table.assign(Class=table["Class"].astype("category"), Video=table["Group"])
     held = splits.held_out(known, seed=0, share=HELD_OUT)

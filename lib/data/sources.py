@@ -1,8 +1,6 @@
 """The data that a profile asks for: Sewer-ML, simulated frames in its format, or the user's images.
-
 A profile's `data` table says which, in its key "source". This module decides which images belong to
-which split, so that a change of it makes runs stale.
-"""
+which split, so that a change of it makes runs stale."""
 
 import hashlib
 import shutil

@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterable
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -119,17 +119,11 @@ def _cache() -> dict[str, Any]:
         return [form.format(values[what, files, px, unit]) for unit, form in forms.items()]
 
     enlarged = rows[rows["measured"] == "enlarged"]
-    by_side = [
-        [
-            row.files,
-            f"{GRID_IMAGES * 3 * int(row.files.split()[0]) ** 2 / 1e9:,.0f}",
-            f"{row.median:.0%}",
-            *cells("training", row.files, row.px),
-            *cells("evaluation", row.files, row.px),
-        ]
-        for row in enlarged.itertuples()
-        if row.files.endswith("px")
-    ]
+    by_side = []
+    for row in enlarged[enlarged["files"].str.endswith("px")].itertuples():
+        gigabytes = f"{GRID_IMAGES * 3 * int(row.files.split()[0]) ** 2 / 1e9:,.0f}"
+        both = (cells(kind, row.files, row.px) for kind in ("training", "evaluation"))
+        by_side.append([row.files, gigabytes, f"{row.median:.0%}", *chain(*both)])
     inputs = rows[rows["measured"] == "Table 2"][["px", "files"]].drop_duplicates()
     by_input = [[f"{px} px", files, *cells("Table 2", files, px)] for px, files in inputs.values]
     measures = ("grey levels", "dB", "detail")

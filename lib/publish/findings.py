@@ -81,9 +81,9 @@ def _spread(measured: pd.DataFrame, metric: str) -> str:
     with how many of the runs are not healthy, if any."""
     rows, shares = measured[measured["metric"] == metric], sorted(measured["train_share"].unique())
     lines = []
-    for (method, backbone), own in rows.groupby(["method", "backbone"], sort=False):
-        cells = [own[own["train_share"] == share] for share in shares]
-        lines.append([names.label(method), names.label(backbone), *map(_over_runs, cells)])
+    for system, own in rows.groupby(["method", "backbone"], sort=False):
+        cells = (own[own["train_share"] == share] for share in shares)
+        lines.append([*map(names.label, system), *map(_over_runs, cells)])
     head = ["Method", "Backbone", *map(names.share, shares)]
     return markup.markdown(head, ["---", "---", *["---:"] * len(shares)], lines)
 
@@ -118,11 +118,10 @@ def _calibration() -> str:
     """The simulated studies, a row per number of seeds and noise."""
     head = ["seeds", "noise of runs / sampling error", "coverage of 95 % intervals"]
     head += ["“supported”, one part", f"“contradicted”, {calibration.PARTS} parts"]
-    measured = ("coverage", "supported", "contradicted")
-    lines = [
-        [f"{row['seeds']:.0f}", f"{row['noise']:g}", *(f"{row[name]:.3f}" for name in measured)]
-        for row in pd.read_csv(CALIBRATION).to_dict("records")
-    ]
+    forms = {"seeds": "{:.0f}", "noise": "{:g}"}
+    forms |= dict.fromkeys(("coverage", "supported", "contradicted"), "{:.3f}")
+    rows = pd.read_csv(CALIBRATION).to_dict("records")
+    lines = [[form.format(row[name]) for name, form in forms.items()] for row in rows]
     return markup.markdown(head, ["---:"] * len(head), lines)
 
 
@@ -139,12 +138,9 @@ def _change(value: float, lower: str, higher: str) -> str:
 
 def _difference(backbone: str) -> str:
     """SimCLR minus the random backbone at the largest share, paired over videos."""
-    seeds = trained()["seeds"]
-    pair = [
-        [committed(run) for run in runs if run.share == SHARES[-1]]
-        for method in ("simclr", "random")
-        for runs in [grid.cells(PROFILE, methods=[method], backbones=(backbone,), seeds=seeds)]
-    ]
+    chosen = {"backbones": (backbone,), "seeds": trained()["seeds"]}
+    cells = (grid.cells(PROFILE, methods=[method], **chosen) for method in ("simclr", "random"))
+    pair = [[committed(run) for run in runs if run.share == SHARES[-1]] for runs in cells]
     gaps = {name: results.difference(*pair, metric=name) for name in ("f1", "auroc")}
     values = [f"{wording.difference(gap)} in {names.METRIC_NAMES[n]}" for n, gap in gaps.items()]
     return f"{names.label(backbone)}: {' and '.join(values)}."

@@ -1,9 +1,9 @@
 """Notebooks with checked parameters: run one, or render what is out of date. Nothing slow is
-imported before there is something to render.
-"""
+imported before there is something to render."""
 
 import ast
 import json
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -125,8 +125,7 @@ def render(
     """Render the artefacts (all, if none is named) that are out of date, `jobs` at once; return why
     some failed, a sentence each, after printing it. `chosen` names runs as lib.study.grid.runs
     takes them. Raises ValueError, before anything runs, for an unknown artefact, profile, protocol
-    or method.
-    """
+    or method."""
     from lib.data import sources
 
     wanted = [names.nearest(name, ARTEFACTS, "artefact") for name in artefacts] or drawn()
@@ -178,7 +177,7 @@ def render(
                 bar.update()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            parallel.end_children()
+            parallel.end(multiprocessing.active_children())
             raise
     if not pending and not failures:
         print("Every table and figure is up to date.")

@@ -1,7 +1,5 @@
-"""The report: every rendered table and figure on static pages that open from disk.
-
-Reads figures/<profile>/ and the executed notebooks, writes build/<profile>/report/.
-"""
+"""The report: every rendered table and figure on static pages that open from disk. Reads
+figures/<profile>/ and the executed notebooks, writes build/<profile>/report/."""
 
 import re
 import shutil
@@ -115,15 +113,10 @@ def _copy(paged: list[Entry], figures: Path, report: Path) -> dict[str, tuple[in
 
 def inputs(profile: str) -> str:
     """Hash of every file that the report of `profile` is made from."""
-    build = paths.BUILD / profile
-    folders = [
-        (paths.FIGURES / profile, "[!.]*"),
-        (build / "notebooks", "[!.]*.ipynb"),
-        (build / "stamps", "[!.]*.json"),
-        (TEMPLATES, "*"),
-        (paths.PROFILES, "*.toml"),
-        (Path(__file__).parent, "*.py"),
-    ]
+    build, here = paths.BUILD / profile, Path(__file__).parent
+    folders = [(paths.FIGURES / profile, "[!.]*"), (build / "notebooks", "[!.]*.ipynb")]
+    folders += [(build / "stamps", "[!.]*.json"), (paths.PROFILES, "*.toml")]
+    folders += [(TEMPLATES, "*"), (here, "*.py")]
     files = [f for folder, pattern in folders for f in folder.glob(pattern) if f.is_file()]
     return fingerprints.digest({str(f): fingerprints.digest(f.read_bytes()) for f in files})
 

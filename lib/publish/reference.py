@@ -1,9 +1,7 @@
-"""The committed reference: renewed from complete runs, and held against fresh ones.
-
-On the machine that made it, equal pins give equal scores; elsewhere another order of sums, or
-another precision, moves a run as another seed does. So a run made here is held against the spread
-of its reference over seeds.
-"""
+"""The committed reference: renewed from complete runs, and held against fresh ones. On the machine
+that made it, equal pins give equal scores; elsewhere another order of sums, or another precision,
+moves a run as another seed does. So a run made here is held against the spread of its reference
+over seeds."""
 
 import io
 import json

@@ -1,7 +1,5 @@
-"""Stamps of rendered artefacts: one is current if its files are there, made from the same inputs.
-
-Inputs are hashed by content, because git resets the times of files.
-"""
+"""Stamps of rendered artefacts: one is current if its files are there, made from the same inputs,
+which are hashed by content, because git resets the times of files."""
 
 import json
 from collections.abc import Iterator
@@ -36,19 +34,14 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     reads = artefacts.ARTEFACTS[artefact].reads_measured
     require = measured.require if reads else stored.require
     grid = require(grid, artefacts.command(artefact, given), given.get("seeds") or ())
-    profile = profiles.load(given["profile"])
+    profile, modules = profiles.load(given["profile"]), sorted(fingerprints.modules(source))
+    trained = [f"{run.origin}:{run.record['fingerprint']}" for run in map(stored.load, grid)]
     return {
         "notebook": fingerprints.digest(source),
         "parameters": given,
-        "library": {
-            path.relative_to(paths.ROOT).as_posix(): fingerprints.syntax(path)
-            for path in sorted(fingerprints.modules(source))
-        },
+        "library": {str(p.relative_to(paths.ROOT)): fingerprints.syntax(p) for p in modules},
         "profile": fingerprints.digest(profile),
-        "runs": fingerprints.digest(
-            [f"{run.origin}:{run.record['fingerprint']}" for run in map(stored.load, grid)]
-            + [measured.fingerprint(run) for run in grid if reads]
-        ),
+        "runs": fingerprints.digest(trained + [measured.fingerprint(r) for r in grid if reads]),
         "images": "" if grid else sources.identity(profile["data"]),  # runs name theirs
         "paper": fingerprints.digest(paper.values(artefact).to_csv()),
     }

@@ -58,11 +58,8 @@ def _cell(readings: list[pd.Series]) -> list[dict]:
     they differ."""
     verdicts: dict[tuple, list[dict]] = {}
     for row in readings:
-        reading = {
-            "variant": READINGS[row["mae"]] if len(readings) > 1 else "",
-            "estimate": wording.of_row(row).strip("–").replace("-", "−"),
-            "note": row["note"],
-        }
-        key = row["verdict"], judgement.words(row)
-        verdicts.setdefault(key, []).append(reading)
+        estimate = wording.of_row(row).strip("–").replace("-", "−")
+        variant = READINGS[row["mae"]] if len(readings) > 1 else ""
+        reading = {"variant": variant, "estimate": estimate, "note": row["note"]}
+        verdicts.setdefault((row["verdict"], judgement.words(row)), []).append(reading)
     return [{"verdict": v, "words": w, "readings": own} for (v, w), own in verdicts.items()]

@@ -1,12 +1,11 @@
-"""What a set of trainings will take here, in hours and disk: closed-form counts, measured rates.
-
-The rates come from `lib.scheduling.throughput`. Knows no torch.
-"""
+"""What a set of trainings will take here, in hours and disk: closed-form counts, and rates from
+`lib.scheduling.throughput`. Knows no torch."""
 
 import heapq
 import os
 import shutil
 import sys
+from collections import ChainMap
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -111,8 +110,7 @@ class Estimate:
     @property
     def caches(self) -> int:
         """Bytes of pixels still to be written, of all turns."""
-        files = {path: size for turn in self.turns for path, size in turn.caches.items()}
-        return sum(cache.left(path, size) for path, size in files.items())
+        return turns.left(dict(ChainMap(*(turn.caches for turn in self.turns))))
 
     @property
     def most_pixels(self) -> int:
@@ -155,11 +153,9 @@ def _bytes(run: Run) -> int:
 
 
 def make(todo: list[Run], workers: int, gpus: list[str], every: Sequence[Run] = ()) -> Estimate:
-    """The estimate of these runs, `workers` at a time on `gpus`; measures new systems, in minutes.
-    `every` are all runs of the command, `lib.scheduling.turns.plan` says why.
-
-    Raises DataError where a train share cannot be reached, ValueError where the probe dies.
-    """
+    """The estimate of these runs, `workers` at a time on `gpus`, of `every` run of the command;
+    measures new systems, in minutes. Raises DataError where a train share cannot be reached,
+    ValueError where the probe dies."""
     tables = turns.tables_of(todo)
     keys = [(turns.same_rows(run.data), run.share) for run in todo]
     drawn = {

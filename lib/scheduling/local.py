@@ -1,8 +1,5 @@
-"""Train runs on this machine: a fresh process for each run and device, several runs at once.
-
-The parent process never imports torch. It holds the lock of every run that it trains. With several
-devices, a run's processes are the ranks of `lib.system.ranks`.
-"""
+"""Train runs on this machine: a fresh process for each run and device (`lib.system.ranks`), several
+runs at once. The parent process never imports torch, and holds the locks of the runs."""
 
 import multiprocessing
 import socket
@@ -10,6 +7,7 @@ import time
 import traceback
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from multiprocessing.connection import Connection, wait
 from statistics import mean
 
@@ -18,7 +16,6 @@ from filelock import FileLock
 from lib.scheduling.job import Job
 from lib.scheduling.progress import Runs, cost
 from lib.store import run_directory
-from lib.study.grid import Run
 from lib.system import fork_server, parallel
 from lib.system.errors import FULL, DataError, no_room
 
@@ -47,13 +44,6 @@ def _work(connection: Connection, job: Job, rank: int) -> None:
     connection.send(outcome)
 
 
-def _need(run: Run, runs: int) -> str:
-    """What as many runs like this one take on the disk, where its profile has complete ones."""
-    records = run_directory.folder(run).parent.glob("*/run.json")
-    sizes = [sum(f.stat().st_size for f in record.parent.iterdir()) for record in records]
-    return f"{runs} runs take about {runs * mean(sizes) / 1e6:,.0f} MB" if sizes else ""
-
-
 @dataclass
 class Training:
     """A run in training: its lock, and a process for each of its devices."""
@@ -73,10 +63,10 @@ class Training:
             variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
             variables["WORLD_SIZE"] = str(devices)
         for rank in range(devices):
-            place = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if devices > 1 else {}
-            started = parallel.start(context, variables | place, _work, self.job, rank)
-            self.processes.append(started[0])
-            self.connections.append(started[1])
+            place = dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank)) if devices > 1 else {}
+            process, heard = parallel.start(context, variables | place, _work, self.job, rank)
+            self.processes.append(process)
+            self.connections.append(heard)
 
     def hear(self, ready: list[Connection]) -> float | tuple[str, str] | None:
         """The next message of the ranks: a fraction, or how the run ended; None for no news. Ranks
@@ -94,10 +84,7 @@ class Training:
 
     def end(self) -> None:
         """End every rank at once: one that is left would wait for those that are gone."""
-        for process in self.processes:
-            process.kill()
-        for process in self.processes:
-            process.join()
+        parallel.end(self.processes)
         for connection in self.connections:
             connection.close()
         self.lock.release()
@@ -121,7 +108,7 @@ class Pool:
         # GPUs that are left over are too few for a run.
         groups = range(0, len(self.gpus) - self.devices + 1, self.devices)
         shares = [",".join(self.gpus[i : i + self.devices]) for i in groups] or [None]
-        free = deque(shares[i % len(shares)] for i in range(min(self.jobs, len(todo))))
+        free = deque(islice(cycle(shares), min(self.jobs, len(todo))))
         context = _context(self.gpus)
         try:
             while queue or active:
@@ -167,7 +154,11 @@ class Pool:
     def _ended(self, job: Job, kind: str, why: str, queue: deque, bar: Runs) -> None:
         run = job.run
         if kind == "full":  # every other run would fail after it
-            raise DataError(no_room(run_directory.folder(run).parent, _need(run, 1 + len(queue))))
+            folder, left = run_directory.folder(run).parent, 1 + len(queue)
+            complete = [record.parent for record in folder.glob("*/run.json")]
+            sizes = [sum(f.stat().st_size for f in each.iterdir()) for each in complete]
+            need = f"{left} runs take about {left * mean(sizes) / 1e6:,.0f} MB" if sizes else ""
+            raise DataError(no_room(folder, need))
         if kind == "failed" and run.id not in self.retried:
             self.retried.add(run.id)
             bar.restart(run)

@@ -1,7 +1,5 @@
 """Which runs are asked for, which of them are missing, and training those, here or on a cluster.
-
-The parent process never imports torch.
-"""
+The parent process never imports torch."""
 
 import sys
 from collections import Counter
@@ -9,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lib.data import pixels, sources, splits
-from lib.data.train_shares import unreachable
 from lib.scheduling import estimate, slurm, turns
 from lib.scheduling.job import Job, state, status
 from lib.scheduling.local import Pool
 from lib.scheduling.progress import cost
 from lib.store import run_directory
-from lib.store.stored import find, reachable
+from lib.store.stored import find, reachable, unreachable
 from lib.study import artefacts, grid, profiles
 from lib.study.choices import RUNS
 from lib.study.grid import Run
@@ -52,17 +49,13 @@ class Request:
         chosen = {name: getattr(self, name) for name in RUNS}
         return reachable(grid.runs(artefact, self.profile, **chosen))
 
-    def left_out(self) -> list[str]:
-        """Why train shares that were asked for are not trained, a sentence each."""
-        profile = profiles.load(self.profile)
-        shares = self.train_shares or profile["train_shares"]
-        return [] if self.run_id else [*unreachable(profile["data"], shares).values()]
-
     def pending(self) -> list[Job]:
         """The runs to train or measure; prints if there are none, and if stale runs are kept: those
         of the profile `paper` cost GPU-hours and wait for FORCE=1."""
         runs, again = self.runs(), bool(self.run_id) and self.force
-        for sentence in self.left_out():
+        profile = profiles.load(self.profile)
+        shares = [] if self.run_id else self.train_shares or profile["train_shares"]
+        for sentence in unreachable(profile["data"], shares).values():
             print(f"left out: {sentence}", flush=True)
         todo = [job for run in runs if (job := Job(run, again, self.force)).need()]
         kept = [run for run in runs if run.profile == "paper" and state(run)[0] == "stale"]

@@ -148,10 +148,8 @@ def _submit(rest: list[Job], cluster: Cluster) -> dict[Run, str]:
 
 def train(todo: list[Job], cluster: Cluster) -> int:
     """Submit what has no job yet, and watch until all have ended; returns the exit status. Runs
-    that SLURM does not take with the others follow when these have ended.
-
-    Ctrl-C ends the watch alone: raises KeyboardInterrupt with what to do next.
-    """
+    that SLURM does not take with the others follow. Ctrl-C ends the watch alone: raises
+    KeyboardInterrupt with what to do next."""
     status = 0
     while todo:
         jobs = submit(todo, cluster)
@@ -195,9 +193,7 @@ class Watch:
             if not self.bar.fractions:
                 self.bar.started = time.monotonic()  # time in the queue is not part of the pace
             self.bar.show()
-            # Short studies are followed closely, long ones spare the controller, which all users
-            # share.
-            if left:
+            if left:  # short studies are followed closely, long ones spare the controller
                 time.sleep(min(30.0, max(1.0, (time.monotonic() - began) / 20)))
         self.bar.close()
         return self.failed
@@ -206,10 +202,11 @@ class Watch:
         """Show what is done of a run, and how it ended if it did."""
         fraction, outcome = slurm_job.heard(run)
         outcome = outcome or self._without_a_note(run, states.get(self.jobs[run], UNKNOWN)[0])
-        if outcome:
-            if outcome != "done":
-                self.failed[run] = outcome
-            self.bar.finish(run, "done" if outcome == "done" else "failed")
+        if outcome == "done":
+            self.bar.finish(run, outcome)
+        elif outcome:
+            self.failed[run] = outcome
+            self.bar.finish(run, "failed")
         elif fraction:  # at first sight: by an earlier job, or before anyone watched
             self.bar.advance(run, fraction, resumed=True)
 
@@ -219,15 +216,13 @@ class Watch:
             self.silent.pop(run, None)
             return ""
         since = self.silent.setdefault(run, time.monotonic())
-        if state != "CANCELLED" and time.monotonic() - since < PATIENCE:
-            return ""
-        return f"its job ended without a word, SLURM says {state}"
+        waits = state != "CANCELLED" and time.monotonic() - since < PATIENCE
+        return "" if waits else f"its job ended without a word, SLURM says {state}"
 
     def _say_why_they_wait(self, left: list[Run], states: dict) -> None:
         """Print, once, every reason that does not pass by itself, such as too high a limit."""
         queued = [states.get(self.jobs[run], UNKNOWN) for run in left]
         waiting = [reason for state, reason in queued if state == "PENDING"]
-        for reason in dict.fromkeys(waiting):
-            if reason not in USUAL | self.reasons:
-                self.reasons.add(reason)
-                tqdm.write(f"{waiting.count(reason)} jobs wait: {reason}")
+        for reason in [r for r in dict.fromkeys(waiting) if r not in USUAL | self.reasons]:
+            self.reasons.add(reason)
+            tqdm.write(f"{waiting.count(reason)} jobs wait: {reason}")

@@ -1,8 +1,6 @@
-"""The probe: how fast a system trains and scores here, from a few steps on random pixels.
-
-Steps are those of lib.training.train: Lightning, device, precision, optimiser, augmentation. What a
-step reads from disk is not in it, nor is the start of a process. Imports torch, in its own process.
-"""
+"""The probe: how fast a system trains and scores here, from a few steps on random pixels. Steps are
+those of lib.training.train: Lightning, device, precision, optimiser, augmentation. What a step
+reads from disk is not in it, nor is the start of a process. Imports torch, in its own process."""
 
 import gc
 import time

@@ -1,9 +1,6 @@
-"""Which runs share the disk: all at once where their cached pixels fit, else in several turns.
-
-Runs that read the same part of the tables at the same side share two caches. Where the disk cannot
-hold those of all runs, the runs with the smallest caches train first, and their caches make room
-for the next. Knows no torch.
-"""
+"""Which runs share the disk: all at once where their cached pixels fit, else in several turns: the
+runs with the smallest caches train first, and their caches make room for the next. Runs that read
+the same part of the tables at the same side share two caches. Knows no torch."""
 
 import json
 import shutil
@@ -35,7 +32,7 @@ class Turn:
     @property
     def lacks(self) -> int:
         """Bytes that the disk lacks for this turn when the spare caches are gone."""
-        return int(max(0, _left(self.caches) - cache.FULL * (_free() + _there(self.spare))))
+        return int(max(0, left(self.caches) - cache.FULL * (_free() + _there(self.spare))))
 
     def no_room(self) -> str:
         """The sentence of a disk that cannot hold the pixels of this turn."""
@@ -49,14 +46,14 @@ class Turn:
     def make_room(self) -> None:
         """Remove the spare caches if this turn's pixels need their room. Raises DataError where the
         disk is too small without them, too, and where a run in training may read one of them."""
-        left = _left(self.caches)
-        if left <= cache.FULL * _free():
+        missing = left(self.caches)
+        if missing <= cache.FULL * _free():
             return
         if self.lacks:
             raise DataError(self.no_room())
         if busy := run_directory.in_training():
             raise DataError(
-                f"the disk has no room for the next {left / 1e9:.1f} GB of pixels, and those "
+                f"the disk has no room for the next {missing / 1e9:.1f} GB of pixels, and those "
                 f"that could go may be in use: {busy[0]} is in training ({len(busy)} such runs). "
                 "Wait for its end; the same command goes on."
             )
@@ -74,7 +71,7 @@ def plan(todo: Sequence[Run], every: Sequence[Run], tables: Tables) -> list[Turn
         groups.setdefault(str(run.data), []).append(run)
     parts = [(runs, caches(runs[0].data, tables)) for runs in groups.values()]
     wanted = dict(ChainMap(*(files for _, files in parts)))
-    if _left(wanted) <= cache.FULL * _free():
+    if left(wanted) <= cache.FULL * _free():
         return [Turn(list(todo), wanted, {})]
     others = [run for run in every if run.profile in {run.profile for run in todo}]
     tables, known = tables_of(others) | tables, wanted
@@ -82,7 +79,7 @@ def plan(todo: Sequence[Run], every: Sequence[Run], tables: Tables) -> list[Turn
         known = known | caches(run.data, tables)
     room = cache.FULL * (_free() + _there(known))
     shared: list[tuple[list[Run], Caches]] = [([], {})]
-    for own, read in sorted(parts, key=lambda part: (_left(part[1]), sum(part[1].values()))):
+    for own, read in sorted(parts, key=lambda part: (left(part[1]), sum(part[1].values()))):
         runs, files = shared[-1]
         if not runs or sum((files | read).values()) <= room:
             shared[-1] = runs + own, files | read
@@ -116,13 +113,14 @@ def tables_of(runs: Sequence[Run]) -> Tables:
     return {(rows, split): sources.tables(data, split)[0] for rows, split, data in parts}
 
 
-def _left(files: Caches) -> int:
+def left(files: Caches) -> int:
+    """Bytes of these caches that are still to be written."""
     return sum(cache.left(path, size) for path, size in files.items())
 
 
 def _there(files: Caches) -> int:
     """Bytes of these caches that are on the disk."""
-    return sum(files.values()) - _left(files)
+    return sum(files.values()) - left(files)
 
 
 def _free() -> int:

@@ -1,8 +1,6 @@
-"""Fingerprints: what a result depends on, part by part, and which parts have changed since.
-
-The inputs of a result are a dictionary, name of a part -> its value or hash. They are stored with
-the result; `changes` holds them against those of today.
-"""
+"""Fingerprints: what a result depends on, part by part, and which parts have changed since. The
+inputs of a result are a dictionary, name of a part -> its value or hash. They are stored with the
+result; `changes` holds them against those of today."""
 
 import ast
 import hashlib
@@ -18,22 +16,10 @@ from lib.system import paths
 # The modules of lib that decide what a run directory holds. Whoever adds a module that training or
 # scoring calls adds it here; a method's own file is added by its name. Settings, grid and files are
 # not listed: `settings` and `data` hold what they lead to.
-SHARED = (
-    "methods/base",
-    "methods/backbones",
-    "methods/optimisers",
-    "training/train",
-    "training/batches",
-    "training/probes",
-    "system/ranks",
-    "data/sources",
-    "data/splits",
-    "data/pixels",
-    "data/views",
-    "data/fused_views",
-    "measures/representation",
-    "measures/health",
-)
+SHARED = ("methods/base", "methods/backbones", "methods/optimisers")
+SHARED += ("training/train", "training/batches", "training/probes", "system/ranks")
+SHARED += ("data/sources", "data/splits", "data/pixels", "data/views", "data/fused_views")
+SHARED += ("measures/representation", "measures/health")
 
 
 def digest(value: Any) -> str:

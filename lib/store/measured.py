@@ -1,9 +1,7 @@
 """What was measured on trained networks, kept in their run directories. Knows no torch.
-
 measured.parquet holds the scores of detectors, measured.json the label-free measures and what was
 fitted. `lib.training.measure` makes them. A run is complete without them, and they have a
-fingerprint of their own.
-"""
+fingerprint of their own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,9 +1,7 @@
 """Run directories: where they lie, who works on them, and whether they are complete. Knows no
-torch.
-
-A run directory counts only with a complete run.json: everything is written beside it and renamed
-into place. run.json holds the checksums of the files beside it, so that a damaged run is missing.
-"""
+torch. A run directory counts only with a complete run.json: everything is written beside it and
+renamed into place. run.json holds the checksums of the files beside it, so that a damaged run is
+missing."""
 
 import fcntl
 import tempfile
@@ -97,10 +95,6 @@ def state(run: Run) -> tuple[str, str]:
 def write_scores(scores: pd.DataFrame, path: Path) -> None:
     """scores.parquet of the run directory `path`, as small as it gets: names as dictionaries,
     logits byte by byte."""
-    scores.to_parquet(
-        path / "scores.parquet",
-        compression="zstd",
-        index=False,
-        use_dictionary=[column for column in scores if column != "logit"],
-        use_byte_stream_split=["logit"],
-    )
+    names = [column for column in scores if column != "logit"]
+    how = {"compression": "zstd", "use_dictionary": names, "use_byte_stream_split": ["logit"]}
+    scores.to_parquet(path / "scores.parquet", index=False, **how)

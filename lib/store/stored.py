@@ -1,19 +1,22 @@
 """Stored runs read back, from runs made here or from the committed reference. Knows no torch."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from lib.data.train_shares import unreachable
+from lib.data import sources, splits
 from lib.store import committed, run_directory
 from lib.store.fingerprints import inputs
 from lib.study import profiles
 from lib.study.grid import Run
 from lib.system import atomic, paths
+from lib.system.errors import DataError
 
 
 class MissingRuns(RuntimeError):
@@ -114,6 +117,33 @@ def find(run: Run) -> Stored | None:
     with suppress(MissingRuns):
         return load(run)
     return None
+
+
+def unreachable(data: dict[str, Any], shares: Iterable[float | None]) -> dict[float, str]:
+    """Of these shares of defects those that the user's own training images cannot reach, each with
+    the reason; none for other data. Raises DataError where none can be reached."""
+    if data["source"] != "own":
+        return {}
+    shares, written = tuple(dict.fromkeys(shares)), sources.labels_csv(data)
+    state = written.stat().st_mtime_ns if written.is_file() else 0
+    reasons = _reasons(json.dumps(data | {"cache": 0}), shares, f"{written} {state}")
+    if reasons and len(reasons) == len(shares):
+        why = next(iter(reasons.values()))
+        raise DataError(f"{why} Choose other shares, for example TRAIN_SHARES=0.15,0.45.")
+    return reasons
+
+
+@lru_cache(maxsize=32)
+def _reasons(data: str, shares: tuple[float | None, ...], _table: str) -> dict[float, str]:
+    """`_table` says which table, of which time, is read."""
+    values, reasons = json.loads(data), {}
+    table, _ = sources.tables(values, "train")
+    for share in shares:
+        try:
+            splits.resample(table, share, values["seed"])
+        except DataError as error:
+            reasons[share] = str(error)
+    return reasons
 
 
 def reachable(runs: list[Run]) -> list[Run]:

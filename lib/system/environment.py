@@ -1,9 +1,7 @@
-"""What the environment asks for: every variable is read and checked here.
-
-The command line (`lib/__main__.py`) reads most variables, once, and passes their values on as
-arguments. Those below with a function of their own also reach the processes that notebooks, worker
-pools and SLURM start, which inherit them.
-"""
+"""What the environment asks for: every variable is read and checked here. The command line
+(`lib/__main__.py`) reads most variables, once, and passes their values on as arguments. Those below
+with a function of their own also reach the processes that notebooks, worker pools and SLURM start,
+which inherit them."""
 
 import os
 import shlex
@@ -28,10 +26,8 @@ def switch(name: str) -> bool:
 
 
 def number(name: str, default: int | None, what: str) -> int | None:
-    """A whole number of 1 or more, `default` where it is unset.
-
-    Raises ValueError for anything else; `what` says what the number is.
-    """
+    """A whole number of 1 or more, `default` where it is unset; `what` says what it is. Raises
+    ValueError for anything else."""
     value = text(name)
     if not value:
         return default

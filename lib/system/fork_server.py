@@ -1,9 +1,7 @@
 """The process that forks those that train, and the kernels of notebooks. Torch takes 12 s to
-import; a server that has imported it once forks processes in 0.1 s.
-
-Its socket lies in a folder named after its parent, which it removes when the parent has ended,
-however that ended, even while it still imports: `lib.system.fork_server_watch`.
-"""
+import; a server that has imported it once forks processes in 0.1 s. Its socket lies in a folder
+named after its parent, which it removes when the parent has ended, however that ended, even while
+it still imports: `lib.system.fork_server_watch`."""
 
 import multiprocessing
 import os

@@ -1,8 +1,5 @@
-"""Work spread over processes of this machine.
-
-A process starts fresh (none is a fork of this one), computes on one thread, and ends with the
-process that started it, however that ends.
-"""
+"""Work spread over processes of this machine. A process starts fresh (none is a fork of this one),
+computes on one thread, and ends with the process that started it, however that ends."""
 
 import importlib
 import multiprocessing
@@ -91,12 +88,11 @@ def _begin(cards) -> None:
     environment.hand_down(ONE_THREAD | cards.get())
 
 
-def end_children(but: Sequence[multiprocessing.Process] = ()) -> None:
-    """End at once the processes that this one started and that still run, but for those named."""
-    ours = [process for process in multiprocessing.active_children() if process not in but]
-    for process in ours:
+def end(processes: Sequence[multiprocessing.Process]) -> None:
+    """End these processes at once."""
+    for process in processes:
         process.kill()
-    for process in ours:
+    for process in processes:
         process.join()
 
 
@@ -121,7 +117,7 @@ def pool(workers: int, job: str, gpus: Sequence[str] = ()) -> Iterator[ProcessPo
                     executor.submit(int)
             yield executor
         except BaseException as error:
-            end_children(others)
+            end([child for child in multiprocessing.active_children() if child not in others])
             if not isinstance(error, BrokenProcessPool):
                 raise
             raise DataError(
