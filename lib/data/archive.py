@@ -11,8 +11,7 @@ from lib.system import parallel
 from lib.system.atomic import new_folder
 
 SEED = 42
-# A share of 1 % of defects takes 99 normal frames, in half of the training table and in the whole
-# validation table: 440 frames hold 232 normal ones, half of them 116.
+# A share of 1 % of defects takes 99 normal frames: half of 440 frames hold 116 normal ones.
 TRAIN, VAL = 440, 200
 # Sewer-ML has 14 and 2.
 ZIPS = {"train": ("train00.zip", "train01.zip"), "val": ("valid00.zip", "valid01.zip")}

@@ -14,8 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lib.system.errors import DataError
 
-# Pillow's names of the formats that are read, and the endings of their files. Pillow knows others,
-# some of which start programs.
+# The formats that are read, by Pillow's names; it knows others, some of which start programs.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
 # How files of other kinds begin: an offset, the bytes there, and the kind.

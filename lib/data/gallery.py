@@ -23,12 +23,9 @@ def boxes(data: dict[str, Any]) -> pd.DataFrame:
 def choose(table: pd.DataFrame, boxes: pd.DataFrame, n: int) -> pd.DataFrame:
     """`n` rows of `table`, more where there are more classes, less where there are few rows: normal
     frames, a frame of every class, and of several classes, or of any defects where the classes are
-    the user's own. A table without class columns gives as many normal frames as defects. The column
-    `Shown` is the class that a row was chosen for, or "".
-
-    A class is shown by a frame without other classes where there is one. The other frames share the
-    remaining places, each from another video where there are enough.
-    """
+    the user's own; as many normal frames as defects without class columns. The column `Shown` is
+    the class that a row was chosen for, or "". A class is shown by a frame without other classes
+    where there is one; the other frames are from different videos where there are enough."""
     labels = class_flags(table)
     if not len(labels.columns):
         parts = [_spread(table[table["Defect"] == value], n // 2) for value in (0, 1)]

@@ -35,8 +35,8 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def _combinations(path: Path, table: pd.DataFrame) -> pd.Categorical:
-    """`Class` with its names in order, each once. "normal" is no class of a normal image; a name
-    that tables give to all defects, or to all images, is refused."""
+    """`Class` with its names in order, each once. "normal" is no class; a name that tables give to
+    all defects, or to all images, is refused."""
     names = [{name.strip() for name in text.split(";")} - {""} for text in table["Class"]]
     plain = [{name.casefold() for name in row} for row in names]
     called_normal = pd.Series(["normal" in row for row in plain], table.index)
@@ -95,8 +95,7 @@ def ignored_classes(path: Path, table: pd.DataFrame) -> str:
 
 def copies(path: Path, table: pd.DataFrame, contents: Sequence[str]) -> str:
     """How many images are copies of others on their side of the split, "" if none; `contents` (n,)
-    is a hash of what each shows, "" where it is unknown. Raises DataError for copies on both sides.
-    """
+    is a hash of what each shows, or "". Raises DataError for copies on both sides."""
     rows = table.assign(content=contents, row=table.index)
     rows = rows[(rows["content"] != "") & rows["content"].duplicated(keep=False)]
     sides = rows.groupby("content")["Split"].transform("nunique")

@@ -44,10 +44,9 @@ def table(root: Path) -> pd.DataFrame:
     """A row a cell: Filename, Defect, Class (mono or poly, and the probability of a defect), Group,
     Split (whole modules).
 
-    `Group` is the module. The package does not name it, so it is inferred: cells of one module
-    follow one another, hence runs of one type are cut into blocks of 60. What is left of a run is a
-    module where it is over half of one, else it belongs to the block before. This gives the 18
-    modules of mono and 26 of poly cells that the authors count.
+    `Group` is the module, which the package does not name: cells of one module follow one another,
+    hence runs of one type are cut into blocks of 60. What is left of a run is a module where it is
+    over half of one. This gives the 18 modules of mono and 26 of poly cells that the authors count.
     """
     columns = ["Filename", "probability", "type"]
     cells = pd.read_csv(root / "labels.csv", sep=r"\s+", names=columns)

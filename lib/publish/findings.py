@@ -60,7 +60,7 @@ def words() -> dict[str, Any]:
         "chance": judgement.by_chance(scored),
         "calibration": _calibration(),
         "hangs_on": lambda by: [int(n) for n in judgement.disagreements(scored, by)],
-        "change": _change,
+        "change": lambda value, lower, higher: f"{abs(value):.2f} {lower if value < 0 else higher}",
         "state": _state,
         "n_seeds": int(measured["seed"].nunique()),
         "enough": ENOUGH,
@@ -129,11 +129,6 @@ def _state(row: pd.Series, open_: str, unanswered: str) -> str:
     """`open_` for a claim whose interval crosses its limit, `unanswered` for one without answer."""
     words = dict.fromkeys(("across", "inconclusive"), open_) | {"not answerable": unanswered}
     return words.get(row["verdict"], "")
-
-
-def _change(value: float, lower: str, higher: str) -> str:
-    """`0.27 lower`."""
-    return f"{abs(value):.2f} {lower if value < 0 else higher}"
 
 
 def _difference(backbone: str) -> str:

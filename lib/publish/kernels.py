@@ -67,6 +67,5 @@ class ForkManager(AsyncKernelManager):
         self.provisioner = ForkProvisioner(parent=self, kernel_id="", kernel_spec=self.kernel_spec)
 
 
-def manager() -> type[AsyncKernelManager]:
-    """The manager with which kernels start fastest on this system."""
-    return ForkManager if sys.platform == "linux" else AsyncKernelManager
+# The manager with which kernels start fastest on this system.
+MANAGER = ForkManager if sys.platform == "linux" else AsyncKernelManager

@@ -47,8 +47,8 @@ def parameters(notebook: Path) -> dict[str, Any]:
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     sources = [c["source"] for c in cells if "parameters" in c["metadata"].get("tags", ())]
     if len(sources) != 1:
-        cells = f"{len(sources)} cells tagged 'parameters'"
-        raise NotebookError(f"{notebook.name} has {cells}, expected one.")
+        what = f"{len(sources)} cells tagged 'parameters', expected one"
+        raise NotebookError(f"{notebook.name} has {what}.")
     defaults = {}
     for line in ast.parse("".join(sources[0])).body:
         try:
@@ -103,7 +103,7 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
                 copy,
                 given,
                 kernel_name="python3",
-                kernel_manager_class=kernels.manager(),
+                kernel_manager_class=kernels.MANAGER,
                 resources={"metadata": {"path": str(paths.ROOT)}},  # the kernel's folder
                 extra_arguments=[f"--BaseIPythonApplication.ipython_dir={folder}", *ISOLATED],
                 progress_bar=False,

@@ -112,18 +112,15 @@ def _rendered(artefact: str, column: str) -> str:
 def write(runs: list[Stored], folder: Path, weights: bool = False) -> None:
     """The tables of these runs, of one profile, into `folder`, which appears when complete;
     `weights` only of small networks."""
-    beside = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    tables.write(beside, runs)
-    for stored in runs if weights else []:
-        _halve(stored.checkpoint, beside / f"{stored.run.id}.pt")
     table, _ = sources.tables(runs[0].run.data, "val")
     columns = ["Filename", *CLASSES, "Defect", "Video", "Sampled"]
-    table[columns].to_parquet(beside / "validation.parquet", compression="zstd", index=False)
     provenance = json.dumps(_provenance(runs), indent=1) + "\n"
-    (beside / "provenance.json").write_text(provenance, encoding="utf-8")
-    atomic.put_folder(beside, folder)
+    with atomic.new_folder(folder, replace=True) as beside:
+        tables.write(beside, runs)
+        for stored in runs if weights else []:
+            _halve(stored.checkpoint, beside / f"{stored.run.id}.pt")
+        table[columns].to_parquet(beside / "validation.parquet", compression="zstd", index=False)
+        (beside / "provenance.json").write_text(provenance, encoding="utf-8")
 
 
 def _halve(source: Path, target: Path) -> None:

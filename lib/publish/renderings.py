@@ -35,13 +35,15 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     require = measured.require if reads else stored.require
     grid = require(grid, artefacts.command(artefact, given), given.get("seeds") or ())
     profile, modules = profiles.load(given["profile"]), sorted(fingerprints.modules(source))
-    trained = [f"{run.origin}:{run.record['fingerprint']}" for run in map(stored.load, grid)]
+    read = list(map(stored.load, grid))
+    trained = [f"{run.origin}:{run.record['fingerprint']}" for run in read]
+    measurements = [fingerprints.digest(measured.inputs(run)) for run in read if reads]
     return {
         "notebook": fingerprints.digest(source),
         "parameters": given,
         "library": {str(p.relative_to(paths.ROOT)): fingerprints.syntax(p) for p in modules},
         "profile": fingerprints.digest(profile),
-        "runs": fingerprints.digest(trained + [measured.fingerprint(r) for r in grid if reads]),
+        "runs": fingerprints.digest(trained + measurements),
         "images": "" if grid else sources.identity(profile["data"]),  # runs name theirs
         "paper": fingerprints.digest(paper.values(artefact).to_csv()),
     }

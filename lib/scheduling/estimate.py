@@ -18,12 +18,8 @@ from lib.system.errors import DataError
 from lib.system.progress import duration
 
 FIXED = 1024  # validation images at the end of an epoch: lib.training.batches.FIXED
-# Bytes of scores.parquet a row: 2.6 to 3.2 in mini, 5.5 in one made up with the 632,610 names
-# of a run of `paper`.
-SCORE = 5.5
-# Memory while the converged probe is fitted, over that of the float32 features it is fitted on:
-# measured on 3,000 images of 128 features, themselves among it.
-FITTED = 3.6
+SCORE = 5.5  # bytes of scores.parquet a row with the 632,610 names of a run of `paper`; 3 in mini
+FITTED = 3.6  # memory of the converged probe's fit, over that of its features, measured on 3,000
 BASE = 0.6e9  # bytes of memory of a process with torch, and its batch of pixels
 
 

@@ -25,9 +25,7 @@ from lib.system import atomic, environment
 
 MINUTES = 240  # of a job without TIME: short jobs start sooner, and a run goes on in the next one
 TIMEOUTS = 100  # of one run: it would never end if no job of TIME minutes finished an epoch
-# What sbatch says of more jobs than it takes at once (AssocMaxSubmitJobLimit,
-# QOSMaxSubmitJobPerUserLimit; "job submit limit" in older versions).
-TOO_MANY = "SubmitJob", "submit limit"
+TOO_MANY = "SubmitJob", "submit limit"  # in what sbatch says of more jobs than it takes at once
 # Reasons for which a job waits that pass by themselves.
 USUAL = {"None", "Resources", "Priority", "JobArrayTaskLimit", "BeginTime"}
 

@@ -45,9 +45,8 @@ def of(todo: list[Run], rows: list[int], workers: int, gpus: list[str]) -> list[
 
 def _key(run: Run, rows: int, workers: int, machine: str) -> str:
     code = {k: v for k, v in fingerprints.inputs(run).items() if k.startswith("lib/")}
-    code |= fingerprints.code("scheduling/throughput_probe")
-    batch = min(run.settings.batch, rows)
-    return fingerprints.digest([machine, workers, batch, asdict(run.settings), *system(run), code])
+    facts = machine, workers, min(run.settings.batch, rows), asdict(run.settings), *system(run)
+    return fingerprints.digest([*facts, code | fingerprints.code("scheduling/throughput_probe")])
 
 
 def _measure(absent: dict[str, tuple[int, Run]], workers: int, gpus: list[str]) -> dict[str, dict]:

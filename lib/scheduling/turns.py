@@ -94,11 +94,9 @@ def plan(todo: Sequence[Run], every: Sequence[Run], tables: Tables) -> list[Turn
 
 def caches(data: dict, tables: Tables) -> Caches:
     """The two caches that runs on these data read."""
-    files = {}
-    for split in sources.TABLES:
-        rows = tables[same_rows(data), split]
-        files[pixels.cached(data, split, rows)] = len(rows) * data["cache"] ** 2 * 3
-    return files
+    rows = {split: tables[same_rows(data), split] for split in sources.TABLES}
+    image = data["cache"] ** 2 * 3
+    return {pixels.cached(data, split, part): len(part) * image for split, part in rows.items()}
 
 
 def same_rows(data: dict) -> str:

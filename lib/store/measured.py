@@ -88,11 +88,6 @@ def require(wanted: list[Run], command: str, seeds: Sequence[int] = ()) -> list[
     return wanted
 
 
-def fingerprint(run: Run | Stored) -> str:
-    """Hash over `inputs`: equal ones promise equal results."""
-    return fingerprints.digest(inputs(load(run)))
-
-
 def write(scores: pd.DataFrame, facts: dict, stored: Stored) -> None:
     """Both files into the run directory, the record last: with it, both are there."""
     path, table = stored.path / "measured.json", stored.path / "measured.parquet"

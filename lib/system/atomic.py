@@ -92,9 +92,8 @@ def put_folder(beside: Path, folder: Path) -> Path:
 
 @contextmanager
 def new_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
-    """A folder beside to write into; it becomes `folder` at the end of the block, or is removed
-    where the block raises. A `folder` that is there must be empty, unless it is to be `replace`d.
-    """
+    """A folder beside to write into; it becomes `folder`, which must be empty unless it is to be
+    `replace`d, at the end of the block, or is removed where the block raises."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f"{_beside(folder).name}-", dir=folder.parent))
     try:

@@ -20,11 +20,6 @@ def text(name: str, default: str = "") -> str:
     return os.environ.get(name) or default
 
 
-def switch(name: str) -> bool:
-    """Whether the variable is set to anything."""
-    return bool(text(name))
-
-
 def number(name: str, default: int | None, what: str) -> int | None:
     """A whole number of 1 or more, `default` where it is unset; `what` says what it is. Raises
     ValueError for anything else."""
