@@ -33,8 +33,8 @@ def _request(arguments: argparse.Namespace):
         artefacts=choices.artefacts,
         run_id=getattr(arguments, "id", None),
         **choices.runs,
-        force=environment.switch("FORCE"),
-        yes=environment.switch("YES"),
+        force=bool(environment.text("FORCE")),
+        yes=bool(environment.text("YES")),
         jobs=choices.jobs,
         devices=choices.devices,
         cluster=_cluster(choices),
@@ -149,7 +149,7 @@ def data_check(arguments: argparse.Namespace) -> int:
     if not environment.text("PROFILE"):
         real = "paper" if environment.sewerml_root() else profile
         profile = "own" if environment.labels() else real
-    wrong = check(profile, environment.switch("SCAN"), choices.jobs or hardware.cores())
+    wrong = check(profile, bool(environment.text("SCAN")), choices.jobs or hardware.cores())
     print(f"\n{len(wrong)} thing(s) wrong:" if wrong else "\nAll is well.", flush=True)
     for sentence in wrong:
         print(f"error: {sentence}", file=sys.stderr)
@@ -158,12 +158,12 @@ def data_check(arguments: argparse.Namespace) -> int:
 
 def labels(arguments: argparse.Namespace) -> int:
     """write the table of labels of images that lie in folders: good, scratch, ..."""
-    from lib.data import layouts
+    from lib.data import folders
 
     folder = environment.path("FOLDER")
     if folder is None:
         raise ValueError("set FOLDER to a folder of images: make labels FOLDER=folder OUT=csv.")
-    layouts.write(folder, environment.path("OUT") or folder / "labels.csv")
+    folders.write_labels(folder, environment.path("OUT") or folder / "labels.csv")
     return 0
 
 

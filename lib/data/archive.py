@@ -1,9 +1,5 @@
 """Simulated frames in Sewer-ML's layout: two tables, zips of two sizes of frames, no Videos.csv.
-
-    make archive SEWERML_ROOT=/path/to/new/folder TRAIN=440 VAL=200
-
-The profile `rehearsal` reads them as it would read the real archive.
-"""
+The profile `rehearsal` reads them as it would read the real archive."""
 
 import zipfile
 from pathlib import Path
@@ -15,8 +11,7 @@ from lib.system import parallel
 from lib.system.atomic import new_folder
 
 SEED = 42
-# A share of 1 % of defects takes 99 normal frames, in half of the training table and in the whole
-# validation table: 440 frames hold 232 normal ones, half of them 116.
+# A share of 1 % of defects takes 99 normal frames: half of 440 frames hold 116 normal ones.
 TRAIN, VAL = 440, 200
 # Sewer-ML has 14 and 2.
 ZIPS = {"train": ("train00.zip", "train01.zip"), "val": ("valid00.zip", "valid01.zip")}
@@ -42,7 +37,6 @@ def _write_zip(job: tuple[Path, str, range]) -> None:
 def write(root: Path, train: int = TRAIN, val: int = VAL, workers: int = 1) -> None:
     """Write the tables and zips of `train` and `val` frames; `root` appears when they are complete.
     Raises FileExistsError where `root` holds anything."""
-    root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         what = f"{root} is not empty, and real images may lie there"
         raise FileExistsError(f"{what}: name a new folder, SEWERML_ROOT=/path/to/new/folder.")

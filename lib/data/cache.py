@@ -6,8 +6,8 @@
     X.npy.blocks    a line on what is filled, then one per finished block: its unreadable rows
     X.npy.bad.txt   the images that could not be read, a line each
 
-Images are written one at a time and flushed block by block, so that memory does not grow with their
-number. A fill that was stopped goes on where it was.
+Images are written one at a time, so that memory does not grow with their number. A fill that was
+stopped goes on where it was.
 """
 
 import hashlib
@@ -18,10 +18,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -41,37 +40,6 @@ Find = Callable[[Any], Any]  # an image's name, or its row -> its place
 Read = Callable[[Any], np.ndarray]  # a place -> its pixels
 
 
-@dataclass(frozen=True)
-class Task:
-    """What every process of a fill needs: the file, where its rows begin, and an image's reader."""
-
-    partial: Path
-    side: int
-    start: int  # bytes of the .npy header
-    read: Read
-
-    def write(self, rows: Sequence[int], places: Sequence[Any]) -> list[Bad]:
-        """Read these images and write them to disk; returns those that could not be read."""
-        try:
-            with open(self.partial, "r+b") as file:
-                bad = each(rows, places, partial(self._write, file))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise DataError(
-                f"{self.partial} cannot be written ({error.strerror}): free some disk, or set "
-                "WORKSPACE to a larger one; the same command goes on where it was."
-            ) from None
-        return bad
-
-    def _write(self, file: BinaryIO, row: int, place: Any) -> None:
-        pixels, shape = self.read(place), (self.side, self.side, 3)
-        if pixels.shape != shape or pixels.dtype != np.uint8:
-            raise TypeError(f"expected uint8 {shape}, read {pixels.dtype} {pixels.shape}")
-        file.seek(self.start + row * pixels.nbytes)
-        file.write(pixels.tobytes())
-
-
 def beside(path: Path, what: str) -> Path:
     """The cache's companion files: "sum", "partial", "blocks", "bad.txt"."""
     return path.with_name(f"{path.name}.{what}")
@@ -81,11 +49,10 @@ def is_whole(path: Path) -> bool:
     """Whether the cache is there as it was filled; a damaged one is said, and removed."""
     if not path.exists():
         return False
-    note = beside(path, "sum")
-    if note.exists() and note.read_text(encoding="utf-8", errors="replace") == checksum(
-        path, SUMMED
-    ):
-        return True
+    with suppress(FileNotFoundError):
+        note = beside(path, "sum").read_bytes()
+        if note == checksum(path, SUMMED).encode():
+            return True
     what = f"{path} is damaged, or has no checksum: its images are decoded again"
     print(f"warning: {what}.", file=sys.stderr, flush=True)
     path.unlink()
@@ -116,47 +83,60 @@ def fill(
     path: Path, names: Sequence[str], side: int, find: Find, read: Read, workers: int = 1
 ) -> None:
     """Write the images' pixels to `path`, (n, side, side, 3) uint8, with `workers` processes.
-
     `find(name)` gives, in this process, a place that can be pickled; `read(place)` gives, in any
-    process, its pixels. After a stop, the same call goes on where it was. Raises DataError where
-    the disk is too full, and, after all were tried, for images that `find` or `read` refused with a
-    DataError; the others are kept, so that only these are read again.
-    """
+    process, its pixels. Raises DataError where the disk is too full, and, after all were tried, for
+    images that `find` or `read` refused with a DataError; only these are read again."""
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
     content = {"n": len(names), "side": side, "block": BLOCK, "names": digest}
-    finished = _finished_blocks(path, content)
+    finished, unfinished = _finished_blocks(path, content), beside(path, "partial")
     todo = {block: rows for block, rows in (blocks(len(names)) | finished).items() if rows}
     count = sum(map(len, todo.values()))
     need, workers = count * side * side * 3, workers if count > ALONE else 1
-    long = count > LOUD_IMAGES or need > LOUD_BYTES
-    how = f"by {workers} processes" if workers > 1 else "by one process"
-    plan = f"{count:,} images to decode to {side} x {side} px {how}" if long else ""
-    _check_disk(path, need, plan)
-    task = Task(beside(path, "partial"), side, _begin(path, content, finished), read)
-    with open(beside(path, "blocks"), "a", encoding="utf-8") as notes:
-        bad = in_blocks(
-            "pixel cache", todo, lambda row: find(names[row]), task.write, workers, long, notes
-        )
-    if bad:
-        raise DataError(summary(bad, len(names), beside(path, "bad.txt")))
-    put_text(beside(path, "sum"), checksum(task.partial, SUMMED))
-    task.partial.replace(path)
-    for what in ("blocks", "bad.txt"):
-        beside(path, what).unlink(missing_ok=True)
-
-
-def _check_disk(path: Path, need: float, plan: str) -> None:
-    """Raise DataError where the disk has no room for `need` bytes; print the plan, if any."""
-    free = shutil.disk_usage(path.parent).free
+    free, long = shutil.disk_usage(path.parent).free, count > LOUD_IMAGES or need > LOUD_BYTES
     if need > FULL * free:
         raise DataError(
             f"the pixel cache {path.name} needs {need / 1e9:.1f} GB more and {path.parent} has "
             f"{free / 1e9:.1f} GB free: free some, or set WORKSPACE to a larger disk."
         )
-    if plan:
+    if long:
+        how = f"by {workers} processes" if workers > 1 else "by one process"
         sizes = f"{need / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free in {path.parent}"
-        print(f"pixel cache {path.name}: {plan}, {sizes}.", flush=True)
+        plan = f"{count:,} images to decode to {side} x {side} px {how}, {sizes}"
+        print(f"pixel cache {path.name}: {plan}.", flush=True)
         print("Stopped half-way, the same command goes on where it was.", flush=True)
+    do = partial(_write, unfinished, side, _begin(path, content, finished), read)
+    with open(beside(path, "blocks"), "a", encoding="utf-8") as notes:
+        bad = in_blocks("pixel cache", todo, lambda r: find(names[r]), do, workers, long, notes)
+    if bad:
+        raise DataError(summary(bad, len(names), beside(path, "bad.txt")))
+    put_text(beside(path, "sum"), checksum(unfinished, SUMMED))
+    unfinished.replace(path)
+    for what in ("blocks", "bad.txt"):
+        beside(path, what).unlink(missing_ok=True)
+
+
+def _write(path: Path, side: int, start: int, read: Read, rows: list, places: list) -> list[Bad]:
+    """Read these images and write them to the file at `path`, whose rows begin at byte `start`;
+    returns those that could not be read. In any process."""
+
+    def write(row: int, place: Any) -> None:
+        pixels, shape = read(place), (side, side, 3)
+        if pixels.shape != shape or pixels.dtype != np.uint8:
+            raise TypeError(f"expected uint8 {shape}, read {pixels.dtype} {pixels.shape}")
+        file.seek(start + row * pixels.nbytes)
+        file.write(pixels.tobytes())
+
+    try:
+        with open(path, "r+b") as file:
+            bad = each(rows, places, write)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written ({error.strerror}): free some disk, or set WORKSPACE to a "
+            "larger one; the same command goes on where it was."
+        ) from None
+    return bad
 
 
 def blocks(n: int) -> dict[int, list[int]]:
@@ -169,10 +149,8 @@ def in_blocks(
     what: str, todo, find: Find, do: Do, workers: int, loud=True, notes=None
 ) -> list[Bad]:
     """`do(rows, places)` for the blocks `todo` (number -> rows) in `workers` processes, below a
-    bar; returns the images that it or `find` refused, in order.
-
-    `find(row)` gives a place, in this process; `notes` is a file for a line on each finished block.
-    """
+    bar; returns the images that it or `find` refused, in order. `find(row)` gives a place, in this
+    process; `notes` is a file for a line on each finished block."""
     bar, bad = progress.Images(what, sum(map(len, todo.values())), loud), []
     work = ((block, rows, [place_or_error(find, r) for r in rows]) for block, rows in todo.items())
     with closing(together(do, work, workers)) as results:
@@ -196,7 +174,6 @@ def place_or_error(find: Find, image: Any) -> Any:
 
 
 def _note(block: int, bad: list[int]) -> str:
-    """The line of a finished block: its number, and its rows that could not be read."""
     return json.dumps({"block": block, "bad": bad}) + "\n"
 
 
@@ -209,21 +186,15 @@ def _begin(path: Path, content: dict[str, Any], finished: dict[int, list[int]]) 
         np.lib.format.open_memmap(whole, "w+", np.uint8, shape).flush()
     lines = [json.dumps(content) + "\n", *(_note(*item) for item in finished.items())]
     put_text(beside(path, "blocks"), "".join(lines))  # no torn line
-    return _header(whole)
-
-
-def _header(whole: Path) -> int:
-    """Bytes of the .npy header. Raises ValueError where the file is not as long as it says."""
     return np.load(whole, mmap_mode="r").offset
 
 
 def _finished_blocks(path: Path, content: dict[str, Any]) -> dict[int, list[int]]:
     """Finished blocks -> their rows that could not be read; empty where the partial file is absent,
-    is damaged, or was made for another `content` (number and names of images, side, size of
-    blocks)."""
+    is damaged, or was made for another `content`."""
     finished = {}
     try:
-        _header(beside(path, "partial"))
+        np.load(beside(path, "partial"), mmap_mode="r")  # as long as its header says
         first, *lines = beside(path, "blocks").read_text(encoding="utf-8").splitlines() or [""]
     except (OSError, EOFError, ValueError):
         return {}
@@ -235,15 +206,13 @@ def _finished_blocks(path: Path, content: dict[str, Any]) -> dict[int, list[int]
 
 
 def summary(bad: Sequence[Bad], n: int, listing: Path) -> str:
-    """What is wrong with the bad images: a count by kind, and the first ones named, at least one of
-    each kind where there is room. All are written to the file `listing`."""
+    """What is wrong with the bad images, which are written to the file `listing`: a count by kind,
+    and the first ones named, at least one of each kind where there is room."""
     put_text(listing, "".join(f"{kind}: {message}\n" for _, kind, message in bad))
     kinds = Counter(kind for _, kind, _ in bad)
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     first = {kind: message for _, kind, message in reversed(bad)}
     messages = [*(first[kind] for kind in kinds), *(message for _, _, message in bad[:NAMED])]
-    head = (
-        f"{len(bad):,} of {n:,} images cannot be used ({counts}); all are listed in {listing}; "
-        "once they are mended, run the same command again. The first:"
-    )
+    head = f"{len(bad):,} of {n:,} images cannot be used ({counts}); all are listed in {listing}; "
+    head += "once they are mended, run the same command again. The first:"
     return "\n  ".join([head, *list(dict.fromkeys(messages))[:NAMED]])

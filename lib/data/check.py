@@ -1,16 +1,10 @@
 """`make data-check`: which data are there and what was expected; tables, classes, images, disk.
-
-    make data-check PROFILE=paper SEWERML_ROOT=folder          opens no image
-    make data-check SCAN=1 JOBS=8 PROFILE=own LABELS=csv       decodes every image
-
-Without PROFILE: own where LABELS is set, paper where SEWERML_ROOT is, else mini. The exit status is
-0 when all is well, 1 when something is wrong, 2 when nothing could be checked.
-"""
+Without PROFILE, the data are those that LABELS or SEWERML_ROOT name."""
 
 import shutil
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,64 +29,46 @@ PARTS = {"grid": "the grid", "augmentation": "Figure 3", "resolution": "Table 2"
 Tables = dict[str, pd.DataFrame]  # split -> its whole table
 
 
-@dataclass
-class Section:
-    """A part of the report: a table below its title, remarks, warnings, and what is wrong."""
-
-    title: str
-    rows: list[list[Any]] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-
-    def show(self) -> None:
-        """Print all but what is wrong: the first column to the left, the others to the right."""
-        rows = [[f"{c:,}" if isinstance(c, int) else str(c) for c in row] for row in self.rows]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        layout = "  ".join(f"{{:{'>' if i else '<'}{width}}}" for i, width in enumerate(widths))
-        lines = [layout.format(*row).rstrip() for row in rows]
-        print("\n  ".join([f"\n{self.title}", *lines, *self.remarks]), flush=True)
-        for warning in self.warnings:
-            print(f"warning: {warning}", file=sys.stderr, flush=True)
+def _show(title: str, rows: list[list[Any]], remarks: Sequence[str] = (), warnings=()) -> None:
+    """Print a part of the report: a table below its title, its first column to the left, the others
+    to the right, then remarks; and warnings."""
+    texts = [[f"{c:,}" if isinstance(c, int) else str(c) for c in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    layout = "  ".join(f"{{:{'>' if i else '<'}{width}}}" for i, width in enumerate(widths))
+    lines = [layout.format(*row).rstrip() for row in texts]
+    print("\n  ".join([f"\n{title}", *lines, *dict.fromkeys(remarks)]), flush=True)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
 
 
 def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
     """Print what is there and what was expected; returns what is wrong, a sentence each. A `scan`
-    decodes every image with `workers` processes. Raises DataError where there is nothing to check.
-    """
+    decodes every image. Raises DataError where there is nothing to check."""
     data = profiles.load(profile)["data"]
     print(f"Profile {profile}: {SOURCES[data['source']].title} in {_root(data)}", flush=True)
     tables, wrong = _read(data)
-    sections = [_rows(data, tables), _classes(tables), _images(data, tables)] if tables else []
-    wrong += [sentence for section in sections for sentence in section.wrong]
+    if tables:
+        _rows(data, tables)
+        _classes(tables)
+        wrong += _images(data, tables)
     if data["source"] == "sewer-ml" and wrong:
-        sections.append(Section(ACCESS))
+        _show(ACCESS, [])
     if len(tables) == len(sources.TABLES):
-        sections.append(_disk(profile, tables))
-        wrong += sections[-1].wrong
-    for section in sections:
-        section.show()
+        wrong += _disk(profile, tables)
     if scan and tables:
         images = [(sources.images(data, s), list(t["Filename"])) for s, t in tables.items()]
         listing = paths.BUILD / profile / "data-check.txt"
         bad, contents = image_check.scan(images, workers, listing)
-        wrong += bad + _copies(data, contents)
+        wrong += bad
+        if data["source"] in sources.OWN:
+            path = sources.labels_csv(data)
+            table, _ = sources.own(path, data["seed"])
+            shown = [contents.get(name, "") for name in table["Filename"]]
+            try:
+                own_labels.warn(path, own_labels.copies(path, table, shown))
+            except DataError as error:
+                wrong.append(str(error))
     return wrong
-
-
-def _copies(data: dict[str, Any], contents: dict[str, str]) -> list[str]:
-    """What is wrong with copies among the user's images, by name -> what each shows; copies that do
-    no harm are warned of."""
-    if data["source"] not in sources.OWN:
-        return []
-    path = sources.labels_csv(data)
-    table, _ = sources.own(path, data["seed"])
-    shown = [contents.get(name, "") for name in table["Filename"]]
-    try:
-        own_labels.warn(path, own_labels.copies(path, table, shown))
-    except DataError as error:
-        return [str(error)]
-    return []
 
 
 def _root(data: dict[str, Any]) -> Path:
@@ -107,15 +83,15 @@ def _root(data: dict[str, Any]) -> Path:
 
 def _read(data: dict[str, Any]) -> tuple[Tables, list[str]]:
     """The tables that can be used, and what is wrong with those that cannot."""
-    tables, errors = {}, []
+    tables, wrong = {}, []
     for split in sources.TABLES:
         try:
             whole = sources.whole(data, split)
             sources.notes(data)  # refuses copies on both sides of the split
             tables[split] = whole
         except DataError as error:
-            errors.append(str(error))
-    wrong = list(dict.fromkeys(errors))  # both splits of the user's own table
+            if str(error) not in wrong:  # both splits may be in one table
+                wrong.append(str(error))
     names = [set(table["Filename"]) for table in tables.values()]
     if len(names) == 2 and (shared := set.intersection(*names)):
         both = f"{' and '.join(sources.TABLES.values())} ({some(shared)})"
@@ -123,64 +99,59 @@ def _read(data: dict[str, Any]) -> tuple[Tables, list[str]]:
     return tables, wrong
 
 
-def _rows(data: dict[str, Any], tables: Tables) -> Section:
-    """Rows, normal and defect images of each table, and what was published."""
-    section = Section("Tables", [["", "rows", "normal", "defect"]])
+def _rows(data: dict[str, Any], tables: Tables) -> None:
+    """Show rows, normal and defect images of each table, and what was published."""
+    rows, remarks, ours = [["", "rows", "normal", "defect"]], [], {"", *labels.SPELLINGS.values()}
     for split, table in tables.items():
-        name, section.warnings = sources.table(data, split).name, sources.notes(data)
-        defect = int(table["Defect"].sum())
+        name, defect = sources.table(data, split).name, int(table["Defect"].sum())
         counts = len(table), len(table) - defect, defect
-        section.rows.append([f"{name} ({split})", *counts])
+        rows.append([f"{name} ({split})", *counts])
         if data["source"] == "sewer-ml" and counts == PUBLISHED[split]:
-            section.remarks.append(f"{name} has the published counts.")
+            remarks.append(f"{name} has the published counts.")
         elif data["source"] == "sewer-ml":
             difference = (f"{a - b:+,}" for a, b in zip(counts, PUBLISHED[split], strict=True))
-            section.rows += [["  as published", *PUBLISHED[split]], ["  difference", *difference]]
+            rows += [["  as published", *PUBLISHED[split]], ["  difference", *difference]]
             remark = "differs from the published one: fine for a subset, else download it again."
-            section.remarks.append(f"{name} {remark}")
-        ours = {"", *labels.SPELLINGS.values()}
+            remarks.append(f"{name} {remark}")
         columns, *_ = labels.structure(sources.table(data, split))
         if others := ", ".join(column for column in columns if column not in ours):
-            section.remarks.append(f"{name}: column(s) {others} are not read.")
-    section.remarks = list(dict.fromkeys(section.remarks))  # both splits of the user's own table
-    return section
+            remarks.append(f"{name}: column(s) {others} are not read.")
+    _show("Tables", rows, remarks, sources.notes(data))
 
 
-def _classes(tables: Tables) -> Section:
-    """Images of each class."""
-    counts = [labels.class_flags(table).sum() for table in tables.values()]
+def _classes(tables: Tables) -> None:
+    """Show how many images each class has."""
+    counts = pd.DataFrame({s: labels.class_flags(table).sum() for s, table in tables.items()})
+    if counts.empty:
+        return _show("No class columns: F2CIW is left out.", [])
+    named = counts.rename(lambda name: f"{name} {CLASS_NAMES.get(name, '')}".rstrip())
     coded = all(labels.class_labels(table) is not None for table in tables.values())
-    if not len(counts[0]):
-        return Section("No class columns: F2CIW is left out.")
-    names = [f"{name} {CLASS_NAMES.get(name, '')}".rstrip() for name in counts[0].index]
-    rows = [list(row) for row in zip(names, *(n.tolist() for n in counts), strict=True)]
-    section = Section("Images of each class", [["", *tables], *rows])
-    if not coded:
-        section.remarks = ["These are not Sewer-ML's 17 classes: F2CIW is left out."]
-    return section
+    remarks = [] if coded else ["These are not Sewer-ML's 17 classes: F2CIW is left out."]
+    _show("Images of each class", [["", *tables], *map(list, named.itertuples())], remarks)
 
 
-def _images(data: dict[str, Any], tables: Tables) -> Section:
-    """Where the images are, and what is wrong with them."""
+def _images(data: dict[str, Any], tables: Tables) -> list[str]:
+    """Show where the images are; returns what is wrong with them."""
     parts: dict[str, tuple[Images, list[str]]] = {}
     for split, table in tables.items():  # the splits of the user's own table are in one folder
         name = sources.table(data, split).name
         parts.setdefault(name, (sources.images(data, split), []))[1].extend(table["Filename"])
-    section = Section("Images", [["", "in the table", "found", "absent"]])
     groups = {name: Presence(*part) for name, part in parts.items()}
+    rows, wrong = [["", "in the table", "found", "absent"]], []
     for name, group in groups.items():
         n, absent = len(group.keys), len(group.absent)
-        section.rows.append([name, n, n - absent, absent])
-        section.rows += [[f"  {p}", "", count, ""] for p, count in group.count_by_place.items()]
-        section.wrong += group.wrong()
-        section.remarks += filter(None, [group.zips()])
-        section.warnings += filter(None, [group.stored.copies_note()])
+        rows.append([name, n, n - absent, absent])
+        rows += [[f"  {p}", "", count, ""] for p, count in group.count_by_place.items()]
+        wrong += group.wrong()
+    remarks = [group.zips() for group in groups.values() if group.zips()]
+    notes = [group.stored.copies_note() for group in groups.values()]
     if len(tables) == len(sources.TABLES):
         named = set.union(*(set(group.keys) for group in groups.values()))
         if spare := set.union(*(group.stored_keys for group in groups.values())) - named:
             what = f"images are in no table and are not used ({some(spare)})"
-            section.remarks.append(f"{len(spare):,} {what}.")
-    return section
+            remarks.append(f"{len(spare):,} {what}.")
+    _show("Images", rows, remarks, filter(None, notes))
+    return wrong
 
 
 def _caches(profile: str, tables: Tables) -> dict[Path, tuple[str, int, int, list[str]]]:
@@ -200,26 +171,24 @@ def _caches(profile: str, tables: Tables) -> dict[Path, tuple[str, int, int, lis
     return caches
 
 
-def _disk(profile: str, tables: Tables) -> Section:
-    """What the pixel caches take, what is free, and whether that is enough."""
-    columns = ["", "rows", "px", "GB", "GB to write", "for"]
-    section, left = Section("Pixel caches, each written once", [columns]), Counter()
+def _disk(profile: str, tables: Tables) -> list[str]:
+    """Show what the pixel caches take, and what is free; returns whether that is too little."""
+    rows, left = [["", "rows", "px", "GB", "GB to write", "for"]], Counter()
     for path, (split, n, side, parts) in _caches(profile, tables).items():
         size = n * side * side * 3
         missing = cache.left(path, size)
         left[parts[0]] += missing
         readers = ", ".join(PARTS[part] for part in parts)
-        gigabytes = f"{size / 1e9:.1f}", f"{missing / 1e9:.1f}"
-        section.rows.append([split, n, side, *gigabytes, readers])
-    place = cache.disk(paths.DATA)
+        rows.append([split, n, side, f"{size / 1e9:.1f}", f"{missing / 1e9:.1f}", readers])
+    place, wrong = cache.disk(paths.DATA), []
     free, total, grid_left = shutil.disk_usage(place).free, left.total(), left.pop("grid", 0)
-    section.remarks = [f"{total / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free in {place}."]
+    remarks = [f"{total / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free in {place}."]
     if grid_left > cache.FULL * free:
         need = f"{grid_left / 1e9:.1f} GB more and {place} has {free / 1e9:.1f} GB free"
         remedy = "free some, or set WORKSPACE to a larger disk"
-        section.wrong = [f"the grid's pixel caches need {need}: {remedy}."]
+        wrong = [f"the grid's pixel caches need {need}: {remedy}."]
     elif total > cache.FULL * free:
         rest = " and ".join(f"{PARTS[part]} {size / 1e9:.1f} GB" for part, size in left.items())
-        remark = f"That is too little for all; of what is to be written, {rest} can wait."
-        section.remarks.append(remark)
-    return section
+        remarks += [f"That is too little for all; of what is to be written, {rest} can wait."]
+    _show("Pixel caches, each written once", rows, remarks)
+    return wrong

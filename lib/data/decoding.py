@@ -1,7 +1,4 @@
-"""An image file's bytes and what they show: 8-bit RGB, upright, or a sentence on why not.
-
-A `Place` is all that another process needs to decode an image: no open file is shared.
-"""
+"""An image file's bytes and what they show: 8-bit RGB, upright, or a sentence on why not."""
 
 import io
 import re
@@ -17,18 +14,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lib.system.errors import DataError
 
-# Pillow's names of the formats that are read, with the endings of their files; Pillow knows others,
-# some of which start programs.
-FORMATS = {
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg"),
-    "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp",),
-    "WEBP": (".webp",),
-    "GIF": (".gif",),
-}
-ENDINGS = tuple(ending for endings in FORMATS.values() for ending in endings)
-READ = "PNG, JPEG, TIFF, BMP, WebP or GIF"
+# The formats that are read, by Pillow's names; it knows others, some of which start programs.
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")
+ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
 # How files of other kinds begin: an offset, the bytes there, and the kind.
 OTHERS = (
     (4, b"ftyp(heic|heix|hevc|heim|heis|mif1|msf1)", "a HEIC image"),
@@ -65,7 +53,7 @@ class ImageError(DataError):
 
 
 class Place(NamedTuple):
-    """Where the bytes of an image lie: in a file of its own, or in a stretch of a zip."""
+    """Where the bytes of an image lie, for any process: in a file of its own, or within a zip."""
 
     path: Path
     member: str = ""  # name inside the zip
@@ -92,16 +80,17 @@ def decode(place: Place) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tags that are damaged and not needed
-            with Image.open(io.BytesIO(data), formats=tuple(FORMATS)) as image:
-                _check_size(place, image)
-                _check_content(place, image)
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                _check(place, image)
                 return np.asarray(_rgb(place, ImageOps.exif_transpose(image)))
     except ImageError:
         raise
     except UnidentifiedImageError:
-        if other := _other(data):
-            what = f"{place} is {other}, expected {READ}: convert it, or remove the row."
-            raise ImageError("other format", what) from None
+        for at, begin, other in OTHERS:
+            if re.match(begin, data[at:500], re.DOTALL):
+                what = f"{place} is {other}, expected PNG, JPEG, TIFF, BMP, WebP or GIF"
+                message = f"{what}: convert it, or remove the row."
+                raise ImageError("other format", message) from None
         what = "is no image that can be recognised" if data else "is an empty file"
         kind = "no image"
     except (OSError, SyntaxError, EOFError, ValueError, struct.error, zlib.error) as error:
@@ -109,15 +98,14 @@ def decode(place: Place) -> np.ndarray:
     raise ImageError(kind, f"{place} cannot be decoded, it {what}: {remedy}.")
 
 
-def _other(data: bytes) -> str:
-    """What kind of file this is, if it is one of `OTHERS`."""
-    kinds = (kind for at, begin, kind in OTHERS if re.match(begin, data[at:500], re.DOTALL))
-    return next(kinds, "")
-
-
-def _check_content(place: Place, image: Image.Image) -> None:
-    """Raise ImageError for several pages or frames, and for colours of 16 bits, of which Pillow
-    would read the first and the upper half. A camera's JPEG may hold small copies (MPO)."""
+def _check(place: Place, image: Image.Image) -> None:
+    """Raise ImageError for an absurd size, for several pages, and for colours of 16 bits, of which
+    Pillow would read the first and the upper half. A camera's JPEG may hold small copies (MPO)."""
+    width, height = image.size
+    if min(image.size) < SMALLEST or width * height > LARGEST:
+        limits = f"at least {SMALLEST} px a side and at most {LARGEST / 1e6:.0f} million px"
+        what = f"{width} x {height} px, expected {limits}"
+        raise ImageError("wrong size", f"{place} has {what}: replace it, or remove the row.")
     pages = getattr(image, "n_frames", 1)
     if pages > 1 and image.format != "MPO":
         what = f"{place} holds {pages} pages or frames, expected one"
@@ -127,14 +115,6 @@ def _check_content(place: Place, image: Image.Image) -> None:
     bits = image.tag_v2.get(258, (8,)) if image.format == "TIFF" else (8,)
     if image.mode in PLAIN + TRANSPARENT and (re.search(";16[BLN]", raw) or max(bits) > 8):
         raise _wrong_mode(place, f"{image.mode} of 16 bits a channel")
-
-
-def _check_size(place: Place, image: Image.Image) -> None:
-    width, height = image.size
-    if min(image.size) < SMALLEST or width * height > LARGEST:
-        limits = f"at least {SMALLEST} px a side and at most {LARGEST / 1e6:.0f} million px"
-        what = f"{width} x {height} px, expected {limits}"
-        raise ImageError("wrong size", f"{place} has {what}: replace it, or remove the row.")
 
 
 def _rgb(place: Place, image: Image.Image) -> Image.Image:

@@ -5,7 +5,7 @@ import struct
 import unicodedata
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -24,10 +24,8 @@ NOT_A_ZIP = (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, struc
 
 
 class Zips:
-    """The zips in a folder that match a pattern ("": none), and the images that they list.
-
-    One zip is opened at a time; its directory, about 1 kB an image, is not kept.
-    """
+    """The zips in a folder that match a pattern ("": none), and the images that they list. Their
+    directories, about 1 kB an image, are not kept."""
 
     def __init__(self, folder: Path, pattern: str):
         self.paths = sorted(folder.glob(pattern)) if pattern else []
@@ -48,9 +46,7 @@ class Zips:
         for entry in entries:
             name = PurePosixPath(entry.filename)
             of_finder = name.name.startswith("._") or "__MACOSX" in name.parts
-            if (
-                name.suffix.lower() not in ENDINGS or of_finder
-            ):  # macOS adds attributes to every file
+            if name.suffix.lower() not in ENDINGS or of_finder:  # macOS adds one to every file
                 continue
             if entry.flag_bits & 1:
                 self.locked.add(path)
@@ -67,14 +63,14 @@ class Images:
     folders: tuple[str, ...] = (".",)
     archives: str = ""
 
+    # (the place used, another one) for each image found so far in two places.
+    copies: list[tuple[Place, Place]] = field(default_factory=list, compare=False)
+    # Folder -> plain name -> name of its images, for each folder that was listed.
+    _listings: dict[Path, dict[str, str]] = field(default_factory=dict, compare=False)
+
     @cached_property
     def zips(self) -> Zips:
         return Zips(self.root, self.archives)
-
-    @cached_property
-    def copies(self) -> list[tuple[Place, Place]]:
-        """(the place used, another one) for each image found so far in two places."""
-        return []
 
     @cached_property
     def existing_folders(self) -> list[Path]:
@@ -85,9 +81,7 @@ class Images:
         stem, dot, suffix = name.rpartition(".")
         for spelling in dict.fromkeys((name, key(name), f"{stem}{dot}{suffix.upper()}")):
             paths = [folder / spelling for folder in self.existing_folders]
-            if files := [
-                path for path in paths if os.path.isfile(path)
-            ]:  # False for a name too long
+            if files := [path for path in paths if os.path.isfile(path)]:  # False if too long
                 return files
         return []
 
@@ -99,10 +93,9 @@ class Images:
         if not places:
             raise ImageError("absent", f"{name} is in the table, but {self._where_looked(name)}.")
         first, *others = places
-        for other in others:
-            if first.differs(other):
-                where = f"{first} and, with other content, in {other}"
-                raise ImageError("duplicate", f"{name} is in {where}: remove one.")
+        for other in filter(first.differs, others):
+            where = f"{first} and, with other content, in {other}"
+            raise ImageError("duplicate", f"{name} is in {where}: remove one.")
         if others:
             self.copies.append((first, others[0]))
         if first.path in self.zips.locked:
@@ -115,14 +108,14 @@ class Images:
     def _where_looked(self, name: str) -> str:
         """Where an absent image was looked for, and the remedy."""
         zips, remedy = self.zips, "complete the images, or remove the row"
-        looked = f"neither under {self.root} nor in its zips ({self.archives})"
-        if not self.archives:
-            looked = f"not in {self.root}"
+        both = f"neither under {self.root} nor in its zips ({self.archives})"
+        looked = both if self.archives else f"not in {self.root}"
         if similar := self._similar(name):
             return f"{looked}: {similar} is there, so write that as its Filename, or remove the row"
         if not self.archives:
-            if packed := self._packed:
-                remedy = f"extract {packed} there, or remove the row"
+            packed = sorted(p.name for p in self.root.glob("*") if p.suffix.lower() in PACKED)
+            if packed:  # archives, which are not read
+                remedy = f"extract {', '.join(packed[:3])} there, or remove the row"
             return f"{looked}: {remedy}"
         if zips.damaged:
             path, why = next(iter(zips.damaged.items()))
@@ -152,19 +145,9 @@ class Images:
         return self._listings[folder]
 
     @cached_property
-    def _listings(self) -> dict[Path, dict[str, str]]:
-        return {}
-
-    @cached_property
     def _members(self) -> dict[str, str]:
         """Plain name -> where it lies, of every image in the zips."""
         return {_plain(name): str(places[0]) for name, places in self.zips.members.items()}
-
-    @cached_property
-    def _packed(self) -> str:
-        """The archives in the root, which are not read, as names."""
-        paths = (path for path in self.root.glob("*") if path.suffix.lower() in PACKED)
-        return ", ".join(sorted(path.name for path in paths)[:3])
 
     def copies_note(self) -> str:
         """How many of the images found so far lie in two places with the same size, "" if none."""

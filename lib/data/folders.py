@@ -1,16 +1,32 @@
-"""The image files below a folder: one walk for `make predict` and `make labels`."""
+"""Images that lie in folders: one walk for `make predict` and `make labels`, and the table of
+labels, as data sets lay them out.
+
+    train/good, test/good, test/scratch    MVTec AD, VisA, BTAD; ImageFolder; 0 and 1
+    MT_Free/Imgs, MT_Crack/Imgs            magnetic tiles, a mask beside each image
+    kos01/Part0.jpg, Part0_label.bmp       KolektorSDD: a mask with a pixel above 0 is a defect
+
+Where a folder is named like normals, each folder beside it is a class of defects, and masks are not
+read. Elsewhere the masks decide.
+"""
 
 import os
 import re
-from collections import defaultdict
-from collections.abc import Iterator
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from lib.data.decoding import ENDINGS
+import numpy as np
+import pandas as pd
+
+from lib.data.decoding import ENDINGS, Place, decode
+from lib.data.own_labels import SPLITS
+from lib.system import progress
+from lib.system.atomic import put_text
+from lib.system.errors import DataError
 
 NO_IMAGE = "not images"
 MASKS = "masks"
-TWICE = "reached twice by links"
 # What is passed over, by the name of a file or of a folder around it, in any case.
 PASSED = {
     MASKS: re.compile(r"ground[ _-]?truths?|gt|masks"),
@@ -21,16 +37,24 @@ PASSED = {
 }
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes what begins so for a formula
 THUMBNAIL = re.compile(r"^thumb(nail)?[ _-]|[ _-]thumb(nail)?$")
+# good, OK, MT_Free, normal images, no_defect; not: no_good, abnormal, nok.
+NORMAL = re.compile(
+    r"(.*[^a-z])?(?<!no[^a-z])(?<!not[^a-z])(?<!non[^a-z])(good|ok|normals?|free)"
+    r"([^a-z]*(images?|imgs?|samples?|parts?))?[^a-z]*|non?[^a-z]?(defects?|defective|anomal.*)"
+)
+MASK = re.compile(r"[ _-](labels?|gt|masks?|ground_?truth)$", re.IGNORECASE)  # ends a mask's name
+WRAPPERS = ("data", "image", "images", "img", "imgs", "jpegimages", "rgb")  # name nothing
+SIDES = SPLITS | {"test": "val", "testing": "val"}
+FEWEST = 5  # groups with normals, and with defects, of which a fifth can be held out
+EMPTY, MARKED, NO_MASK = "empty mask", "mask with pixels above 0", "no mask, all masks are marked"
 
 Passed = dict[str, list[Path]]  # why -> the entries that are passed over
 
 
 def walk(folder: Path) -> tuple[list[Path], Passed]:
     """Every image file below `folder`, sorted, and every other entry by why it is passed over.
-
     Links to folders are followed after all else and lead to no folder twice. Raises ValueError
-    where `folder` is none.
-    """
+    where `folder` is none."""
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}: name one that holds images.")
     images, passed = [], defaultdict(list)
@@ -38,7 +62,7 @@ def walk(folder: Path) -> tuple[list[Path], Passed]:
     while folders or links:
         place, why = folders.pop() if folders else links.pop(0)
         if place.resolve() in seen:
-            passed[TWICE].append(place)
+            passed["reached twice by links"].append(place)
             continue
         seen.add(place.resolve())
         try:
@@ -79,3 +103,146 @@ def account(passed: Passed) -> Iterator[str]:
 def escaped(name: str | Path) -> str:
     """The name in UTF-8; bytes that are not are written as \\xf6."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def write_labels(folder: Path, out: Path) -> None:
+    """Write the labels of the images below `folder` to the CSV `out`, and print what was taken for
+    what. Filenames start from `folder`. Raises DataError where no folder and no mask tells normal
+    from defect images, and ValueError where `out` holds something else."""
+    images, passed = walk(folder)
+    passed["with names that are not UTF-8"] = [p for p in images if escaped(p) != str(p)]
+    images = [path for path in images if escaped(path) == str(path)]
+    masks = _masks(images, passed, folder)
+    taken = set(masks.values())
+    passed.setdefault(MASKS, []).extend(path for path in images if path in taken)
+    images = [path for path in images if path not in taken]
+    rows = _by_folder(images, folder, numbered=not masks) or _by_mask(images, masks, folder)
+    if {row["Defect"] for row in rows} != {0, 1}:
+        names = sorted({path.parent.name for path in images})
+        seen = f"found {', '.join(names[:5])}{' ...' * (len(names) > 5)}" if names else "no image"
+        raise DataError(
+            f"{folder}: no folder of normals (good, ok, normal, free, 0) beside one of defects, "
+            f"and no masks of both, {seen}; rename the folder of normal images to good."
+        )
+    used = {row["path"] for row in rows}
+    passed["images without a label"] = [path for path in images if path not in used]
+    table = pd.DataFrame(rows)
+    notes = filter(None, [_groups(table), _split(table)])
+    text = table.drop(columns=["path", "Taken"]).to_csv(index=False)
+    if out.exists() and out.read_bytes() != text.encode():
+        raise ValueError(f"{out} exists and differs: name another file with OUT, or remove it.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    put_text(out, text)
+    counts = table["Defect"].value_counts()
+    print(f"{folder}: {counts[0]:,} normal and {counts[1]:,} defect images")
+    for (defect, taken), n in table.groupby(["Defect", "Taken"]).size().items():
+        print(f"  {n:7,} {taken}: {'defect' if defect else 'normal'}")
+    if skipped := list(account({why: paths for why, paths in passed.items() if paths})):
+        print(f"Skipped: {'; '.join(skipped)}.")
+    command = f"make data-check PROFILE=own LABELS={shlex.quote(str(out))}"
+    if out.parent.resolve() != folder.resolve():
+        command += f" IMAGES={shlex.quote(str(folder))}"
+    print(*notes, f"{out}: {len(table):,} rows. Next: {command}", sep="\n")
+
+
+def _parts(path: Path, folder: Path, dropped=(*WRAPPERS, *SIDES)) -> tuple[str, ...]:
+    """The folders between `folder` and the file, without those `dropped`."""
+    return tuple(p for p in path.relative_to(folder).parts[:-1] if p.lower() not in dropped)
+
+
+def _masks(images: list[Path], passed: Passed, folder: Path) -> dict[Path, Path]:
+    """Image -> its mask: of the same name with an ending such as _label, beside it or in a folder
+    of masks, or of the very same name and of two colours."""
+
+    def key(path: Path) -> tuple:
+        parts = [p.lower() for p in _parts(path, folder, ())]
+        kept = [p for p in parts if p not in WRAPPERS and not PASSED[MASKS].fullmatch(p)]
+        return *kept, MASK.sub("", path.stem)
+
+    named = {key(path): path for path in passed.get(MASKS, ())}
+    named |= {key(path): path for path in images if MASK.search(path.stem)}
+    same = defaultdict(list)
+    for path in images:
+        same[path.with_suffix("")].append(path)
+    for paths in same.values():
+        drawn = [path for path in paths if len(paths) > 1 and 0 < _values(path).size <= 2]
+        named |= {key(path): path for path in drawn if len(drawn) < len(paths)}
+    pairs = {path: named[key(path)] for path in images if key(path) in named}
+    return {path: mask for path, mask in pairs.items() if path != mask}
+
+
+def _values(path: Path) -> np.ndarray:
+    """The values that the pixels of an image have; none where it cannot be read."""
+    try:
+        return np.unique(decode(Place(path)))
+    except DataError:
+        return np.array([])
+
+
+def _row(path: Path, folder: Path, defect: bool, taken: str, name: str, group: str) -> dict:
+    filename = path.relative_to(folder).as_posix()
+    filename = f"./{filename}" if filename.startswith(FORMULA) else filename
+    sides = [SIDES[p.lower()] for p in path.relative_to(folder).parts[:-1] if p.lower() in SIDES]
+    row = {"Filename": filename, "Defect": int(defect), "Class": name, "Group": group}
+    return row | {"Split": sides[0] if sides else "", "path": path, "Taken": taken}
+
+
+def _by_folder(images: list[Path], folder: Path, numbered: bool) -> list[dict]:
+    """Rows of the images in folders beside one of normals, which may be `numbered` 0."""
+
+    def normal(name: str) -> bool:
+        return bool(NORMAL.fullmatch(name.lower())) or (numbered and name == "0")
+
+    parts = {path: _parts(path, folder) for path in images}
+    roots = {p[:i] for p in set(parts.values()) for i in range(len(p)) if normal(p[i])}
+    rows = []
+    for path, names in parts.items():
+        depth = next((i for i in range(len(names)) if names[:i] in roots), None)
+        if depth is not None:
+            name, *group = names[depth:]
+            row = not normal(name), f"in {name}", "" if normal(name) else name, "/".join(group)
+            rows.append(_row(path, folder, *row))
+    return rows
+
+
+def _by_mask(images: list[Path], masks: Mapping[Path, Path], folder: Path) -> list[dict]:
+    """Rows of the images with a mask; of those without, as normals, where no mask is empty."""
+    bar, defect = progress.Images("masks", len(masks), loud=True), {}
+    for path, mask in masks.items():
+        bar.advance(1)
+        if (values := _values(mask)).size:
+            defect[path] = bool(values.any())
+    bar.close()
+    if all(defect.values()):
+        defect |= {path: False for path in images if path not in masks}
+    rows = []
+    for path, marked in sorted(defect.items()):
+        taken = NO_MASK if path not in masks else MARKED if marked else EMPTY
+        rows.append(_row(path, folder, marked, taken, "", "/".join(_parts(path, folder))))
+    return rows
+
+
+def _groups(table: pd.DataFrame) -> str:
+    """Drop `Group` unless all images have one and enough hold each label; returns what it is."""
+    counts = [table["Group"][table["Defect"] == label].nunique() for label in (0, 1)]
+    n = table["Group"].nunique()
+    if "" in table["Group"].values or n < 2 or (min(counts) < FEWEST and table["Class"].any()):
+        del table["Group"]
+        return ""
+    where = "below the class's" if table["Class"].any() else "of the image"
+    return f"Group is the folder {where}: {n:,} groups."
+
+
+def _split(table: pd.DataFrame) -> str:
+    """Drop `Split` unless both sides hold normal and defect images; returns why."""
+    sides = Counter(zip(table["Split"], table["Defect"], strict=True))
+    both = all(sides[side, label] for side in ("train", "val") for label in (0, 1))
+    if both and "" not in table["Split"].values:
+        return "Split is the data set's own: train, and val for its folders val and test."
+    del table["Split"]
+    if sides["train", 0] and not sides["train", 1]:
+        return (
+            "No Split is written: the data set's own training part holds normal images only, and "
+            "this study needs defects there. A fifth is held out instead."
+        )
+    return "No Split is written: a fifth is held out."

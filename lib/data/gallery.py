@@ -23,14 +23,9 @@ def boxes(data: dict[str, Any]) -> pd.DataFrame:
 def choose(table: pd.DataFrame, boxes: pd.DataFrame, n: int) -> pd.DataFrame:
     """`n` rows of `table`, more where there are more classes, less where there are few rows: normal
     frames, a frame of every class, and of several classes, or of any defects where the classes are
-    the user's own.
-
-    A class is shown by a frame without other classes where there is one: the frame whose box is at
-    the quantile `TYPICAL` of area, or the middle row where there are no `boxes`. Normal frames and
-    frames of several classes share the remaining places, each from another video where there are
-    enough. A table without class columns gives as many normal frames as defects. The column `Shown`
-    is the class that a row was chosen for, or "".
-    """
+    the user's own; as many normal frames as defects without class columns. The column `Shown` is
+    the class that a row was chosen for, or "". A class is shown by a frame without other classes
+    where there is one; the other frames are from different videos where there are enough."""
     labels = class_flags(table)
     if not len(labels.columns):
         parts = [_spread(table[table["Defect"] == value], n // 2) for value in (0, 1)]
@@ -72,17 +67,11 @@ def _spread(rows: pd.DataFrame, n: int) -> pd.DataFrame:
     return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, n, dtype=int))]
 
 
-def classes(row: pd.Series) -> list[str]:
-    """The classes that a row names: the user's own, else Sewer-ML's codes."""
-    if "Class" in row:
-        return [name for name in row["Class"].split(";") if name]
-    return [name for name in CLASSES if row.get(name, 0) == 1]
-
-
 def caption(row: pd.Series) -> str:
     """What a row shows: "Normal" or "Defect" with the user's own classes; for Sewer-ML's, their
     codes and names in place of "Defect"."""
-    shown, what = classes(row), "Defect" if row["Defect"] else "Normal"
-    if shown and "Class" in row:
-        return f"{what}: {', '.join(shown)}"
+    what = "Defect" if row["Defect"] else "Normal"
+    if "Class" in row:
+        return ": ".join(filter(None, [what, row["Class"].replace(";", ", ")]))
+    shown = [name for name in CLASSES if row.get(name, 0) == 1]
     return f"{' + '.join(shown)}: {', '.join(map(CLASS_NAMES.get, shown))}" if shown else what

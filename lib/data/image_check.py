@@ -51,13 +51,10 @@ class Presence:
         endings = tuple({"." + key.rpartition(".")[2] for key in self.keys})
         for folder in self.stored.existing_folders:
             for parent in parents:
-                if not os.path.isdir(folder / parent):
-                    continue
-                with os.scandir(folder / parent) as entries:
-                    for entry in entries:
-                        key = files.key(f"{parent}/{entry.name}" if parent else entry.name)
-                        if key.endswith(endings) and entry.is_file():
-                            yield f"{folder}{os.sep}", key
+                for entry in os.scandir(folder / parent) if os.path.isdir(folder / parent) else ():
+                    key = files.key(f"{parent}/{entry.name}" if parent else entry.name)
+                    if key.endswith(endings) and entry.is_file():
+                        yield f"{folder}{os.sep}", key
         for key, places in self.stored.zips.members.items():
             for place in places:
                 yield place.path.name, key
@@ -72,17 +69,17 @@ class Presence:
         series, missing = self.stored.zips.series, self.stored.zips.missing
         if not self.stored.zips.paths:
             return ""
-        all_of_them = f"{len(series)} zips {series[0]} to {series[-1]} are there"
-        if not missing:
-            return f"All {all_of_them}."
-        absent = files.in_ranges(missing, series)
-        return f"{len(series) - len(missing)} of the {all_of_them}; absent: {absent}."
+        count, absent = "All", ""
+        if missing:
+            count = f"{len(series) - len(missing)} of the"
+            absent = f"; absent: {files.in_ranges(missing, series)}"
+        return f"{count} {len(series)} zips {series[0]} to {series[-1]} are there{absent}."
 
     def wrong(self) -> list[str]:
         """A sentence on each damaged or locked zip, on names of two images, on absent images."""
-        zips, sentences = self.stored.zips, []
-        for path, why in zips.damaged.items():
-            sentences.append(f"{path} is not a complete zip ({why}): download it again.")
+        zips, again = self.stored.zips, "download it again"
+        damaged = zips.damaged.items()
+        sentences = [f"{path} is not a complete zip ({why}): {again}." for path, why in damaged]
         for path in sorted(zips.locked):
             inside = [key for key, places in zips.members.items() if places[0].path == path]
             names = [self.keys[key] for key in inside if key in self.keys]
@@ -105,7 +102,7 @@ class Presence:
 
 
 def examine(rows: Sequence[Any], places: Sequence[Any]) -> list[parallel.Bad]:
-    """The images at these places that cannot be used, then a hash of what each of the others shows,
+    """The images at these places that cannot be used, and a hash of what each of the others shows,
     as the message of kind `SHOWN`; in any process."""
     contents: list[parallel.Bad] = []
     bad = parallel.each(rows, places, lambda r, p: contents.append((r, SHOWN, _content(p))))
@@ -119,26 +116,23 @@ def _content(place: Place) -> str:
     data = decoding.read_bytes(place)
     if data.startswith(b"\xff\xd8"):
         complaint = FORGIVEN.search(_heard(data))
-        why = complaint.group() if complaint else _zeroed(data, image)
-        if why:
-            what = f"{place} is a JPEG with damaged bytes ({why})"
+        if complaint or _zeroed(data, image):
+            why = complaint.group() if complaint else "a run of zeros"
             remedy = "replace it by an intact copy, or remove the row"
-            raise ImageError("damaged", f"{what}: {remedy}.")
+            raise ImageError("damaged", f"{place} is a JPEG with damaged bytes ({why}): {remedy}.")
     return pixels.shown(image)
 
 
-def _zeroed(data: bytes, image: np.ndarray) -> str:
-    """That zeros were written over a JPEG's picture, "" if not: a run of zeros stands for a flat
-    part at most, and the image has none."""
+def _zeroed(data: bytes, image: np.ndarray) -> bool:
+    """Whether zeros were written over a JPEG's picture: a run of zeros stands for a flat part at
+    most, and the image has none."""
     at = 2
     while at + 4 < len(data) and data[at + 1] != 0xDA:  # tables and metadata before the picture
         at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    if bytes(ZEROS) not in data[at : data.find(b"\xff\xd9", at)]:
-        return ""
     height, width = (side // 8 for side in image.shape[:2])
     blocks = image[: 8 * height, : 8 * width].reshape(height, 8, width, 8, 3)
     flat = (np.ptp(blocks, axis=(1, 3)) == 0).all(axis=-1)
-    return "" if flat.any() else "a run of zeros"
+    return bytes(ZEROS) in data[at : data.find(b"\xff\xd9", at)] and not flat.any()
 
 
 def _heard(data: bytes) -> str:
@@ -163,11 +157,9 @@ def scan(
     file `listing`."""
     pairs = [(stored, name) for stored, names in tables for name in names]
     count = len(pairs)
-    jobs = jobs if count > cache.ALONE else 1
+    jobs, todo = jobs if count > cache.ALONE else 1, cache.blocks(count)
     print(f"\nEvery image: {count:,} to decode in {jobs} process(es).", flush=True)
-    results = cache.in_blocks(
-        "every image", cache.blocks(count), lambda row: Images.find(*pairs[row]), examine, jobs
-    )
+    results = cache.in_blocks("every image", todo, lambda r: Images.find(*pairs[r]), examine, jobs)
     bad = [result for result in results if result[1] != SHOWN]
     contents = {pairs[row][1]: content for row, kind, content in results if kind == SHOWN}
     listing.unlink(missing_ok=True)

@@ -1,7 +1,5 @@
-"""Tables of labels, read and checked: what Sewer-ML's and those of the user's own images share.
-
-A table is refused or taken as it is: no label is corrected.
-"""
+"""Tables of labels, read and checked: what Sewer-ML's and those of the user's own images share. A
+table is refused or taken as it is: no label is corrected."""
 
 import csv
 import posixpath
@@ -22,34 +20,26 @@ SPELLINGS = {name.casefold(): name for name in (*COLUMNS, *OPTIONAL)}
 
 def read_table(path: Path, columns: tuple[str, ...] = COLUMNS) -> pd.DataFrame:
     """A table of labels with unique file names and labels 0 or 1, `Defect` being "any defect"; its
-    index holds the lines of the CSV. Accepts Windows line ends and a byte-order mark. DataErrors
-    name file, row, image, remedy."""
+    index holds the lines of the CSV. DataErrors name file, row, image, remedy."""
     own = columns is not COLUMNS
     check_file(path, own)
     names, header, lines = structure(path)
     wanted = {*columns, *(OPTIONAL + CLASSES if own else ())}
-    add_columns, add_rows = "add them", "add a row an image"
-    if not own:
-        add_columns = add_rows = "download it again"
+    again = "download it again"
     if missing := ", ".join(c for c in columns if c not in names):
         both = f"expected {', '.join(columns)}, found {', '.join(names)}"
-        raise DataError(f"{path} lacks the column(s) {missing}; {both}: {add_columns}.")
-    if again := [name for name in names if name in wanted and names.count(name) > 1]:
-        raise DataError(f"{path} has the column {again[0]} {len(again)} times: keep one of them.")
+        remedy = "add them" if own else again
+        raise DataError(f"{path} lacks the column(s) {missing}; {both}: {remedy}.")
+    if twice := [name for name in names if name in wanted and names.count(name) > 1]:
+        raise DataError(f"{path} has the column {twice[0]} {len(twice)} times: keep one of them.")
     if not lines:
-        raise DataError(f"{path} has a header and no rows: {add_rows}.")
-    read = [i for i, name in enumerate(names) if name in wanted]
-    table = pd.read_csv(
-        path,
-        encoding="utf-8-sig",
-        header=None,
-        skiprows=header,
-        usecols=read,
-        dtype={i: str for i in read if names[i] in TEXTS},
-        keep_default_na=False,
-        low_memory=False,  # types are inferred from whole columns
-    )
-    table = table.set_axis([names[i] for i in read], axis=1).set_axis(lines)
+        remedy = "add a row an image" if own else again
+        raise DataError(f"{path} has a header and no rows: {remedy}.")
+    read = {i: name for i, name in enumerate(names) if name in wanted}
+    text = {i: str for i, name in read.items() if name in TEXTS}
+    how = {"usecols": [*read], "dtype": text, "keep_default_na": False, "low_memory": False}
+    table = pd.read_csv(path, encoding="utf-8-sig", header=None, skiprows=header, **how)
+    table = table.set_axis([*read.values()], axis=1).set_axis(lines)
     for column in set(TEXTS) & set(table):
         table[column] = table[column].str.strip()
     check_filled(path, table, "Filename")
@@ -70,12 +60,12 @@ def check_file(path: Path, own: bool = False) -> None:
 
 
 def structure(path: Path) -> tuple[list[str], int, list[int]]:
-    """The names of the columns, the header's line, and the line of each row, as a CSV has them.
+    """The names of the columns, the header's line, and the line of each row of a CSV in UTF-8.
 
     Known columns are named as this suite names them, whatever their case and blanks. A first line
-    `sep=,`, as spreadsheets know it, and blank lines are passed over. Raises DataError for a file
-    that is no CSV in UTF-8, for other separators, for a row with more or fewer fields than the
-    header, and for a quote that does not close in its line.
+    `sep=,`, as spreadsheets know it, and blank lines are passed over. Raises DataError for what is
+    no CSV with commas, for a row with more or fewer fields than the header, and for a quote that
+    does not close in its line.
     """
     names, header, lines, last, odd = [], 0, [], 0, []
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -85,14 +75,12 @@ def structure(path: Path) -> tuple[list[str], int, list[int]]:
                 if reader.line_num > last + 1:
                     raise csv.Error(f"it closes in row {reader.line_num}")
                 last = reader.line_num
-                if not fields or (not names and fields[0].startswith("sep=")):
-                    continue
-                if not names:
+                if names and fields:
+                    lines.append(last)
+                    if len(fields) != len(names):
+                        odd.append((last, len(fields)))
+                elif fields and not fields[0].startswith("sep="):
                     names, header = list(map(_column, fields)), last
-                    continue
-                lines.append(last)
-                if len(fields) != len(names):
-                    odd.append((last, len(fields)))
         except csv.Error as error:
             what = f"a quote that opens there does not close as it should ({error})"
             raise DataError(f"{path}, row {last + 1}: {what}; close or remove it.") from None
@@ -121,9 +109,7 @@ def _column(name: str) -> str:
 
 def _check_names(path: Path, table: pd.DataFrame) -> None:
     """No two rows name one file: ./a.png is a.png."""
-    files = table["Filename"].copy()
-    nested = files.str.contains("/", regex=False)
-    files[nested] = files[nested].map(posixpath.normpath)
+    files = table["Filename"].map(posixpath.normpath)
     again = files.duplicated()
     if again.any():
         first = table["Filename"][files == files[again].iloc[0]]
@@ -135,9 +121,8 @@ def _check_names(path: Path, table: pd.DataFrame) -> None:
 
 def check_filled(path: Path, table: pd.DataFrame, column: str) -> None:
     """Raise DataError where the `column` is blank."""
-    if not pd.api.types.is_numeric_dtype(table[column]):
-        blank = table[column].astype(str).str.strip() == ""
-        refuse(path, table, blank, f"{column} is empty", "fill it in")
+    blank = table[column].astype(str).str.strip() == ""
+    refuse(path, table, blank, f"{column} is empty", "fill it in")
 
 
 def _check_labels(path: Path, table: pd.DataFrame) -> None:
@@ -161,14 +146,9 @@ def refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, remedy:
     if wrong.any():
         row = table[wrong].iloc[0]
         what, name = what.format_map(row), str(row["Filename"])
-        image = "" if pd.isna(row["Filename"]) or not name.strip() or name in what else f" ({name})"
+        image = "" if not name or name in what else f" ({name})"
         count = f"{wrong.sum()} such rows"
-        raise DataError(f"{path}, row {_first_line(wrong)}{image}: {what} ({count}); {remedy}.")
-
-
-def _first_line(rows: pd.Series) -> int:
-    """Line in the CSV of the first row that is marked."""
-    return int(rows.index[np.flatnonzero(rows)[0]])
+        raise DataError(f"{path}, row {row.name}{image}: {what} ({count}); {remedy}.")
 
 
 def class_labels(table: pd.DataFrame) -> np.ndarray | None:
@@ -181,8 +161,6 @@ def class_flags(table: pd.DataFrame) -> pd.DataFrame:
     column Class, else Sewer-ML's 17; no column where the labels name no class."""
     if "Class" not in table:
         return table[list(CLASSES) if set(CLASSES) <= set(table.columns) else []]
-    combinations = table["Class"].cat
-    flags = (
-        combinations.categories.to_series().str.get_dummies(";").drop(columns="", errors="ignore")
-    )
-    return flags.iloc[combinations.codes].set_axis(table.index)
+    names = table["Class"].cat
+    flags = names.categories.to_series().str.get_dummies(";").drop(columns="", errors="ignore")
+    return flags.iloc[names.codes].set_axis(table.index)

@@ -21,9 +21,8 @@ def read(path: Path) -> pd.DataFrame:
     Group and Class. Split comes back as "train" or "val", Class as a categorical of combinations of
     names, separated by semicolons. Raises DataError naming file, row, image and remedy."""
     table = labels.read_table(path, labels.OWN)
-    for column in ("Group", "Split"):
-        if column in table:
-            check_filled(path, table, column)
+    for column in [name for name in ("Group", "Split") if name in table]:
+        check_filled(path, table, column)
     if "Split" in table:
         splits = table["Split"].str.lower().map(SPLITS)
         remedy = "name val what is to be scored (nothing is selected on it), and remove the rest"
@@ -36,8 +35,8 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def _combinations(path: Path, table: pd.DataFrame) -> pd.Categorical:
-    """`Class` with its names in order, each once. "normal" is no class of a normal image; a name
-    that tables give to all defects, or to all images, is refused."""
+    """`Class` with its names in order, each once. "normal" is no class; a name that tables give to
+    all defects, or to all images, is refused."""
     names = [{name.strip() for name in text.split(";")} - {""} for text in table["Class"]]
     plain = [{name.casefold() for name in row} for row in names]
     called_normal = pd.Series(["normal" in row for row in plain], table.index)
@@ -54,14 +53,13 @@ def check_sides(path: Path, table: pd.DataFrame) -> None:
     """Raise DataError unless both splits of the user's own table have normal and defect images."""
     for split, other in (("train", "val"), ("val", "train")):
         defect = table["Defect"][table["Split"] == split]
-        if not len(defect):
-            what = f"every row is in the split {other}"
-            raise DataError(f"{path}: {what}; name some train and some val.")
-        if defect.nunique() < 2:
+        what = f"every row is in the split {other}; name some train and some val"
+        if len(defect):
             counts = f"{(defect == 0).sum()} normal and {defect.sum()} defect"
             what = f"its {split} rows need normal and defect images, found {counts}"
-            remedy = "add what is missing, or move rows from the other split"
-            raise DataError(f"{path}: {what}; {remedy}.")
+            what += "; add what is missing, or move rows from the other split"
+        if defect.nunique() < 2:
+            raise DataError(f"{path}: {what}.")
 
 
 def check_holdout(path: Path, table: pd.DataFrame, folds: int) -> None:
@@ -90,16 +88,14 @@ def leak(path: Path, table: pd.DataFrame, has_split: bool) -> str:
 def ignored_classes(path: Path, table: pd.DataFrame) -> str:
     """That some of the class columns are there but not all, "" otherwise."""
     absent = [c for c in CLASSES if c not in table]
-    if not absent or len(absent) == len(CLASSES):
-        return ""
     rest = "the other classes are ignored, and F2CIW is left out."
-    return f"{path.name} lacks the class column(s) {', '.join(absent)}: {rest}"
+    what = f"{path.name} lacks the class column(s) {', '.join(absent)}: {rest}"
+    return what if 0 < len(absent) < len(CLASSES) else ""
 
 
 def copies(path: Path, table: pd.DataFrame, contents: Sequence[str]) -> str:
     """How many images are copies of others on their side of the split, "" if none; `contents` (n,)
-    is a hash of what each shows, "" where it is unknown. Raises DataError for copies on both sides.
-    """
+    is a hash of what each shows, or "". Raises DataError for copies on both sides."""
     rows = table.assign(content=contents, row=table.index)
     rows = rows[(rows["content"] != "") & rows["content"].duplicated(keep=False)]
     sides = rows.groupby("content")["Split"].transform("nunique")

@@ -1,7 +1,5 @@
-"""Images decoded once to uint8 squares: a table and its memory-mapped pixels, row by row.
-
-A change of this module makes runs stale.
-"""
+"""Images decoded once to uint8 squares: a table and its memory-mapped pixels, row by row. A change
+of this module makes runs stale."""
 
 import hashlib
 from collections import Counter
@@ -25,12 +23,10 @@ from lib.system.errors import DataError
 
 @dataclass(frozen=True)
 class Split:
-    """One table and its cached pixels: row i of both is the same image.
-
-    `table` has the columns of the CSV, `Video` (the video, or the image itself where videos are
-    unknown) and `Sampled` (whether the row is in the stratified fraction that Table 1 uses).
-    `pixels` is uint8 (n, side, side, 3), mapped from disk.
-    """
+    """One table and its cached pixels: row i of both is the same image. `table` has the columns of
+    the CSV, `Video` (the video, or the image itself where videos are unknown) and `Sampled`
+    (whether the row is in the stratified fraction that Table 1 uses). `pixels` is uint8 (n, side,
+    side, 3), mapped from disk."""
 
     table: pd.DataFrame
     pixels: np.ndarray

@@ -16,8 +16,7 @@ SHRUNK = 4  # more pixels to one lose small defects
 @lru_cache
 def advice(stored: Images, names: tuple[str, ...], side: int) -> str:
     """What is lost where these images become squares of `side` pixels, and what helps; "" where
-    little is lost. A few images are opened, spread over the names, past those that cannot be read.
-    """
+    little is lost. A few images are opened, spread over the names."""
     sizes = []
     for name in names[:: -(-len(names) // LOOKED_AT)]:
         with suppress(DataError):

@@ -1,8 +1,6 @@
-"""ELPV, photographs of solar cells in the package elpv-dataset, as a table of labels.
-
-2,624 cells of 44 modules in electroluminescence, 300 x 300 px (Deitsch et al. 2019; images CC
-BY-NC-SA 4.0). The package is read where it is installed; none of its images is copied.
-"""
+"""ELPV, photographs of solar cells in the package elpv-dataset, as a table of labels. 2,624 cells
+of 44 modules in electroluminescence, 300 x 300 px (Deitsch et al. 2019; images CC BY-NC-SA 4.0).
+The package is read where it is installed; none of its images is copied."""
 
 import importlib.util
 from functools import lru_cache
@@ -26,9 +24,8 @@ def folder() -> Path:
     package = importlib.util.find_spec("elpv_dataset")
     if package is None:
         what = "profile solar reads the package elpv-dataset (90 MB), which is not installed here"
-        raise DataError(
-            f"{what}: `python -m pip install elpv-dataset` in this environment adds it."
-        )
+        remedy = "`python -m pip install elpv-dataset` in this environment adds it"
+        raise DataError(f"{what}: {remedy}.")
     return Path(package.origin).parent / "data"
 
 
@@ -47,10 +44,9 @@ def table(root: Path) -> pd.DataFrame:
     """A row a cell: Filename, Defect, Class (mono or poly, and the probability of a defect), Group,
     Split (whole modules).
 
-    `Group` is the module. The package does not name it, so it is inferred: cells of one module
-    follow one another, hence runs of one type are cut into blocks of 60. What is left of a run is a
-    module where it is over half of one, else it belongs to the block before. This gives the 18
-    modules of mono and 26 of poly cells that the authors count.
+    `Group` is the module, which the package does not name: cells of one module follow one another,
+    hence runs of one type are cut into blocks of 60. What is left of a run is a module where it is
+    over half of one. This gives the 18 modules of mono and 26 of poly cells that the authors count.
     """
     columns = ["Filename", "probability", "type"]
     cells = pd.read_csv(root / "labels.csv", sep=r"\s+", names=columns)
@@ -59,13 +55,10 @@ def table(root: Path) -> pd.DataFrame:
     last = (run.transform("size") / CELLS).round().clip(lower=1).astype(int)
     block = (run.cumcount() // CELLS + 1).clip(upper=last)
     third = (cells["probability"] * 3).round().astype(int)
-    table = pd.DataFrame(
-        {
-            "Filename": cells["Filename"],
-            "Defect": (cells["probability"] >= DEFECT).astype(int),
-            "Class": cells["type"] + ";" + third.map(PROBABILITIES),
-            "Group": cells["type"] + " " + number.astype(str) + "." + block.astype(str),
-        }
+    table = cells[["Filename"]].assign(
+        Defect=(cells["probability"] >= DEFECT).astype(int),
+        Class=cells["type"] + ";" + third.map(PROBABILITIES),
+        Group=cells["type"] + " " + number.astype(str) + "." + block.astype(str),
     )
     known = table.assign(Class=table["Class"].astype("category"), Video=table["Group"])
     held = splits.held_out(known, seed=0, share=HELD_OUT)

@@ -1,8 +1,6 @@
 """The data that a profile asks for: Sewer-ML, simulated frames in its format, or the user's images.
-
 A profile's `data` table says which, in its key "source". This module decides which images belong to
-which split, so that a change of it makes runs stale.
-"""
+which split, so that a change of it makes runs stale."""
 
 import hashlib
 import shutil
@@ -50,13 +48,11 @@ def identity(data: dict[str, Any]) -> str:
 
 def own(path: Path, seed: int) -> tuple[pd.DataFrame, str]:
     """The user's own table, with `Split` ("train" or "val") and `Video` in every row, and a warning
-    where its validation images may resemble training images, else "".
+    where its validation images may resemble training images, else "". Raises DataError.
 
     The CSV has Filename (relative to its folder, or to IMAGES) and Defect, 0 or 1. Class,
     Sewer-ML's 17 class columns, Split and Group (what must not lie in both splits) are optional.
-    Without Split, a stratified fifth is held out, in whole groups where Group is there. Raises
-    DataError naming file and row.
-    """
+    Without Split, a stratified fifth is held out, in whole groups where Group is there."""
     content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     return _own(path, seed, content)
 

@@ -1,7 +1,5 @@
 """Which rows of a table are used: the stratified fraction, the share of defects, the held-out part.
-
-A change of this module makes runs stale.
-"""
+A change of this module makes runs stale."""
 
 import numpy as np
 import pandas as pd
@@ -29,10 +27,8 @@ def patterns(table: pd.DataFrame) -> np.ndarray:
 
 def stratified_fraction(table: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
     """A sample of the rows, stratified by combination of labels, as the released code draws it.
-
     Combinations that occur once are dropped first. `fraction` 1 returns the table itself. Order and
-    index are the table's.
-    """
+    index are the table's."""
     if fraction == 1:
         return table
     from sklearn.model_selection import train_test_split  # slow, and needed for real tables only

@@ -46,11 +46,8 @@ def _mix(z: np.ndarray) -> np.ndarray:
 
 def crops(u: np.ndarray, side: int, smallest: float) -> np.ndarray:
     """(n, 4) integer top, left, height, width of RandomResizedCrop(scale=(smallest, 1)) in a square
-    of `side` pixels.
-
-    `u` (n, ATTEMPTS, 4) uniforms: area, log aspect, top, left. The first try that fits is taken,
-    else the whole image.
-    """
+    of `side` pixels. `u` (n, ATTEMPTS, 4) uniforms: area, log aspect, top, left. The first try that
+    fits is taken, else the whole image."""
     area = side * side * (smallest + (1 - smallest) * u[..., 0])
     aspect = np.exp(np.log(RATIO[0]) + (np.log(RATIO[1]) - np.log(RATIO[0])) * u[..., 1])
     width, height = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
@@ -100,11 +97,8 @@ def resize_matrix(
     start: torch.Tensor, length: torch.Tensor, side: int, px: int, kernel=_cubic
 ) -> Bands:
     """(n, px, side) matrices that resize `length` pixels from `start` (n,) of a line of `side`
-    pixels to `px`.
-
-    They antialias as Pillow does: the kernel widens with the reduction, and uses only pixels inside
-    the crop.
-    """
+    pixels to `px`. They antialias as Pillow does: the kernel widens with the reduction, and uses
+    only pixels inside the crop."""
     # float32 would place the pixels of a wide image to 1e-5 of a pixel.
     start, length = start.double()[:, None, None], length.double()[:, None, None]
     support = SUPPORT[kernel]
@@ -205,11 +199,8 @@ def batched(pixels: torch.Tensor, px: int, draws: Draws) -> torch.Tensor:
 
 def _resize(pixels: torch.Tensor, rows: Bands, columns: Bands) -> torch.Tensor:
     """(n, 3, px, px) in [0, 1]: `rows` x image x `columns` transposed, for uint8 `pixels` (n, side,
-    side, 3).
-
-    Both products add up contiguous lines, first of the image, then of its transpose. So the views
-    are transposed in memory.
-    """
+    side, 3). Both products add up contiguous lines, first of the image, then of its transpose. So
+    the views are transposed in memory."""
     n, side, px, device = len(pixels), pixels.shape[1], rows.index.shape[1], pixels.device
     image = torch.arange(n, dtype=torch.int32, device=device)[:, None, None, None] * side
     channel = torch.arange(3, dtype=torch.int32, device=device)[:, None, None]
@@ -238,11 +229,8 @@ def normalise(x: torch.Tensor) -> torch.Tensor:
 
 def colour_jitter(x: torch.Tensor, factors: np.ndarray, order: np.ndarray) -> torch.Tensor:
     """torchvision's ColorJitter on a batch in [0, 1], in place; every image has its own `factors`
-    (n, 4) and `order` (n, 4), as in `Draws`.
-
-    Brightness, contrast and saturation are one operation with different weights; hue comes before,
-    between or after them.
-    """
+    (n, 4) and `order` (n, 4), as in `Draws`. Brightness, contrast and saturation are one operation
+    with different weights; hue comes before, between or after them."""
     others, turns = order[order != HUE].reshape(-1, 3), np.argmax(order == HUE, axis=1)
     factor = np.take_along_axis(factors, others, axis=1)
     grey, mean = (1 - factor) * (others == SATURATION), (1 - factor) * (others == CONTRAST)
@@ -261,9 +249,7 @@ def colour_jitter(x: torch.Tensor, factors: np.ndarray, order: np.ndarray) -> to
 
 def _blend(x: torch.Tensor, factor: torch.Tensor, grey: torch.Tensor, mean: torch.Tensor) -> None:
     """In place, x <- factor x + grey (the grey image) + mean (its mean), with weights (n,).
-
-    Brightness blends with black, saturation with the grey image, contrast with its mean.
-    """
+    Brightness blends with black, saturation with the grey image, contrast with its mean."""
     r, g, b = x.unbind(1)
     added = (r * GREY[0]).add_(g, alpha=GREY[1]).add_(b, alpha=GREY[2])
     constant = added.mean((1, 2)) * mean

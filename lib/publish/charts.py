@@ -1,10 +1,8 @@
-"""Interactive charts from the numbers in an artefact's CSV; Plotly draws them in the browser.
-
-charts.chart("fig10", Path("figures/mini/fig10.csv"))  # Plotly's data and layout
-"""
+"""Interactive charts from the numbers in an artefact's CSV; Plotly draws them in the browser."""
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +19,23 @@ from lib.study import artefacts, names
 SCRIPT = Path(px.__file__).parents[1] / "package_data" / "plotly.min.js"
 COLOURS = {names.label(method): colour for method, colour in style.PALETTE.items()}
 # Shapes of a run by its health, as near to those of lib.report.scatter_plot as Plotly has them.
-SYMBOLS = {
-    "healthy": "circle",
-    "no better than random": "triangle-down",
-    "collapsed": "x",
-    "diverged": "cross",
-}
+SYMBOLS = {"healthy": "circle", "no better than random": "triangle-down"}
+SYMBOLS |= {"collapsed": "x", "diverged": "cross"}
 INTERVAL = "%{customdata[0]}, %{customdata[1]}"
+CLEAR = "rgba(0,0,0,0)"  # white comes from the page, where a shadow shows overflow
+LAYOUT = {
+    "template": "plotly_white",
+    "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1d1f21"},
+    "legend": {"orientation": "h", "yref": "container", "y": 0.01, "yanchor": "bottom"},
+    "legend_title": "",
+    "margin": {"l": 10, "r": 24, "t": 64},
+    "paper_bgcolor": CLEAR,
+    "plot_bgcolor": CLEAR,
+    "modebar_remove": ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d"],
+    "modebar_bgcolor": CLEAR,
+    "modebar_color": "#5b6167",
+    "dragmode": False,  # a finger scrolls the page; the toolbar zooms
+}
 
 
 def _over_seeds(measured: pd.DataFrame) -> pd.DataFrame:
@@ -71,10 +79,8 @@ def heatmaps(measured: pd.DataFrame, name: str) -> go.Figure:
     fig = make_subplots(1, len(metrics), shared_yaxes=True, subplot_titles=titles)
     rows, column = ["method", "train_share"], "validation_share"
     for i, metric in enumerate(metrics, 1):
-        parts = [
-            results.rectangle(reduced, metric, rows, column, part)
-            for part in ("value", "interval", "health")
-        ]
+        cut = partial(results.rectangle, reduced, metric, rows, column)
+        parts = list(map(cut, ("value", "interval", "health")))
         one = go.Heatmap(
             x=[names.share(share) for share in parts[0].columns],
             y=[", ".join(map(names.label, index)) for index in parts[0].index],
@@ -101,12 +107,8 @@ def against_rankme(points: pd.DataFrame, _: str) -> go.Figure:
         fig.add_trace(go.Scatter(x=[None], y=[None], mode="markers", marker=key, **group))
         for column, backbone in enumerate(backbones, 1):
             own = points[(points["method"] == method) & (points["backbone"] == backbone)]
-            marker = {"color": key["color"], "symbol": own["health"].map(SYMBOLS)}
-            marker |= {
-                "opacity": 1,
-                "size": 8 + 16 * own["train_share"],
-                "line": {"color": "white", "width": 1},
-            }
+            marker = {"color": key["color"], "symbol": own["health"].map(SYMBOLS), "opacity": 1}
+            marker |= {"size": 8 + 16 * own["train_share"], "line": {"color": "white", "width": 1}}
             dots = go.Scatter(
                 x=own["rescaled"],
                 y=own["f1"],
@@ -166,26 +168,8 @@ def chart(name: str, file: Path) -> dict | None:
     fig = CHARTS[name](pd.read_csv(file), name)
     # Plotly heads a panel with "column=value".
     fig.for_each_annotation(lambda note: note.update(text=note.text.rpartition("=")[2]))
-    fig.update_layout(
-        template="plotly_white",
-        font={"family": "system-ui, sans-serif", "size": 13, "color": "#1d1f21"},
-        legend={
-            "orientation": "h",
-            "yref": "container",
-            "y": 0.01,
-            "yanchor": "bottom",
-            "title": "",
-        },
-        margin={"l": 10, "r": 24, "t": 64, "b": 110 if any(t.name for t in fig.data) else 10},
-        paper_bgcolor="rgba(0,0,0,0)",  # white comes from the page, where a shadow shows overflow
-        plot_bgcolor="rgba(0,0,0,0)",
-        modebar={
-            "remove": ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d"],
-            "bgcolor": "rgba(0,0,0,0)",
-            "color": "#5b6167",
-        },
-        dragmode=False,  # a finger scrolls the page; the toolbar zooms
-    )
+    fig.update_layout(LAYOUT)
+    fig.update_layout(margin_b=110 if any(trace.name for trace in fig.data) else 10)
     fig.update_xaxes(automargin=True)
     fig.update_yaxes(automargin=True)
     return json.loads(fig.to_json())

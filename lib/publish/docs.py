@@ -4,8 +4,6 @@ Pages named in `PAGES` are wholly generated: a template of the same name holds t
 module their numbers. The results have a page for each committed reference. The READMEs have marked
 parts, each of them a block of a template in `PARTS`.
 Tests hold every committed page against `pages()`, so that no number is ever typed.
-
-    docs.renew()        (make docs)
 """
 
 import inspect
@@ -13,19 +11,19 @@ import io
 import re
 import tomllib
 from collections.abc import Iterable
-from itertools import groupby
+from functools import partial
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from lib.analysis import calibration, protocol_effects, wording
-from lib.publish import findings, reference
+from lib.publish import entries, findings, reference
 from lib.publish.findings import CALIBRATION
 from lib.publish.reference import PROFILE, committed
 from lib.report import markup
-from lib.study import grid, names
+from lib.study import grid, names, settings
 from lib.study.artefacts import ARTEFACTS, drawn
 from lib.study.settings import METHODS
 from lib.system import paths
@@ -37,6 +35,7 @@ DEVIATIONS = DOCS / "deviations.toml"
 BENCHMARK = paths.ROOT / "benchmarks" / "results" / "measured.csv"
 GRID_IMAGES = 650_110  # of Sewer-ML that the grid reads: half of training, all of validation
 FIELDS = ("item", "paper", "code", "here", "why", "effect")  # of a deviation, besides its group
+BOUNDS = ["model alone", "lightly"]  # what a training step is held against
 EXAMPLE = "vicreg"  # the method that "Add a method" shows
 
 
@@ -50,14 +49,7 @@ def renew() -> None:
 
 def pages() -> dict[Path, str]:
     """Path -> the text that it should hold, for every page with a generated number."""
-    words = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML
-    )
+    words = entries.templates(keep_trailing_newline=True, autoescape=False)  # Markdown, not HTML
     references = {profile: findings.words(profile) for profile in findings.SUBJECTS}
     words.globals |= references[PROFILE] | {"table": table, "solar": references["solar"]}
     words.globals |= {"agreement": findings.agreement(*references.values())}
@@ -90,9 +82,6 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], texts: int = 1) ->
     return markup.markdown(head, rule, rows)
 
 
-# Deviations, with what the committed rendering of `protocol` measured
-
-
 def _effects() -> dict[str, Any]:
     measured = reference.values("protocol")
     rows = tomllib.loads(DEVIATIONS.read_text(encoding="utf-8"))["row"]
@@ -109,24 +98,19 @@ def _effects() -> dict[str, Any]:
 
 def effects(measured: pd.DataFrame, wanted: str) -> str:
     """The cell of the effects in `wanted`, "effect, what is held fixed; ...": the mean over
-    systems, or MAE's. An effect that `measured` lacks, a rendering older than it, is said to be
-    open."""
+    systems, or MAE's. An effect that `measured` lacks is said to be open."""
     cells = []
     for effect, held in (one.split(", ") for one in wanted.split("; ") if one):
         system = ("mae", "vit_tiny") if effect == "mae" else ("mean", "all")
         what = f"described − released, `{held}`" if effect == "mae" else held
-        values = []
+        one = partial(protocol_effects.one, measured, effect, held, *system)
         try:
-            for name in protocol_effects.METRICS:
-                row = protocol_effects.one(measured, effect, held, *system, name)
-                values.append(f"{names.METRIC_NAMES[name]} {wording.of_row(row)}")
+            rows = {name: one(name) for name in protocol_effects.METRICS}
+            values = [f"{names.METRIC_NAMES[n]} {wording.of_row(row)}" for n, row in rows.items()]
         except KeyError:
             values = ["not measured yet"]
         cells.append(f"{what}: {', '.join(values)}")
     return "; ".join(cells) or "–"
-
-
-# What views lose to the pixel cache
 
 
 def _cache() -> dict[str, Any]:
@@ -139,17 +123,11 @@ def _cache() -> dict[str, Any]:
         return [form.format(values[what, files, px, unit]) for unit, form in forms.items()]
 
     enlarged = rows[rows["measured"] == "enlarged"]
-    by_side = [
-        [
-            row.files,
-            f"{GRID_IMAGES * 3 * int(row.files.split()[0]) ** 2 / 1e9:,.0f}",
-            f"{row.median:.0%}",
-            *cells("training", row.files, row.px),
-            *cells("evaluation", row.files, row.px),
-        ]
-        for row in enlarged.itertuples()
-        if row.files.endswith("px")
-    ]
+    by_side = []
+    for row in enlarged[enlarged["files"].str.endswith("px")].itertuples():
+        gigabytes = f"{GRID_IMAGES * 3 * int(row.files.split()[0]) ** 2 / 1e9:,.0f}"
+        both = (cells(kind, row.files, row.px) for kind in ("training", "evaluation"))
+        by_side.append([row.files, gigabytes, f"{row.median:.0%}", *chain(*both)])
     inputs = rows[rows["measured"] == "Table 2"][["px", "files"]].drop_duplicates()
     by_input = [[f"{px} px", files, *cells("Table 2", files, px)] for px, files in inputs.values]
     measures = ("grey levels", "dB", "detail")
@@ -160,53 +138,31 @@ def _cache() -> dict[str, Any]:
     }
 
 
-# Artefacts and what they cost
-
-
 def _artefacts() -> dict[str, Any]:
-    cores = findings.trained()["cores"]
+    rows, cores = [], findings.trained()["cores"]
+    for name in drawn():
+        artefact, runs = ARTEFACTS[name], grid.runs(name, PROFILE)
+        needs, minutes = "images and committed weights" if runs else "images", "<1"
+        if runs and runs[0].profile == PROFILE:
+            seconds = sum(committed(run).record["total_seconds"] for run in runs)
+            needs, minutes = f"{len(runs)} trainings", f"{seconds / 60 / cores:.0f}"
+        rows.append([artefact.title, f"`make {name}`", f"`{artefact.notebook}`", needs, minutes])
     head = ("artefact", "command", "notebook", "needs", "minutes")
-    return {"artefacts": table(head, [_artefact(name, cores) for name in drawn()], texts=4)}
-
-
-def _artefact(name: str, cores: int) -> list[str]:
-    artefact, runs = ARTEFACTS[name], grid.runs(name, PROFILE)
-    needs, minutes = "images", "<1"
-    if runs and runs[0].profile == PROFILE:
-        seconds = sum(committed(run).record["total_seconds"] for run in runs)
-        needs, minutes = f"{len(runs)} trainings", f"{seconds / 60 / cores:.0f}"
-    elif runs:
-        needs = "images and committed weights"
-    return [artefact.title, f"`make {name}`", f"`{artefact.notebook}`", needs, minutes]
-
-
-# A method, as its file and its line have it
+    return {"artefacts": table(head, rows, texts=4)}
 
 
 def _method() -> dict[str, str]:
     """The three pieces that an added method consists of, as they stand in the sources."""
-    settings, profile = paths.ROOT / "lib/study/settings.py", paths.PROFILES / "paper.toml"
+    texts = [paths.ROOT / f"lib/methods/{EXAMPLE}.py", paths.PROFILES / "paper.toml"]
+    method, profile = (path.read_text(encoding="utf-8") for path in texts)
+    first = f"[method.{EXAMPLE}]"
     return {
         "method": EXAMPLE,
-        "method_file": (paths.ROOT / "lib" / "methods" / f"{EXAMPLE}.py")
-        .read_text(encoding="utf-8")
-        .strip(),
+        "method_file": method.strip(),
         "method_settings": inspect.getsource(METHODS[EXAMPLE]).strip(),
-        "method_table": _paragraph(profile.read_text(encoding="utf-8"), f"[method.{EXAMPLE}]"),
-        "method_listed": next(
-            line
-            for line in settings.read_text(encoding="utf-8").splitlines()
-            if line.startswith("ADDED = ")
-        ),
+        "method_table": first + profile.split(first, 1)[1].split("\n\n", 1)[0].rstrip(),
+        "method_listed": re.search("^ADDED = .*", inspect.getsource(settings), re.M)[0],
     }
-
-
-def _paragraph(text: str, first: str) -> str:
-    """The lines from `first` to the next blank one."""
-    return first + text.split(first, 1)[1].split("\n\n", 1)[0].rstrip()
-
-
-# Speed
 
 
 def read_part(file: Path, part: str) -> pd.DataFrame:
@@ -223,50 +179,38 @@ def read_part(file: Path, part: str) -> pd.DataFrame:
 def _speed() -> dict[str, Any]:
     parts = ("input", "views", "steps", "grid", "evaluation", "redraw")
     measured = {part: read_part(BENCHMARK, part) for part in parts}
-    where, grid_rows = measured["steps"].iloc[0], measured["grid"]
+    where, grid_rows, redraw = measured["steps"].iloc[0], measured["grid"], measured["redraw"]
     medians = measured["evaluation"].set_index("measured")["median"]
+    inputs, speeds = (_wide(measured["input"], "px", "files", v) for v in ("median", "speed"))
+    other = "Pillow, 1 process"
+    read = []
+    for (px, files), row in inputs.iterrows():
+        values = f"{row['ours']:,.0f}", f"{row[other]:,.0f}", f"{speeds.at[(px, files), other]:.1f}"
+        read.append([f"{px} px, from PNGs of {files}", *values])
+    views = _wide(measured["views"], "px", "files")
+    made = [
+        [f"{px} px, of {cached}", *(f"{value:,.0f}" for value in row)]
+        for (px, cached), row in views.iterrows()
+    ]
+    steps, ratios = (_wide(measured["steps"], "method", "backbone", v) for v in ("median", "speed"))
+    stepped = []
+    for system, row in steps.iterrows():
+        bounds = ("–" if pd.isna(r) else f"{r:.2f}" for r in ratios.loc[system, BOUNDS])
+        stepped.append([", ".join(map(names.label, system)), f"{row['ours']:.0f}", *bounds])
+    head = ("system", "ms a step", "share of the model-only bound", "times as fast as lightly")
     return {
         "where": where,
-        "inputs": _inputs(measured["input"]),
-        "views": _views(measured["views"]),
-        "steps": _steps(measured["steps"]),
+        "inputs": table(("views", "ours, cached", "Pillow", "times as fast"), read),
+        "views": table(("views", *views), made),
+        "steps": table(head, stepped),
         "grid": "; ".join(f"{row.measured}: {row.ratio:.2f}" for row in grid_rows.itertuples()),
         "peak": grid_rows["peak_gb"].max(),
         "from_scores": medians["ours, from stored scores"],
         "from_passes": medians["passes on every pair"],
-        "redraw": ", ".join(
-            f"`{row.measured}` {row.median:.1f} s" for row in measured["redraw"].itertuples()
-        ),
+        "redraw": ", ".join(f"`{row.measured}` {row.median:.1f} s" for row in redraw.itertuples()),
     }
 
 
-def _inputs(measured: pd.DataFrame) -> str:
-    """A row per size of view and of file."""
-    rows = []
-    for (px, files), group in measured.groupby(["px", "files"], sort=False):
-        by = group.set_index("measured")
-        ours, other = by.loc["ours"], by.loc["Pillow, 1 process"]
-        values = f"{ours['median']:,.0f}", f"{other['median']:,.0f}", f"{other['speed']:.1f}"
-        rows.append([f"{px} px, from PNGs of {files}", *values])
-    return table(("views", "ours, cached", "Pillow", "times as fast"), rows)
-
-
-def _views(measured: pd.DataFrame) -> str:
-    """A row per size of view."""
-    rows = []
-    for (px, cached), group in measured.groupby(["px", "files"], sort=False):
-        medians = group.set_index("measured")["median"]
-        rows.append([f"{px} px, of {cached}", *(f"{value:,.0f}" for value in medians)])
-    return table(("views", *dict.fromkeys(measured["measured"])), rows)
-
-
-def _steps(measured: pd.DataFrame) -> str:
-    """A row per system."""
-    rows = []
-    for system, group in measured.groupby(["method", "backbone"], sort=False):
-        by = group.set_index("measured")
-        lightly = f"{by['speed']['lightly']:.2f}" if "lightly" in by.index else "–"
-        values = f"{by['median']['ours']:.0f}", f"{by['speed']['model alone']:.2f}", lightly
-        rows.append([", ".join(map(names.label, system)), *values])
-    head = ("system", "ms a step", "share of the model-only bound", "times as fast as lightly")
-    return table(head, rows)
+def _wide(measured: pd.DataFrame, first: str, second: str, value: str = "median") -> pd.DataFrame:
+    """A row per pair of `first` and `second`, a column per competitor, in the order of the rows."""
+    return measured.set_index([first, second, "measured"])[value].unstack(sort=False)

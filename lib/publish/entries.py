@@ -5,6 +5,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+import jinja2
 import pandas as pd
 from PIL import Image
 
@@ -16,6 +17,17 @@ ENDINGS = ("png", "pdf", "csv", "md", "tex")
 THUMBNAIL = (720, 540)  # pixels, twice the size of a card; what is taller shows its top
 LONGEST = 500  # rows of a table; the CSV holds all
 ALT = tomllib.loads((TEMPLATES / "pictures.toml").read_text(encoding="utf-8"))
+
+
+def templates(**options) -> jinja2.Environment:
+    """The templates of the pages, or of the documentation; an unknown name is an error."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        **options,
+    )
 
 
 @dataclass(frozen=True)
@@ -45,12 +57,10 @@ def entry(name: str, profile: str) -> Entry:
     kind, number = re.fullmatch(r"(table|fig|)(.*)", name).groups()
     label = f"{'Table' if kind == 'table' else 'Figure'} {number}" if kind else name.capitalize()
     files = tuple(f"{name}.{e}" for e in ENDINGS if (folder / f"{name}.{e}").exists())
-    caption = note = ""
-    size = None
+    texts, size = {}, None
     if f"{name}.png" in files:
         with Image.open(folder / f"{name}.png") as image:
-            caption, note = (image.text.get(key, "") for key in ("Description", "Comment"))
-            size = (image.width, _rows(image))
+            texts, size = image.text, (image.width, _rows(image))
     return Entry(
         name=name,
         kind=kind,
@@ -59,21 +69,15 @@ def entry(name: str, profile: str) -> Entry:
         alt=ALT[name],
         command=command(name, profile),
         files=files,
-        caption=caption.removeprefix(f"{label}. "),
-        note=note,
+        caption=texts.get("Description", "").removeprefix(f"{label}. "),
+        note=texts.get("Comment", ""),
         size=size,
     )
 
 
-def executed(name: str, profile: str) -> Path:
-    """The executed notebook that made an artefact."""
-    return paths.BUILD / profile / "notebooks" / f"{name}.ipynb"
-
-
 def command(name: str, profile: str) -> str:
-    """The make command that renders an artefact again with the choices that its stamp records;
-    `name` may also be a target that renders several. `profile` may be a folder of chosen
-    renderings (lib.publish.renderings.folder)."""
+    """The make command that renders an artefact, or all of them (`replicate`), again with the
+    choices that a stamp records. `profile` may be a folder of chosen renderings."""
     stamps = paths.BUILD / profile / "stamps"
     own = [stamps / f"{name}.json", *sorted(stamps.glob("[!.]*.json")) * (name == "replicate")]
     stamp = next(filter(None, map(atomic.read_json, own)), {})
@@ -104,10 +108,7 @@ def thumbnail(image: Image.Image) -> Image.Image:
 
 def table(file: Path) -> dict | None:
     """The numbers in a CSV as a page shows them: `columns`, `rows` of text, `shared` (what is the
-    same in every row, by column), and `total`, the rows that the file has.
-
-    None where there is no file.
-    """
+    same in every row, by column), and `total`, the rows that the file has; None without a file."""
     if not file.exists():
         return None
     frame = pd.read_csv(file)
@@ -124,11 +125,9 @@ def table(file: Path) -> dict | None:
 
 def seeds(folder: Path) -> list[int]:
     """The seeds of the runs behind the numbers that are rendered in `folder`, ascending."""
-    found: set[int] = set()
-    for file in folder.glob("[!.]*.csv"):
-        column = pd.read_csv(file, usecols=lambda name: name == "seed")
-        found |= {int(seed) for seed in column.dropna().to_numpy().ravel()}
-    return sorted(found)
+    files = folder.glob("[!.]*.csv")
+    columns = [pd.read_csv(file, usecols=lambda name: name == "seed") for file in files]
+    return sorted({int(seed) for column in columns for seed in column.dropna().to_numpy().flat})
 
 
 def _text(value: object) -> str:

@@ -76,7 +76,7 @@ def words(profile: str = PROFILE) -> dict[str, Any]:
         "chance": judgement.by_chance(scored),
         "calibration": _calibration(),
         "hangs_on": lambda by: [int(n) for n in judgement.disagreements(scored, by)],
-        "change": _change,
+        "change": lambda value, lower, higher: f"{abs(value):.2f} {lower if value < 0 else higher}",
         "state": _state,
         "n_seeds": int(measured["seed"].nunique()),
         "enough": ENOUGH,
@@ -136,9 +136,9 @@ def _spread(measured: pd.DataFrame, metric: str) -> str:
     with how many of the runs are not healthy, if any."""
     rows, shares = measured[measured["metric"] == metric], sorted(measured["train_share"].unique())
     lines = []
-    for (method, backbone), own in rows.groupby(["method", "backbone"], sort=False):
-        cells = [own[own["train_share"] == share] for share in shares]
-        lines.append([names.label(method), names.label(backbone), *map(_over_runs, cells)])
+    for system, own in rows.groupby(["method", "backbone"], sort=False):
+        cells = (own[own["train_share"] == share] for share in shares)
+        lines.append([*map(names.label, system), *map(_over_runs, cells)])
     head = ["Method", "Backbone", *map(names.share, shares)]
     return markup.markdown(head, ["---", "---", *["---:"] * len(shares)], lines)
 
@@ -159,10 +159,9 @@ def _entry(claim: judgement.Claim, scored: pd.DataFrame) -> dict[str, Any]:
     own = scored[(scored["claim"] == claim.number) & (scored["mae"] == "described")]
     holds: dict[str, list[str]] = {}
     for row in own.to_dict("records"):
-        where = filter(None, (row["protocol"], names.METRIC_NAMES.get(row["metric"]), row["line"]))
-        place = " ".join(where)
+        where = row["protocol"], names.METRIC_NAMES.get(row["metric"]), row["line"]
         for note in filter(None, row["note"].split(". ")):
-            holds.setdefault(note, []).append(place)
+            holds.setdefault(note, []).append(" ".join(filter(None, where)))
     notes = [
         note[0].upper() + note[1:] if len(places) == len(own) else f"{', '.join(places)}: {note}"
         for note, places in holds.items()
@@ -174,11 +173,10 @@ def _calibration() -> str:
     """The simulated studies, a row per number of seeds and noise."""
     head = ["seeds", "noise of runs / sampling error", "coverage of 95 % intervals"]
     head += ["“supported”, one part", f"“contradicted”, {calibration.PARTS} parts"]
-    measured = ("coverage", "supported", "contradicted")
-    lines = [
-        [f"{row['seeds']:.0f}", f"{row['noise']:g}", *(f"{row[name]:.3f}" for name in measured)]
-        for row in pd.read_csv(CALIBRATION).to_dict("records")
-    ]
+    forms = {"seeds": "{:.0f}", "noise": "{:g}"}
+    forms |= dict.fromkeys(("coverage", "supported", "contradicted"), "{:.3f}")
+    rows = pd.read_csv(CALIBRATION).to_dict("records")
+    lines = [[form.format(row[name]) for name, form in forms.items()] for row in rows]
     return markup.markdown(head, ["---:"] * len(head), lines)
 
 
@@ -186,11 +184,6 @@ def _state(row: pd.Series, open_: str, unanswered: str) -> str:
     """`open_` for a claim whose interval crosses its limit, `unanswered` for one without answer."""
     words = dict.fromkeys(("across", "inconclusive"), open_) | {"not answerable": unanswered}
     return words.get(row["verdict"], "")
-
-
-def _change(value: float, lower: str, higher: str) -> str:
-    """`0.27 lower`."""
-    return f"{abs(value):.2f} {lower if value < 0 else higher}"
 
 
 def _effects(profile: str) -> list[str]:
@@ -202,12 +195,9 @@ def _effects(profile: str) -> list[str]:
 
 def _difference(backbone: str, profile: str) -> str:
     """SimCLR minus the random backbone at the largest share, paired over videos."""
-    seeds = trained(profile)["seeds"]
-    pair = [
-        [committed(run) for run in runs if run.share == SHARES[-1]]
-        for method in ("simclr", "random")
-        for runs in [grid.cells(profile, methods=[method], backbones=(backbone,), seeds=seeds)]
-    ]
+    chosen = {"backbones": (backbone,), "seeds": trained(profile)["seeds"]}
+    cells = (grid.cells(profile, methods=[method], **chosen) for method in ("simclr", "random"))
+    pair = [[committed(run) for run in runs if run.share == SHARES[-1]] for runs in cells]
     gaps = {name: results.difference(*pair, metric=name) for name in ("f1", "auroc")}
     values = [f"{wording.difference(gap)} in {names.METRIC_NAMES[n]}" for n, gap in gaps.items()]
     return f"{names.label(backbone)}: {' and '.join(values)}."

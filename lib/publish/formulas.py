@@ -1,7 +1,4 @@
-"""Markdown whose formulas matplotlib draws, so that a page needs neither scripts nor a network.
-
-formulas.markdown("The loss is $-\\cos(z_1, z_2)$.")
-"""
+"""Markdown whose formulas matplotlib draws, so that a page needs neither scripts nor a network."""
 
 import base64
 import html
@@ -19,10 +16,8 @@ STYLE = {"svg.fonttype": "path", "svg.hashsalt": "formula"}
 
 
 def image(formula: str) -> str:
-    """An `<img>` that shows a TeX formula as SVG on the text's baseline.
-
-    A formula that matplotlib's mathtext does not know comes back as code, as it was written.
-    """
+    """An `<img>` that shows a TeX formula as SVG on the text's baseline; the formula as code, where
+    matplotlib's mathtext does not know it."""
     alt = " ".join(formula.split())
     text, font = f"${alt}$", FontProperties(size=SIZE, math_fontfamily="dejavusans")
     try:

@@ -1,6 +1,5 @@
 """Kernels of notebooks that are rendered. On Linux each is a fork, in 0.1 s, of one process that
-has already imported what notebooks draw with; elsewhere Jupyter starts them.
-"""
+has already imported what notebooks draw with; elsewhere Jupyter starts them."""
 
 import os
 import sys
@@ -18,10 +17,8 @@ class Fork:
     stdin = stdout = stderr = None
 
     def __init__(self, arguments: list[str], folder: str, variables: dict[str, str]) -> None:
-        context = fork_server.context()
-        self._process, self._connection = parallel.start(
-            context, variables, _serve, arguments, folder
-        )
+        started = parallel.start(fork_server.context(), variables, _serve, arguments, folder)
+        self._process, self._connection = started
         self.pid = self._process.pid
 
     def poll(self) -> int | None:
@@ -70,6 +67,5 @@ class ForkManager(AsyncKernelManager):
         self.provisioner = ForkProvisioner(parent=self, kernel_id="", kernel_spec=self.kernel_spec)
 
 
-def manager() -> type[AsyncKernelManager]:
-    """The manager with which kernels start fastest on this system."""
-    return ForkManager if sys.platform == "linux" else AsyncKernelManager
+# The manager with which kernels start fastest on this system.
+MANAGER = ForkManager if sys.platform == "linux" else AsyncKernelManager

@@ -1,13 +1,9 @@
-"""Notebooks with checked parameters: run one, or render what is out of date.
-
-    python -m lib render [ARTEFACT...]
-    python -m lib notebook NOTEBOOK [-p NAME VALUE]... [--to COPY]
-
-Nothing slow is imported before there is something to render.
-"""
+"""Notebooks with checked parameters: run one, or render what is out of date. Nothing slow is
+imported before there is something to render."""
 
 import ast
 import json
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -46,15 +42,13 @@ def find(name: str) -> Path:
 
 
 def parameters(notebook: Path) -> dict[str, Any]:
-    """Names and defaults in the one cell tagged `parameters`.
-
-    Raises NotebookError where there is not exactly one, or where it holds anything but literals.
-    """
+    """Names and defaults in the one cell tagged `parameters`. Raises NotebookError where there is
+    not exactly one, or where it holds anything but literals."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     sources = [c["source"] for c in cells if "parameters" in c["metadata"].get("tags", ())]
     if len(sources) != 1:
-        cells = f"{len(sources)} cells tagged 'parameters'"
-        raise NotebookError(f"{notebook.name} has {cells}, expected one.")
+        what = f"{len(sources)} cells tagged 'parameters', expected one"
+        raise NotebookError(f"{notebook.name} has {what}.")
     defaults = {}
     for line in ast.parse("".join(sources[0])).body:
         try:
@@ -87,11 +81,8 @@ def literal(text: str) -> Any:
 
 
 def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
-    """Run `notebook` with the parameters `given` and keep the executed copy.
-
-    Raises ValueError for a wrong parameter, before a kernel starts, and NotebookError with its
-    error if a cell fails.
-    """
+    """Run `notebook` with the parameters `given` and keep the executed copy. Raises ValueError for
+    a wrong parameter, before a kernel starts, and NotebookError with its error if a cell fails."""
     check(notebook, given)
     # This environment's kernel, not the user's.
     environment.hand_down({"JUPYTER_PREFER_ENV_PATH": "1"}, keep=True)
@@ -112,7 +103,7 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
                 copy,
                 given,
                 kernel_name="python3",
-                kernel_manager_class=kernels.manager(),
+                kernel_manager_class=kernels.MANAGER,
                 resources={"metadata": {"path": str(paths.ROOT)}},  # the kernel's folder
                 extra_arguments=[f"--BaseIPythonApplication.ipython_dir={folder}", *ISOLATED],
                 progress_bar=False,
@@ -120,28 +111,21 @@ def execute(notebook: Path, given: dict[str, Any], copy: Path) -> None:
                 shutdown_kernel="immediate",  # nothing is left to wait for
                 config=sockets,
             )
+            return
         except papermill.PapermillExecutionError as error:
-            text = f"{error.ename}: {error.evalue} (executed copy: {copy})"
-            raise NotebookError(f"{notebook.name}: {text}") from None
+            why = f"{error.ename}: {error.evalue} (executed copy: {copy})"
         except DeadKernelError:
-            text = "its kernel died (out of memory, or killed)"
-            raise NotebookError(f"{notebook.name}: {text}") from None
+            why = "its kernel died (out of memory, or killed)"
+    raise NotebookError(f"{notebook.name}: {why}")
 
 
 def render(
-    artefacts: list[str],
-    profile: str,
-    protocol: str = "",
-    jobs: int = 1,
-    **chosen: list | None,
+    artefacts: list[str], profile: str, protocol: str = "", jobs: int = 1, **chosen: list | None
 ) -> list[str]:
     """Render the artefacts (all, if none is named) that are out of date, `jobs` at once; return why
     some failed, a sentence each, after printing it. `chosen` names runs as lib.study.grid.runs
-    takes them. What shows another protocol or other runs than the profile's lies in a folder of its
-    own (lib.publish.renderings.folder).
-
-    Raises ValueError, before anything runs, for an unknown artefact, profile, protocol or method.
-    """
+    takes them. Raises ValueError, before anything runs, for an unknown artefact, profile, protocol
+    or method."""
     from lib.data import sources
 
     wanted = [names.nearest(name, ARTEFACTS, "artefact") for name in artefacts] or drawn()
@@ -153,7 +137,7 @@ def render(
     folder = renderings.folder(given)
     given["output"] = str(paths.FIGURES / folder)
     sources.warn(profiles.load(profile)["data"])
-    renderings_due, failures, reasons = [], [], {}
+    pending, failures, reasons = [], [], {}
 
     def failed(error: object) -> None:
         failures.append(str(error))
@@ -175,16 +159,16 @@ def render(
             continue
         if reason := renderings.outdated(stamp, now):
             reasons.setdefault(reason, []).append(name)
-            renderings_due.append((name, own, now, stamp))
+            pending.append((name, own, now, stamp))
     for reason, members in reasons.items():
         print(f"{reason}: {', '.join(members)}")
-    renderings_due.sort(key=lambda due: not ARTEFACTS[due[0]].networks)  # the longest first
-    if total := len(renderings_due):
+    pending.sort(key=lambda due: not ARTEFACTS[due[0]].networks)  # the longest first
+    if total := len(pending):
         print(f"figures/{folder}: {total} to draw, {min(jobs, total)} at a time.", flush=True)
     bar = tqdm(total=total, unit=" drawn", disable=not (total and sys.stderr.isatty()))
     with bar, ThreadPoolExecutor(jobs) as pool:  # a thread waits for the kernel that it started
         try:
-            for rendering in as_completed(pool.submit(_render, *due) for due in renderings_due):
+            for rendering in as_completed(pool.submit(_render, *due) for due in pending):
                 try:
                     tqdm.write(rendering.result())
                     sys.stdout.flush()
@@ -193,9 +177,9 @@ def render(
                 bar.update()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            parallel.end_children()
+            parallel.end(multiprocessing.active_children())
             raise
-    if not renderings_due and not failures:
+    if not pending and not failures:
         print("Every table and figure is up to date.")
     return failures
 

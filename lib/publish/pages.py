@@ -1,28 +1,12 @@
-"""The report: every rendered table and figure on static pages that open from disk.
-
-    make report
-
-Reads figures/<profile>/ and the executed notebooks, writes build/<profile>/report/. The pages need
-neither a network nor a server.
-"""
+"""The report: every rendered table and figure on static pages that open from disk. Reads
+figures/<profile>/ and the executed notebooks, writes build/<profile>/report/."""
 
 import re
 import shutil
 from pathlib import Path
 
-import jinja2
-
-from lib.publish.entries import (
-    TEMPLATES,
-    Entry,
-    command,
-    entry,
-    executed,
-    picture,
-    seeds,
-    table,
-    thumbnail,
-)
+from lib.publish import entries
+from lib.publish.entries import TEMPLATES, Entry, templates
 from lib.store import fingerprints, run_directory
 from lib.study import artefacts, profiles
 from lib.system import atomic, paths
@@ -69,28 +53,19 @@ def cells(notebook: Path) -> str:
 
 def write(profile: str) -> Path:
     """Write the report of `profile`, which appears when complete, and return its opening page;
-    equal renderings give equal bytes.
-
-    Raises ValueError for an unknown profile and FileNotFoundError where nothing is rendered.
-    """
+    equal renderings give equal bytes. Raises FileNotFoundError where nothing is rendered."""
     from lib.publish import charts, verdicts  # slow: not needed where the pages are up to date
 
     figures, report = paths.FIGURES / profile, paths.BUILD / profile / "report"
-    facts, remake = profiles.load(profile.partition("/")[0]), command("replicate", profile)
-    entries = {name: entry(name, profile) for name in artefacts.ARTEFACTS}
-    paged = [one for one in entries.values() if one.page]
+    facts, remake = profiles.load(profile.partition("/")[0]), entries.command("replicate", profile)
+    every = {name: entries.entry(name, profile) for name in artefacts.ARTEFACTS}
+    paged = [one for one in every.values() if one.page]
     if not paged:
         raise FileNotFoundError(f"nothing is rendered in {figures}: {remake} first.")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    honest = HONEST[facts["data"]["source"]]
-    about = {"study": TITLE, "profile": profile, "facts": facts}
-    environment.globals |= about | {"remake": remake, "honest": honest, "entries": entries}
+    environment = templates(autoescape=True)
+    about = {"study": TITLE, "profile": profile, "facts": facts, "remake": remake}
+    about |= {"honest": HONEST[facts["data"]["source"]], "entries": every}
+    environment.globals |= about
 
     with atomic.new_folder(report, replace=True) as beside:
         thumbnails = _copy(paged, figures, beside)
@@ -102,15 +77,16 @@ def write(profile: str) -> Path:
 
         kinds = []
         for kind, name in KINDS.items():
-            members = [one for one in entries.values() if one.kind == kind]
+            members = [one for one in every.values() if one.kind == kind]
             kinds.append({"id": name.lower().replace(" ", "-"), "name": name, "entries": members})
         claims = figures / "claims.csv"
-        shown = {"kinds": kinds, "thumbnails": thumbnails, "seeds": seeds(figures)}
+        shown = {"kinds": kinds, "thumbnails": thumbnails, "seeds": entries.seeds(figures)}
         shown |= {"scorecard": verdicts.groups(claims), "chance": verdicts.chance(claims)}
         put("index.html", "index.html.j2", **shown)
         for before, one, after in zip([None, *paged], paged, [*paged[1:], None], strict=False):
-            csv, notebook = figures / f"{one.name}.csv", executed(one.name, profile)
-            content = {"chart": charts.chart(one.name, csv), "table": table(csv)}
+            csv = figures / f"{one.name}.csv"
+            notebook = paths.BUILD / profile / "notebooks" / f"{one.name}.ipynb"
+            content = {"chart": charts.chart(one.name, csv), "table": entries.table(csv)}
             content["cells"] = cells(notebook) if notebook.exists() else ""
             put(one.page, "artefact.html.j2", entry=one, before=before, after=after, **content)
     return report / "index.html"
@@ -125,9 +101,9 @@ def _copy(paged: list[Entry], figures: Path, report: Path) -> dict[str, tuple[in
         shutil.copyfile(TEMPLATES / file, report / file)
     sizes = {}
     for one in paged:
-        image = picture(figures / f"{one.name}.png")
+        image = entries.picture(figures / f"{one.name}.png")
         image.save(report / "pictures" / f"{one.name}.png")
-        small = thumbnail(image)
+        small = entries.thumbnail(image)
         small.save(report / "thumbnails" / f"{one.name}.png", optimize=True)
         sizes[one.name] = small.size
         for file in one.files:
@@ -137,15 +113,10 @@ def _copy(paged: list[Entry], figures: Path, report: Path) -> dict[str, tuple[in
 
 def inputs(profile: str) -> str:
     """Hash of every file that the report of `profile` is made from."""
-    build = paths.BUILD / profile
-    folders = [
-        (paths.FIGURES / profile, "[!.]*"),
-        (build / "notebooks", "[!.]*.ipynb"),
-        (build / "stamps", "[!.]*.json"),
-        (TEMPLATES, "*"),
-        (paths.PROFILES, "*.toml"),
-        (Path(__file__).parent, "*.py"),
-    ]
+    build, here = paths.BUILD / profile, Path(__file__).parent
+    folders = [(paths.FIGURES / profile, "[!.]*"), (build / "notebooks", "[!.]*.ipynb")]
+    folders += [(build / "stamps", "[!.]*.json"), (paths.PROFILES, "*.toml")]
+    folders += [(TEMPLATES, "*"), (here, "*.py")]
     files = [f for folder, pattern in folders for f in folder.glob(pattern) if f.is_file()]
     return fingerprints.digest({str(f): fingerprints.digest(f.read_bytes()) for f in files})
 

@@ -1,12 +1,7 @@
-"""The committed reference: renewed from complete runs, and held against fresh ones.
-
-    make reference    renew results/reference of PROFILE, and its pictures in figures/
-    make compare      hold the runs made here against it
-
-On the machine that made it, equal pins give equal scores; elsewhere another order of sums, or
-another precision, moves a run as another seed does. So a run made here is held against the spread
-of its reference over seeds.
-"""
+"""The committed reference: renewed from complete runs, and held against fresh ones. On the machine
+that made it, equal pins give equal scores; elsewhere another order of sums, or another precision,
+moves a run as another seed does. So a run made here is held against the spread of its reference
+over seeds."""
 
 import io
 import json
@@ -66,12 +61,9 @@ def shown(profile: str) -> list[str]:
 
 def renew(profile: str) -> None:
     """Replace the results of `profile` in results/reference, and its pictures in figures/. What was
-    not trained here is kept where it is current. Raises MissingRuns, and NotebookError where a
-    rendering fails; then the results stay as they are.
-
-    The walkthrough's networks move: from then on their weights in half precision are read here,
-    too, so that everybody draws the same.
-    """
+    not trained here is kept where it is current. The walkthrough's networks move: from then on
+    their weights in half precision are read here, too. Raises MissingRuns, and NotebookError where
+    a rendering fails; then the results stay as they are."""
     every = wanted(profile)
     absent = [run for run in every if not find(run)]
     if absent:
@@ -104,12 +96,11 @@ def write_renderings(folder: Path, profile: str) -> None:
             shutil.copyfile(folder / f"{name}.png", picture(name, profile))
         table, text = folder / f"{name}.csv", folder / f"{name}.md"
         markdown = text.read_text(encoding="utf-8") if text.exists() else ""
-        rows.append(
-            {"artefact": name, "csv": table.read_text(encoding="utf-8"), "markdown": markdown}
-        )
+        rows.append((name, table.read_text(encoding="utf-8"), markdown))
+    frame = pd.DataFrame(rows, columns=["artefact", "csv", "markdown"])
     smallest = {"compression": "zstd", "compression_level": 19}
     path = paths.REFERENCE / profile / RENDERED
-    atomic.put(path, lambda beside: pd.DataFrame(rows).to_parquet(beside, **smallest))
+    atomic.put(path, lambda beside: frame.to_parquet(beside, **smallest))
 
 
 def picture(artefact: str, profile: str = PROFILE) -> Path:
@@ -142,18 +133,15 @@ def _rendered(artefact: str, profile: str, column: str) -> str:
 def write(runs: list[Stored], folder: Path, weights: bool = False) -> None:
     """The tables of these runs, of one profile, into `folder`, which appears when complete;
     `weights` only of small networks."""
-    beside = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    tables.write(beside, runs)
-    for stored in runs if weights else []:
-        _halve(stored.checkpoint, beside / f"{stored.run.id}.pt")
     table, _ = sources.tables(runs[0].run.data, "val")
     labels = table[[name for name in LABELS if name in table]]
-    labels.to_parquet(beside / "validation.parquet", compression="zstd", index=False)
     provenance = json.dumps(_provenance(runs), indent=1) + "\n"
-    (beside / "provenance.json").write_text(provenance, encoding="utf-8")
-    atomic.put_folder(beside, folder)
+    with atomic.new_folder(folder, replace=True) as beside:
+        tables.write(beside, runs)
+        for stored in runs if weights else []:
+            _halve(stored.checkpoint, beside / f"{stored.run.id}.pt")
+        labels.to_parquet(beside / "validation.parquet", compression="zstd", index=False)
+        (beside / "provenance.json").write_text(provenance, encoding="utf-8")
 
 
 def _halve(source: Path, target: Path) -> None:
@@ -161,23 +149,18 @@ def _halve(source: Path, target: Path) -> None:
     from lib.training import predict  # torch, only here: the rest of this module reads scores
 
     checkpoint = predict.read_weights(source)
-    checkpoint["method"] = {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in checkpoint["method"].items()
-    }
+    for name, value in checkpoint["method"].items():
+        checkpoint["method"][name] = value.half() if value.is_floating_point() else value
     predict.write_weights(checkpoint, target)
 
 
 def _provenance(runs: list[Stored]) -> dict:
     """The machine, and how long a replication with one seed took on it, one thread each; of a run
     with several seeds the quickest counts, as the others waited for whatever else ran."""
-    quickest: dict[Run, float] = {}
-    for stored in runs:
-        cell, took = replace(stored.run, seed=0), stored.record["total_seconds"]
-        quickest[cell] = min(took, quickest.get(cell, took))
-    seconds: dict[str, float] = {}
-    for cell, took in quickest.items():
-        seconds[cell.study] = seconds.get(cell.study, 0.0) + took
+    rows = [(replace(s.run, seed=0).id, s.run.study, s.record["total_seconds"]) for s in runs]
+    took = pd.DataFrame(rows, columns=["run", "study", "seconds"])
+    quickest = took.groupby(["study", "run"])["seconds"].min()
+    minutes = quickest.groupby("study").sum() / 60
     return {
         "processor": hardware.machine([]),
         "cores": hardware.cores(),
@@ -185,18 +168,17 @@ def _provenance(runs: list[Stored]) -> dict:
         "versions": runs[0].record["versions"],
         "runs": len(quickest),
         "seeds": sorted({stored.run.seed for stored in runs}),
-        "core_minutes": {study: round(seconds[study] / 60, 1) for study in sorted(seconds)},
+        "core_minutes": minutes.round(1).to_dict(),
     }
 
 
 def compare(profile: str) -> pd.DataFrame:
     """A row per metric and run that is complete here and whose system and share the reference has:
-    converged probe, natural share.
+    converged probe, natural share. Raises MissingRuns where nothing can be compared.
 
     `here` is the value of the run; `mean`, `low` and `high` are those of its reference over seeds:
     the prediction interval of one more run, t with S - 1 degrees of freedom. `identical`: every
-    stored score equals that of the committed run of this seed. Raises MissingRuns where nothing can
-    be compared.
+    stored score equals that of the committed run of this seed.
     """
     rows, seeds = [], profiles.load(profile)["reference_seeds"]
     for run in (run for run in cells(profile) if run_directory.state(run)[0] == "complete"):
@@ -208,13 +190,13 @@ def compare(profile: str) -> pd.DataFrame:
         identical = bool(same) and load(run).scores.equals(same[0].scores)
         for metric in METRICS:
             values = np.array([values[metric] for values in theirs])
-            mean, n = values.mean(), len(values)
-            reach = nan if n < 2 else _reach(n) * values.std(ddof=1) * sqrt(1 + 1 / n)
+            mean, n, reach = values.mean(), len(values), nan
+            if n > 1:
+                t = stats.t.ppf((1 + LEVEL) / 2, n - 1)
+                reach = t * values.std(ddof=1) * sqrt(1 + 1 / n)
             row = {"run": run.id, "metric": metric, "identical": identical, "seeds": n}
-            rows.append(
-                row
-                | {"here": ours[metric], "mean": mean, "low": mean - reach, "high": mean + reach}
-            )
+            row |= {"here": ours[metric], "mean": mean, "low": mean - reach, "high": mean + reach}
+            rows.append(row)
     if not rows:
         command = f"`make replicate PROFILE={profile}` makes them"
         raise MissingRuns(f"no run of `{profile}` can be compared: {command}.")
@@ -224,10 +206,6 @@ def compare(profile: str) -> pd.DataFrame:
 def _values(stored: Stored) -> dict[str, float]:
     frame = results.measure([stored], "clean", resamples=0)
     return frame.set_index("metric")["value"].to_dict()
-
-
-def _reach(n: int) -> float:
-    return stats.t.ppf((1 + LEVEL) / 2, n - 1)
 
 
 def told(compared: pd.DataFrame) -> tuple[str, bool]:
@@ -242,11 +220,11 @@ def told(compared: pd.DataFrame) -> tuple[str, bool]:
         judged, count = int(rows["low"].notna().sum()), int(far.sum())
         chance = stats.binom.sf(count - 1, judged, 1 - LEVEL)
         within &= bool(chance >= RARE)
+        largest = gap.abs().idxmax()
         lines.append(
             f"{names.METRIC_NAMES[metric]}: {count} of {judged} runs outside the "
             f"{100 * LEVEL:.0f} % interval of one more seed, {judged * (1 - LEVEL):.0f} expected "
-            f"(mean difference {gap.mean():+.3f}, largest {gap[gap.abs().idxmax()]:+.3f}: "
-            f"{rows.loc[gap.abs().idxmax(), 'run']}): "
-            f"{'within' if chance >= RARE else 'OUTSIDE'}."
+            f"(mean difference {gap.mean():+.3f}, largest {gap[largest]:+.3f}: "
+            f"{rows.at[largest, 'run']}): {'within' if chance >= RARE else 'OUTSIDE'}."
         )
     return "\n".join(lines), within

@@ -1,7 +1,5 @@
-"""Stamps of rendered artefacts: one is current if its files are there, made from the same inputs.
-
-Inputs are hashed by content, because git resets the times of files.
-"""
+"""Stamps of rendered artefacts: one is current if its files are there, made from the same inputs,
+which are hashed by content, because git resets the times of files."""
 
 import json
 from collections.abc import Iterator
@@ -20,9 +18,7 @@ LONGEST = 120  # letters of a folder's name; files' names may have 255
 
 def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     """Everything that the rendering of `artefact` with the parameters `given` depends on, part by
-    part, as hashes.
-
-    Raises lib.store.stored.MissingRuns, naming the command that makes them, if runs are missing,
+    part, as hashes. Raises MissingRuns, naming the command that makes them, if runs are missing,
     and ValueError for a wrong line in the file of the paper's numbers or tables that are not there.
     """
     from lib.analysis import paper
@@ -32,29 +28,22 @@ def inputs(artefact: str, given: dict[str, Any]) -> dict[str, Any]:
     from lib.study.grid import runs
 
     notebook = paths.NOTEBOOKS / f"{artefacts.ARTEFACTS[artefact].notebook}.ipynb"
-    cells = [
-        c
-        for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        if c["cell_type"] == "code"
-    ]
-    source = "\n".join("".join(c["source"]) for c in cells)
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    source = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
     grid = runs(artefact, given["profile"], **{name: given.get(name) for name in choices.RUNS})
     reads = artefacts.ARTEFACTS[artefact].reads_measured
     require = measured.require if reads else stored.require
     grid = require(grid, artefacts.command(artefact, given), given.get("seeds") or ())
-    profile = profiles.load(given["profile"])
+    profile, modules = profiles.load(given["profile"]), sorted(fingerprints.modules(source))
+    read = list(map(stored.load, grid))
+    trained = [f"{run.origin}:{run.record['fingerprint']}" for run in read]
+    measurements = [fingerprints.digest(measured.inputs(run)) for run in read if reads]
     return {
         "notebook": fingerprints.digest(source),
         "parameters": given,
-        "library": {
-            path.relative_to(paths.ROOT).as_posix(): fingerprints.syntax(path)
-            for path in sorted(fingerprints.modules(source))
-        },
+        "library": {str(p.relative_to(paths.ROOT)): fingerprints.syntax(p) for p in modules},
         "profile": fingerprints.digest(profile),
-        "runs": fingerprints.digest(
-            [f"{run.origin}:{run.record['fingerprint']}" for run in map(stored.load, grid)]
-            + [measured.fingerprint(run) for run in grid if reads]
-        ),
+        "runs": fingerprints.digest(trained + measurements),
         "images": "" if grid else sources.identity(profile["data"]),  # runs name theirs
         "paper": fingerprints.digest(paper.values(artefact).to_csv()),
     }
@@ -75,20 +64,15 @@ def folder(given: dict[str, Any]) -> str:
 
 @contextmanager
 def alone(profile: str) -> Iterator[None]:
-    """A block in which this process alone renders or reports `profile`. Others wait at its start;
-    they find then what this one has made."""
-    path = paths.BUILD / profile / ".lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    """A block in which this process alone renders or reports `profile`; others wait for it."""
+    lock = FileLock(paths.BUILD / profile / ".lock")
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=0).lock.release()
     except Timeout:
         print(f"another make renders profile {profile}: this one waits for it.", flush=True)
-        lock.acquire()
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def outdated(stamp: Path, now: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """The scorecard as the report's opening page shows it: the paper's claims, then our questions."""
 
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -24,16 +23,13 @@ def chance(file: Path) -> str:
 def groups(file: Path) -> list[dict]:
     """The scorecard in `file`: the paper's claims, then our own questions, each with its rows (a
     cell per protocol and metric) and its columns (how many got which verdict). A group without rows
-    is left out, and there is none where there is no file.
-
-    Raises ValueError as lib.report.scorecard.read does.
-    """
+    is left out, and there is none where there is no file."""
     if not file.exists():
         return []
     card = scorecard.Scorecard(scorecard.read(file))
     protocols = [name for name in ("clean", "paper") if name in card.protocols]
     columns = [(name, metric) for name in protocols for metric in judgement.SCORES]
-    parts: dict[bool, list[dict]] = {False: [], True: []}
+    parts, numbered = {False: [], True: []}, list(enumerate(columns))
     for number, line, text, statistic in card.claims():
         title = f"{text} ({line})" if line else text
         row = {"number": number, "text": title, "statistic": statistic.removeprefix("ours: ")}
@@ -41,23 +37,20 @@ def groups(file: Path) -> list[dict]:
         row["cells"] = [_cell(card.readings(number, line, *column)) for column in columns]
         parts[number > len(claims.CLAIMS)].append(row)
     return [
-        {"ours": ours, "rows": rows, "columns": _columns(rows, columns)}
+        {"ours": ours, "rows": rows, "columns": [_column(rows, i, *c) for i, c in numbered]}
         for ours, rows in parts.items()
         if rows
     ]
 
 
-def _columns(rows: list[dict], columns: list[tuple[str, str]]) -> list[dict]:
-    """Each protocol and metric with how many of the rows got which verdict under it."""
-    return [
-        {
-            "name": name,
-            "metric": METRIC_NAMES[metric],
-            "probe": PROTOCOLS[name].probe,
-            "counts": _counts([row["cells"][i] for row in rows], scorecard.SHORT),
-        }
-        for i, (name, metric) in enumerate(columns)
-    ]
+def _column(rows: list[dict], i: int, name: str, metric: str) -> dict:
+    """Protocol and metric number `i`, with how many of the rows got which verdict, in words."""
+    split = "where it depends on how MAE is read"
+    cells = filter(None, (row["cells"][i] for row in rows))
+    counts = Counter(cell[0]["verdict"] if len(cell) == 1 else split for cell in cells)
+    told = [f"{counts[word]} {word}" for word in (*scorecard.SHORT, split) if counts[word]]
+    facts = {"name": name, "metric": METRIC_NAMES[metric], "probe": PROTOCOLS[name].probe}
+    return facts | {"counts": ", ".join(told)}
 
 
 def _cell(readings: list[pd.Series]) -> list[dict]:
@@ -65,19 +58,8 @@ def _cell(readings: list[pd.Series]) -> list[dict]:
     they differ."""
     verdicts: dict[tuple, list[dict]] = {}
     for row in readings:
-        reading = {
-            "variant": READINGS[row["mae"]] if len(readings) > 1 else "",
-            "estimate": wording.of_row(row).strip("–").replace("-", "−"),
-            "note": row["note"],
-        }
-        key = row["verdict"], judgement.words(row)
-        verdicts.setdefault(key, []).append(reading)
+        estimate = wording.of_row(row).strip("–").replace("-", "−")
+        variant = READINGS[row["mae"]] if len(readings) > 1 else ""
+        reading = {"variant": variant, "estimate": estimate, "note": row["note"]}
+        verdicts.setdefault((row["verdict"], judgement.words(row)), []).append(reading)
     return [{"verdict": v, "words": w, "readings": own} for (v, w), own in verdicts.items()]
-
-
-def _counts(cells: list[list[dict]], verdicts: Iterable[str]) -> str:
-    """How many lines got which of the verdicts, in words."""
-    split = "where it depends on how MAE is read"
-    counts = Counter(cell[0]["verdict"] if len(cell) == 1 else split for cell in cells if cell)
-    words = (*verdicts, split)
-    return ", ".join(f"{counts[word]} {word}" for word in words if counts[word])

@@ -1,20 +1,16 @@
-"""What a set of trainings will take here, in hours and disk: closed-form counts, measured rates.
-
-    make estimate [ARTEFACT=fig2]
-
-The rates come from `lib.scheduling.throughput`. Knows no torch.
-"""
+"""What a set of trainings will take here, in hours and disk: closed-form counts, and rates from
+`lib.scheduling.throughput`. Knows no torch."""
 
 import heapq
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from lib.data import cache, splits
-from lib.data.sources import TABLES
 from lib.scheduling import throughput, turns
 from lib.study.grid import Run
 from lib.system import environment, hardware, paths
@@ -22,12 +18,8 @@ from lib.system.errors import DataError
 from lib.system.progress import duration
 
 FIXED = 1024  # validation images at the end of an epoch: lib.training.batches.FIXED
-# Bytes of scores.parquet a row: 2.6 to 3.2 in mini, 5.5 in one made up with the 632,610 names
-# of a run of `paper`.
-SCORE = 5.5
-# Memory while the converged probe is fitted, over that of the float32 features it is fitted on:
-# measured on 3,000 images of 128 features, themselves among it.
-FITTED = 3.6
+SCORE = 5.5  # bytes of scores.parquet a row with the 632,610 names of a run of `paper`; 3 in mini
+FITTED = 3.6  # memory of the converged probe's fit, over that of its features, measured on 3,000
 BASE = 0.6e9  # bytes of memory of a process with torch, and its batch of pixels
 
 
@@ -40,6 +32,11 @@ class Work:
     augmented: int  # through the backbone, one random view each
     fitting: int  # rows that the converged probe is fitted on
     scores: int  # rows of scores.parquet
+
+    @property
+    def passed(self) -> float:
+        """Images that are read from the cache of pixels."""
+        return self.training + self.clean + self.augmented
 
     def seconds(self, measured: dict) -> float:
         """At the rates of `lib.scheduling.throughput_probe.Rates`."""
@@ -63,16 +60,17 @@ def work(run: Run, rows: int, validation: int) -> Work:
     )
 
 
-def fitted(run: Run, work: Work) -> float:
-    """Bytes of memory while the converged probe of a run is fitted."""
-    from lib.analysis.curves import width  # no other command of the scheduler needs this room
-
-    return FITTED * 4 * work.fitting * width(run)
+def wall(each: Iterable[float], workers: int) -> float:
+    """The time until all are trained, longest first, each by the first process that is free."""
+    ends = [0.0] * workers
+    for taken in sorted(each, reverse=True):
+        heapq.heapreplace(ends, ends[0] + taken)
+    return max(ends)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of `todo`: seconds and the measured rates of each run, disk in bytes."""
+    """Of `todo`: what each run does, at which measured rates. Times in seconds, sizes in bytes."""
 
     todo: list[Run]
     work: list[Work]
@@ -81,7 +79,7 @@ class Estimate:
     gpus: list[str]
     machine: str
     turns: list[turns.Turn]  # in which they train, as the disk allows
-    free: int  # bytes
+    free: int
 
     @property
     def seconds(self) -> list[float]:
@@ -102,17 +100,13 @@ class Estimate:
 
     @property
     def wall(self) -> float:
-        """Seconds until all are trained, longest first, each by the first process that is free."""
-        ends = [0.0] * self.workers
-        for taken in sorted(self.seconds, reverse=True):
-            heapq.heapreplace(ends, ends[0] + taken)
-        return max(ends)
+        """Seconds until all are trained."""
+        return wall(self.seconds, self.workers)
 
     @property
     def caches(self) -> int:
         """Bytes of pixels still to be written, of all turns."""
-        files = {path: size for turn in self.turns for path, size in turn.caches.items()}
-        return sum(cache.left(path, size) for path, size in files.items())
+        return turns.left(dict(ChainMap(*(turn.caches for turn in self.turns))))
 
     @property
     def most_pixels(self) -> int:
@@ -122,8 +116,7 @@ class Estimate:
     @property
     def read(self) -> int:
         """Bytes of pixels that all trainings read, over and over."""
-        passed = (w.training + w.clean + w.augmented for w in self.work)
-        return int(sum(n * _bytes(run) for n, run in zip(passed, self.todo, strict=True)))
+        return int(sum(w.passed * _bytes(r) for w, r in zip(self.work, self.todo, strict=True)))
 
     @property
     def read_a_second(self) -> float:
@@ -134,53 +127,48 @@ class Estimate:
     @property
     def store(self) -> int:
         """Bytes of the run directories, the checkpoints of those in training among them."""
-        kept = sum(
-            w.scores * SCORE + r["weights"] * (run.study == "grid")
-            for run, w, r in zip(self.todo, self.work, self.rates, strict=True)
-        )
+        pairs = zip(self.todo, self.rates, strict=True)
+        weights = sum(r["weights"] for run, r in pairs if run.study == "grid")
+        kept = sum(w.scores for w in self.work) * SCORE + weights
         checkpoint = max(r["checkpoint"] for r in self.rates)
         return int(kept + 2 * self.workers * checkpoint)  # the next beside the last
 
     @property
     def memory(self) -> int:
         """Bytes of the process that takes most, in a step or while it fits the converged probe."""
-        steps = (rates["memory"] for rates in self.rates)
-        fits = (fitted(run, w) for run, w in zip(self.todo, self.work, strict=True))
-        return int(BASE + max(*steps, *fits))
+        from lib.analysis.curves import width  # no other command of the scheduler needs this room
 
-
-def make(todo: list[Run], workers: int, gpus: list[str], every: Sequence[Run] = ()) -> Estimate:
-    """The estimate of these runs, `workers` at a time on `gpus`; measures new systems, in minutes.
-    `every` are all runs of the command, `lib.scheduling.turns.plan` says why.
-
-    Raises DataError where a train share cannot be reached, ValueError where the probe dies.
-    """
-    tables = turns.tables_of(todo)
-    pairs = [tuple(tables[turns.same_rows(run.data), split] for split in TABLES) for run in todo]
-    drawn: dict[tuple, int] = {}  # rows of a training table at a share
-    for run, (training, _) in zip(todo, pairs, strict=True):
-        key = turns.same_rows(run.data), run.share
-        drawn[key] = drawn.get(key) or len(splits.resample(training, run.share, run.data["seed"]))
-    rows = [drawn[turns.same_rows(run.data), run.share] for run in todo]
-    free = shutil.disk_usage(cache.disk(paths.DATA)).free
-    return Estimate(
-        todo=todo,
-        work=[work(run, n, len(val)) for run, n, (_, val) in zip(todo, rows, pairs, strict=True)],
-        rates=throughput.of(todo, rows, workers, gpus),
-        workers=workers,
-        gpus=gpus,
-        machine=hardware.machine(gpus),
-        turns=turns.plan(todo, every, tables),
-        free=free,
-    )
-
-
-# What is printed, and asked
+        pairs = zip(self.todo, self.work, strict=True)
+        fits = (FITTED * 4 * w.fitting * width(run) for run, w in pairs)
+        return int(BASE + max(*(rates["memory"] for rates in self.rates), *fits))
 
 
 def _bytes(run: Run) -> int:
     """Of one image's pixels as they are cached for a run."""
     return 3 * run.data["cache"] ** 2
+
+
+def make(todo: list[Run], workers: int, gpus: list[str], every: Sequence[Run] = ()) -> Estimate:
+    """The estimate of these runs, `workers` at a time on `gpus`, of `every` run of the command;
+    measures new systems, in minutes. Raises DataError where a train share cannot be reached,
+    ValueError where the probe dies."""
+    tables = turns.tables_of(todo)
+    keys = [(turns.same_rows(run.data), run.share) for run in todo]
+    drawn = {
+        key: len(splits.resample(tables[key[0], "train"], run.share, run.data["seed"]))
+        for key, run in dict(zip(keys, todo, strict=True)).items()
+    }
+    rows, validation = [drawn[key] for key in keys], [len(tables[key, "val"]) for key, _ in keys]
+    return Estimate(
+        todo=todo,
+        work=list(map(work, todo, rows, validation)),
+        rates=throughput.of(todo, rows, workers, gpus),
+        workers=workers,
+        gpus=gpus,
+        machine=hardware.machine(gpus),
+        turns=turns.plan(todo, every, tables),
+        free=shutil.disk_usage(cache.disk(paths.DATA)).free,
+    )
 
 
 def table(estimate: Estimate) -> str:
@@ -189,34 +177,31 @@ def table(estimate: Estimate) -> str:
     for i, run in enumerate(estimate.todo):
         groups.setdefault(throughput.system(run), []).append(i)
     seconds, how = estimate.seconds, "on a few steps of random pixels"
-    lines = [
-        f"Measured on {estimate.machine}, {estimate.workers} at a time, {how}:",
-        "",
-        f"{'system':40} {'images/s':>9} {'runs':>5} {estimate.unit:>11}",
-    ]
+    lines = [f"Measured on {estimate.machine}, {estimate.workers} at a time, {how}:\n"]
+    lines += [f"{'system':40} {'images/s':>9} {'runs':>5} {estimate.unit:>11}"]
     for members in groups.values():
         first, hours = members[0], estimate.hours(sum(seconds[i] for i in members))
         name, pace = throughput.name(estimate.todo[first]), estimate.rates[first]["training"]
         lines.append(f"{name:40} {pace:9.3g} {len(members):5} {_hours(hours):>11}")
     total = _hours(estimate.hours(sum(seconds)))
     lines.append(f"{'total':40} {'':9} {len(estimate.todo):5} {total:>11}")
-    warnings = [f"warning: {sentence}" for sentence in _warnings(estimate)]
-    return "\n".join([*lines, "", *_sums(estimate), *warnings])
-
-
-def _sums(estimate: Estimate) -> list[str]:
     devices = f"{len(estimate.gpus)} GPU(s)" if estimate.gpus else "this processor"
     sizes = estimate.caches, estimate.store, estimate.free, estimate.most_pixels, estimate.read
-    pixels, runs, free, most, read = (f"{size / 1e9:,.1f} GB" for size in sizes)
+    pixels, stored, free, most, read = (f"{size / 1e9:,.1f} GB" for size in sizes)
     several = len(estimate.turns)
     pixels += f" of pixels in {several} turns, {most} at once," if several > 1 else " of pixels"
-    return [
-        f"time:   about {duration(estimate.wall)} on {devices}, {estimate.at_once} training(s) at "
-        "once, after decoding the images",
-        f"disk:   {pixels} and {runs} of runs to write, {free} free in {paths.WORKSPACE}",
+    lines += [
+        f"\ntime:   about {duration(estimate.wall)} on {devices}, {estimate.at_once} training(s) "
+        "at once, after decoding the images",
+        f"disk:   {pixels} and {stored} of runs to write, {free} free in {paths.WORKSPACE}",
         f"memory: about {estimate.memory / 1e9:.1f} GB a training at most",
         f"reads:  {read} of pixels in all, up to {estimate.read_a_second / 1e6:,.0f} MB/s",
     ]
+    return "\n".join([*lines, *(f"warning: {sentence}" for sentence in _warnings(estimate))])
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f}" if hours >= 1 else f"{hours:.2g}"
 
 
 def _warnings(estimate: Estimate) -> list[str]:
@@ -245,15 +230,11 @@ def _warnings(estimate: Estimate) -> list[str]:
     return warnings
 
 
-def _hours(hours: float) -> str:
-    return f"{hours:,.1f}" if hours >= 1 else f"{hours:.2g}"
-
-
 def check_disk(estimate: Estimate) -> None:
     """Raise DataError where what is to be written exceeds the free disk."""
     for turn in estimate.turns:
         if turn.lacks:
-            raise DataError(turns.no_room(turn))
+            raise DataError(turn.no_room())
     need = estimate.store + (estimate.caches if len(estimate.turns) == 1 else 0)
     if need > estimate.free:
         raise DataError(

@@ -17,8 +17,7 @@ def state(run: Run) -> tuple[str, str]:
 def unmeasured(run: Run) -> str | None:
     """Why a run that was trained here has no current measurement; None where it has one, or needs
     none: only runs of the grid keep the weights that are measured."""
-    trained_here = run_directory.record(run_directory.folder(run)) is not None
-    if not trained_here or run.study != "grid":
+    if run.study != "grid" or run_directory.record(run_directory.folder(run)) is None:
         return None
     word, why = measured.state(load(run))
     return None if word == "complete" else why
@@ -48,10 +47,8 @@ class Job:
         return "" if unmeasured(self.run) is None else "measurement"
 
     def do(self, progress: Callable[[float, dict], None] | None, rank: int = 0) -> None:
-        """Train and measure the run as far as it needs it; `progress` hears what is done.
-
-        The caller holds the run's lock. All ranks train, rank 0 measures. Raises what `train` does.
-        """
+        """Train and measure the run as far as it needs it; `progress` hears what is done. The
+        caller holds the run's lock. All ranks train, rank 0 measures."""
         from lib.training import train  # torch: after the environment is set
 
         need = self.need()

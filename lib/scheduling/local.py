@@ -1,9 +1,5 @@
-"""Train runs on this machine: a fresh process for each run and device, several runs at once.
-
-The parent process never imports torch. It holds the lock of every run that it trains, so that two
-`make` at once share the work. With several devices, a run's processes are the ranks of
-`lib.system.ranks`.
-"""
+"""Train runs on this machine: a fresh process for each run and device (`lib.system.ranks`), several
+runs at once. The parent process never imports torch, and holds the locks of the runs."""
 
 import multiprocessing
 import socket
@@ -11,14 +7,15 @@ import time
 import traceback
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from multiprocessing.connection import Connection, wait
+from statistics import mean
 
 from filelock import FileLock
 
 from lib.scheduling.job import Job
 from lib.scheduling.progress import Runs, cost
 from lib.store import run_directory
-from lib.study.grid import Run
 from lib.system import fork_server, parallel
 from lib.system.errors import FULL, DataError, no_room
 
@@ -30,13 +27,6 @@ def _context(gpus: list[str]):
     if gpus:
         return multiprocessing.get_context("spawn")
     return fork_server.context("torch", "pytorch_lightning", "lib.data.fused_views")
-
-
-def free_port() -> int:
-    """A port of this host that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _work(connection: Connection, job: Job, rank: int) -> None:
@@ -54,14 +44,6 @@ def _work(connection: Connection, job: Job, rank: int) -> None:
     connection.send(outcome)
 
 
-def _need(run: Run, runs: int) -> str:
-    """What as many runs like this one take on the disk, where its profile has complete ones."""
-    complete = [path.parent for path in run_directory.folder(run).parent.glob("*/run.json")]
-    sizes = [sum(f.stat().st_size for f in folder.iterdir()) for folder in complete]
-    each = sum(sizes) / max(1, len(sizes)) / 1e6
-    return f"{runs} runs take about {runs * each:,.0f} MB" if sizes else ""
-
-
 @dataclass
 class Training:
     """A run in training: its lock, and a process for each of its devices."""
@@ -75,20 +57,20 @@ class Training:
 
     def start(self, devices: int, context) -> None:
         variables = {} if self.gpus is None else {"CUDA_VISIBLE_DEVICES": self.gpus}
-        if devices > 1:  # a port for each run: no rank can meet what is left of the last one
-            host = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-            variables |= host | {"WORLD_SIZE": str(devices)}
+        if devices > 1:  # a free port for each run: no rank can meet what is left of the last one
+            with socket.create_server(("127.0.0.1", 0)) as probe:
+                port = str(probe.getsockname()[1])
+            variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            variables["WORLD_SIZE"] = str(devices)
         for rank in range(devices):
-            place = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if devices > 1 else {}
-            started = parallel.start(context, variables | place, _work, self.job, rank)
-            self.processes.append(started[0])
-            self.connections.append(started[1])
+            place = dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank)) if devices > 1 else {}
+            process, heard = parallel.start(context, variables | place, _work, self.job, rank)
+            self.processes.append(process)
+            self.connections.append(heard)
 
     def hear(self, ready: list[Connection]) -> float | tuple[str, str] | None:
-        """The next message of the ranks: a fraction, or how the run ended; None for no news.
-
-        Ranks above 0 are heard first: where one fails, rank 0 only knows that it is gone.
-        """
+        """The next message of the ranks: a fraction, or how the run ended; None for no news. Ranks
+        above 0 are heard first: where one fails, rank 0 only knows that it is gone."""
         for connection in [c for c in reversed(self.connections) if c in ready]:
             try:
                 message = connection.recv()
@@ -102,10 +84,7 @@ class Training:
 
     def end(self) -> None:
         """End every rank at once: one that is left would wait for those that are gone."""
-        for process in self.processes:
-            process.kill()
-        for process in self.processes:
-            process.join()
+        parallel.end(self.processes)
         for connection in self.connections:
             connection.close()
         self.lock.release()
@@ -129,7 +108,7 @@ class Pool:
         # GPUs that are left over are too few for a run.
         groups = range(0, len(self.gpus) - self.devices + 1, self.devices)
         shares = [",".join(self.gpus[i : i + self.devices]) for i in groups] or [None]
-        free = deque(shares[i % len(shares)] for i in range(min(self.jobs, len(todo))))
+        free = deque(islice(cycle(shares), min(self.jobs, len(todo))))
         context = _context(self.gpus)
         try:
             while queue or active:
@@ -175,12 +154,17 @@ class Pool:
     def _ended(self, job: Job, kind: str, why: str, queue: deque, bar: Runs) -> None:
         run = job.run
         if kind == "full":  # every other run would fail after it
-            raise DataError(no_room(run_directory.folder(run).parent, _need(run, 1 + len(queue))))
+            folder, left = run_directory.folder(run).parent, 1 + len(queue)
+            complete = [record.parent for record in folder.glob("*/run.json")]
+            sizes = [sum(f.stat().st_size for f in each.iterdir()) for each in complete]
+            need = f"{left} runs take about {left * mean(sizes) / 1e6:,.0f} MB" if sizes else ""
+            raise DataError(no_room(folder, need))
         if kind == "failed" and run.id not in self.retried:
             self.retried.add(run.id)
             bar.restart(run)
             queue.append(job)
-            return
-        if kind != "done":
+        elif kind == "done":
+            bar.finish(run, "done")
+        else:
             self.failed[run.id] = why
-        bar.finish(run, "done" if kind == "done" else "failed")
+            bar.finish(run, "failed")

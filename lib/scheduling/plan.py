@@ -1,7 +1,5 @@
 """Which runs are asked for, which of them are missing, and training those, here or on a cluster.
-
-The parent process never imports torch.
-"""
+The parent process never imports torch."""
 
 import sys
 from collections import Counter
@@ -9,17 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lib.data import pixels, sources, splits
-from lib.data.train_shares import unreachable
 from lib.scheduling import estimate, slurm, turns
 from lib.scheduling.job import Job, state, status
 from lib.scheduling.local import Pool
 from lib.scheduling.progress import cost
 from lib.store import run_directory
-from lib.store.stored import find, reachable
+from lib.store.stored import find, reachable, unreachable
 from lib.study import artefacts, grid, profiles
 from lib.study.choices import RUNS
 from lib.study.grid import Run
-from lib.system import atomic, hardware, locks, paths
+from lib.system import atomic, hardware, paths
 from lib.system.progress import duration
 
 
@@ -52,23 +49,15 @@ class Request:
         chosen = {name: getattr(self, name) for name in RUNS}
         return reachable(grid.runs(artefact, self.profile, **chosen))
 
-    def left_out(self) -> list[str]:
-        """Why train shares that were asked for are not trained, a sentence each."""
-        profile = profiles.load(self.profile)
-        shares = self.train_shares or profile["train_shares"]
-        return [] if self.run_id else [*unreachable(profile["data"], shares).values()]
-
     def pending(self) -> list[Job]:
-        """The runs to train or measure; prints if there are none, and if stale runs are kept.
-
-        Stale runs of the profile `paper` cost GPU-hours and wait for FORCE=1. The walkthrough's
-        networks are trained only where those that come with the repository are out of date.
-        """
+        """The runs to train or measure; prints if there are none, and if stale runs are kept: those
+        of the profile `paper` cost GPU-hours and wait for FORCE=1."""
         runs, again = self.runs(), bool(self.run_id) and self.force
-        for sentence in self.left_out():
+        profile = profiles.load(self.profile)
+        shares = [] if self.run_id else self.train_shares or profile["train_shares"]
+        for sentence in unreachable(profile["data"], shares).values():
             print(f"left out: {sentence}", flush=True)
-        jobs = [Job(run, again, self.force) for run in runs]
-        todo = [job for job in jobs if job.need()]
+        todo = [job for run in runs if (job := Job(run, again, self.force)).need()]
         kept = [run for run in runs if run.profile == "paper" and state(run)[0] == "stale"]
         if kept and not self.force:
             remedy = "`make explain` says why, FORCE=1 trains them again"
@@ -83,24 +72,16 @@ class Request:
         return self.jobs or possible
 
 
-def pace(runs: list[Run]) -> float | None:
-    """Median seconds per unit of `cost` of complete runs, made here or committed; None without."""
-    rates = [s.record["total_seconds"] / cost(run) for run in runs if (s := find(run))]
-    return sorted(rates)[len(rates) // 2] if rates else None
-
-
 def check_train_shares(runs: list[Run], workers: int) -> None:
     """Raise DataError unless the train shares of all runs can be reached on their tables, before
     the hours that decoding the images may take."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(turns.same_rows(run.data), []).append(run)
-    for members in groups.values():
-        data = members[0].data
+    read = {turns.same_rows(run.data): run.data for run in runs}
+    for rows, data in read.items():
         sources.simulated(data, workers)
         table, _ = sources.tables(data, "train")
-        for run in {run.share: run for run in members}.values():
-            splits.resample(table, run.share, data["seed"])
+        own = (run.share for run in runs if turns.same_rows(run.data) == rows)
+        for share in dict.fromkeys(own):
+            splits.resample(table, share, data["seed"])
 
 
 def check_validation_shares(run: Run) -> None:
@@ -111,9 +92,8 @@ def check_validation_shares(run: Run) -> None:
         for share in profile["validation_shares"]:
             splits.resample(table, share, profile["data"]["seed"])
     except sources.DataError as error:
-        reads = "Tables 3 and 4, Figures 2, 4 and 5 need it in PROTOCOL=paper"
-        warning = f"warning: in validation, {str(error).rstrip('.')}; {reads}."
-        print(warning, file=sys.stderr, flush=True)
+        warning = f"warning: in validation, {str(error).rstrip('.')}; Tables 3 and 4, Figures 2, 4 "
+        print(f"{warning}and 5 need it in PROTOCOL=paper.", file=sys.stderr, flush=True)
 
 
 def estimated(runs: list[Run], request: Request) -> estimate.Estimate:
@@ -124,15 +104,13 @@ def estimated(runs: list[Run], request: Request) -> estimate.Estimate:
 
 
 def train(todo: list[Job], request: Request) -> int:
-    """Train and measure `todo`, in turns where the disk cannot hold all pixels; returns the exit
-    status."""
+    """Train and measure `todo`, in turns where the disk cannot hold all pixels."""
     runs = [job.run for job in todo]
     check_train_shares(runs, hardware.cores() if request.cluster else request.workers())
     planned, status = turns.plan(runs, request.runs(), turns.tables_of(runs)), 0
     for number, turn in enumerate(planned, 1):
         if len(planned) > 1:
-            size = sum(turn.caches.values()) / 1e9
-            what = f"{len(turn.runs)} runs on {size:,.1f} GB of pixels"
+            what = f"{len(turn.runs)} runs on {sum(turn.caches.values()) / 1e9:,.1f} GB of pixels"
             print(f"turn {number} of {len(planned)}, as the disk allows: {what}.", flush=True)
         turn.make_room()
         status |= _train([job for job in todo if job.run in turn.runs], request)
@@ -141,14 +119,12 @@ def train(todo: list[Job], request: Request) -> int:
 
 def _train(todo: list[Job], request: Request) -> int:
     """Prepare the pixels of `todo`, train and measure; returns the exit status."""
-    runs, gpus = [job.run for job in todo], hardware.gpus()
-    cores = hardware.cores()
-    workers = cores if request.cluster else request.workers()
+    runs, workers = [job.run for job in todo], 0 if request.cluster else request.workers()
     for data in {str(run.data): run.data for run in runs}.values():
-        pixels.prepare(data, max(workers, cores))  # one GPU trains one run, all cores can decode
+        pixels.prepare(data, max(workers, hardware.cores()))  # one GPU may train, all cores decode
     if request.cluster:
         return slurm.train(todo, request.cluster)
-    failed = Pool(workers, gpus, request.devices).train(todo)
+    failed = Pool(workers, hardware.gpus(), request.devices).train(todo)
     for run in runs:
         log = paths.RUNS / run.profile / f"{run.id}.error.txt"
         log.unlink(missing_ok=True)  # of an earlier failure
@@ -164,7 +140,7 @@ def run(request: Request) -> int:
     todo = request.pending()
     if not todo:
         return 0
-    locks.check(paths.RUNS)
+    run_directory.check_locks()
     cluster, runs = request.cluster, [job.run for job in todo]
     how = slurm.plan(cluster, len(todo)) if cluster else _at_once(runs, request)
     real = [run for run in runs if run.data["source"] == "sewer-ml"]
@@ -178,18 +154,22 @@ def run(request: Request) -> int:
         if not (request.yes or estimate.agreed(len(todo), target)):
             return 2
     trained = sum(job.need() == "training" for job in todo)
-    work = f"{trained} of {len(request.runs())} runs to train"
-    if trained < len(todo):
-        work += f" and {len(todo) - trained} to measure"
+    rest = f" and {len(todo) - trained} to measure" if trained < len(todo) else ""
+    work = f"{trained} of {len(request.runs())} runs to train{rest}"
     print(f"profile {request.profile}: {work}, {how}.", flush=True)
     return train(todo, request)
 
 
 def _at_once(runs: list[Run], request: Request) -> str:
-    """How many of these runs this machine trains at a time, and for how long, if that is known."""
-    workers, rate = request.workers(), pace(grid.cells(request.profile))
-    seconds = sum(map(cost, runs)) * rate / workers if rate else 0
-    return f"{workers} at a time" + (f", about {duration(seconds)}" if rate else "")
+    """How many of these runs this machine trains at a time, and for how long, at the median pace of
+    complete runs if there are any."""
+    complete = [stored for run in grid.cells(request.profile) if (stored := find(run))]
+    paces = sorted(stored.record["total_seconds"] / cost(stored.run) for stored in complete)
+    how = f"{request.workers()} at a time"
+    if not paces:
+        return how
+    seconds = sum(map(cost, runs)) * paces[len(paces) // 2] / request.workers()
+    return f"{how}, about {duration(seconds)}"
 
 
 def explain(request: Request) -> None:
@@ -197,11 +177,11 @@ def explain(request: Request) -> None:
     for name in request.artefacts or artefacts.drawn():
         states = {run.id: status(run) for run in request.reads(name)}
         counts = Counter(word for word, _ in states.values())
-        words = ("complete", "unmeasured", "stale", "missing")
-        summary = ", ".join(f"{counts[word]} {word}" for word in words if counts[word])
+        words = [w for w in ("complete", "unmeasured", "stale", "missing") if counts[w]]
+        summary = ", ".join(f"{counts[word]} {word}" for word in words)
         print(f"{name:11} {summary or 'reads no run'}")
-        for (word, why), many in Counter(states.values()).items():
+        for word, why in dict.fromkeys(states.values()):
+            ids = [run_id for run_id, state in states.items() if state == (word, why)]
+            shown = ", ".join(ids[:3]) + " ..." * (len(ids) > 3)
             if word != "complete":
-                ids = [run_id for run_id, other in states.items() if other == (word, why)]
-                more = " ..." * (many > 3)
-                print(f"{'':11} {many} {word}, {why}: {', '.join(ids[:3])}{more}")
+                print(f"{'':11} {len(ids)} {word}, {why}: {shown}")

@@ -7,26 +7,15 @@ from lib.system.progress import Bar, duration
 
 # Network passes per image and view of one training step, forward and backward = 1; momentum
 # networks only go forward.
-PASSES = {
-    "supervised": 1.0,
-    "byol": 2.7,
-    "barlow": 2.0,
-    "simclr": 2.0,
-    "dino": 2.7,
-    "mae": 1.0,
-    "mae-released": 0.3,
-    "random": 0.3,
-}
+PASSES = {"supervised": 1.0, "byol": 2.7, "barlow": 2.0, "simclr": 2.0, "dino": 2.7, "mae": 1.0}
+PASSES |= {"mae-released": 0.3, "random": 0.3}
 START_UP = 4.0  # seconds until a fresh process trains
 PATIENCE = 600.0  # seconds until the pace is shown even of little: 0.3 % of GPU-days are hours
 
 
 def cost(run: Run) -> float:
-    """Relative cost of a run, to sort the queue and to weight the bar.
-
-    The unit is a forward and backward pass of one 64 px image, as a share of Sewer-ML's training
-    table where nothing is simulated. Hours come from lib.scheduling.estimate.
-    """
+    """Relative cost of a run, to sort the queue and to weight the bar: passes of 64 px images,
+    forward and backward, as a share of Sewer-ML's training table where nothing is simulated."""
     normals = 0.528 * (run.data["train"] or 1.0) * run.data["fraction"]  # Sewer-ML's natural share
     images = normals / (1 - (0.472 if run.share is None else run.share))
     validation = run.data["val"] or 0.125
@@ -36,8 +25,8 @@ def cost(run: Run) -> float:
 
 
 class Runs(Bar):
-    """One bar over all runs. `fractions` holds what is done of each run; `earlier` holds the part
-    of it that another process had done before, which says nothing about the pace of this one."""
+    """One bar over all runs. `fractions` holds what is done of each run; `earlier` the part that
+    another process had done before, which says nothing about the pace of this one."""
 
     def __init__(self, runs: list[Run]):
         super().__init__()
@@ -64,22 +53,21 @@ class Runs(Bar):
         self.fractions[run] = 1.0
         self.show(f"{run.id} {outcome}")
 
-    def _cost(self, fractions: dict[Run, float]) -> float:
-        return sum(fraction * self.costs[run] for run, fraction in fractions.items())
+    def _done(self, fractions: dict[Run, float]) -> float:
+        """The share of all runs, by cost, that these fractions are."""
+        total = max(sum(self.costs.values()), 1e-9)
+        return sum(fraction * self.costs[run] for run, fraction in fractions.items()) / total
 
     @property
     def share(self) -> float:
-        """What is done of all runs, by cost."""
-        return self._cost(self.fractions) / max(sum(self.costs.values()), 1e-9)
+        return self._done(self.fractions)
 
     def left(self) -> str:
         """The time left, in words, once the pace is known."""
-        spent, total = time.monotonic() - self.started, sum(self.costs.values())
-        everything = self._cost(self.fractions)
-        done = everything - self._cost(self.earlier)
-        if done <= 0 or spent < START_UP or (done < 0.003 * total and spent < PATIENCE):
+        spent, done = time.monotonic() - self.started, self.share - self._done(self.earlier)
+        if done <= 0 or spent < START_UP or (done < 0.003 and spent < PATIENCE):
             return "measuring the pace"
-        return f"{duration(max(0.0, total - everything) / done * spent)} left"
+        return f"{duration(max(0.0, 1 - self.share) / done * spent)} left"
 
     def show(self, note: str = "") -> None:
         self.draw(self.share, f"{len(self.ended)}/{len(self.costs)} runs", self.left(), note)

@@ -2,10 +2,8 @@
 
     make replicate CLUSTER=slurm PARTITION=gpu
 
-The file system is shared, and locks files (flock: NFS 4, or Lustre mounted with it): jobs read the
-pixels that the submitting process has prepared, and write the run directories. sbatch hands them
-the environment, WORKSPACE and all; its own variables (SBATCH_ACCOUNT, SBATCH_QOS,
-SBATCH_MEM_PER_CPU, ...) say what has no variable here.
+The file system is shared, and locks files: jobs read the pixels that the submitting process has
+prepared, and write the run directories. sbatch hands them the environment.
 """
 
 import shutil
@@ -18,26 +16,16 @@ from pathlib import Path
 from filelock import FileLock
 from tqdm import tqdm
 
-from lib.scheduling import slurm_job
+from lib.scheduling import slurm_job, slurm_state
 from lib.scheduling.job import Job
 from lib.scheduling.progress import Runs, cost
-from lib.scheduling.slurm_state import (
-    ENDED,
-    PATIENCE,
-    UNKNOWN,
-    array_limit,
-    partitions,
-    queue,
-    settled,
-)
+from lib.scheduling.slurm_state import ENDED, PATIENCE, UNKNOWN, queue, settled
 from lib.study.grid import Run
 from lib.system import atomic, environment
 
 MINUTES = 240  # of a job without TIME: short jobs start sooner, and a run goes on in the next one
 TIMEOUTS = 100  # of one run: it would never end if no job of TIME minutes finished an epoch
-# What sbatch says of more jobs than it takes at once (AssocMaxSubmitJobLimit,
-# QOSMaxSubmitJobPerUserLimit; "job submit limit" in older versions).
-TOO_MANY = "SubmitJob", "submit limit"
+TOO_MANY = "SubmitJob", "submit limit"  # in what sbatch says of more jobs than it takes at once
 # Reasons for which a job waits that pass by themselves.
 USUAL = {"None", "Resources", "Priority", "JobArrayTaskLimit", "BeginTime"}
 
@@ -63,26 +51,24 @@ def check_installed(name: str) -> None:
 
 
 def options(cluster: Cluster, runs: int) -> dict:
-    """submitit's parameters of an array of `runs` elements.
-
-    Raises ValueError for a partition that is not there, and for more time than it gives.
-    """
-    chosen = partitions(cluster.partition)
+    """submitit's parameters of an array of `runs` elements. Raises ValueError for a partition that
+    is not there, and for more time than it gives."""
+    chosen = slurm_state.partitions(cluster.partition)
     limit = min(p.minutes for p in chosen)
     time_limit = cluster.minutes or int(min(MINUTES, limit))
     if time_limit > limit:
         most = f"{limit:.0f} minutes in {chosen[0].name}"
         raise ValueError(f"TIME={time_limit}: a job may take {most}; ask for fewer.")
-    several = {"ntasks_per_node": cluster.devices} if cluster.devices > 1 else {}
-    gpus = any(p.gpus for p in chosen) and environment.device() != "cpu"
+    devices = ["ntasks_per_node"] if cluster.devices > 1 else []
+    if any(p.gpus for p in chosen) and environment.device() != "cpu":
+        devices.append("gpus_per_node")
     return {
         "job_name": "runs",
         "partition": ",".join(dict.fromkeys(p.name for p in chosen)),
         "time": time_limit,
         "array_parallelism": cluster.jobs or runs,
         "nodes": 1,
-        **several,
-        **({"gpus_per_node": cluster.devices} if gpus else {}),
+        **dict.fromkeys(devices, cluster.devices),
         "cpus_per_task": 1,  # a run on CPU is one-threaded, and a GPU makes its views itself
         "stderr_to_stdout": True,
         "srun_args": ["--kill-on-bad-exit"],  # when one device fails, the others would wait for it
@@ -109,20 +95,19 @@ def submit(todo: list[Job], cluster: Cluster) -> dict[Run, str]:
     array, or as many of them as SLURM takes at once. Raises OSError where it takes none."""
     slurm_job.folder().mkdir(parents=True, exist_ok=True)
     with FileLock(slurm_job.folder() / "lock"):  # of two processes at once, one submits
-        notes = {job.run: slurm_job.note(job.run, "job") for job in todo}
-        names = {
-            run: path.read_text(encoding="utf-8") for run, path in notes.items() if path.exists()
-        }
+        names = {}
+        for job in todo:
+            with suppress(FileNotFoundError):
+                names[job.run] = slurm_job.note(job.run, "job").read_text(encoding="utf-8")
         states = settled(names.values())
-        ended = {run for run, name in names.items() if states.get(name, UNKNOWN)[0] in ENDED}
-        jobs = {run: name for run, name in names.items() if run not in ended}
+        jobs = {r: name for r, name in names.items() if states.get(name, UNKNOWN)[0] not in ENDED}
         if jobs:
             print(f"{len(jobs)} runs have jobs already, which go on.", flush=True)
         rest = [job for job in todo if job.run not in jobs]
         if rest:
             longest = sorted(rest, key=lambda job: cost(job.run), reverse=True)
             try:
-                jobs |= _submit(longest[: array_limit()], cluster)
+                jobs |= _submit(longest[: slurm_state.array_limit()], cluster)
             except TooMany:
                 if not jobs:
                     raise
@@ -161,10 +146,8 @@ def _submit(rest: list[Job], cluster: Cluster) -> dict[Run, str]:
 
 def train(todo: list[Job], cluster: Cluster) -> int:
     """Submit what has no job yet, and watch until all have ended; returns the exit status. Runs
-    that SLURM does not take with the others follow when these have ended.
-
-    Ctrl-C ends the watch alone: raises KeyboardInterrupt with what to do next.
-    """
+    that SLURM does not take with the others follow. Ctrl-C ends the watch alone: raises
+    KeyboardInterrupt with what to do next."""
     status = 0
     while todo:
         jobs = submit(todo, cluster)
@@ -208,9 +191,7 @@ class Watch:
             if not self.bar.fractions:
                 self.bar.started = time.monotonic()  # time in the queue is not part of the pace
             self.bar.show()
-            # Short studies are followed closely, long ones spare the controller, which all users
-            # share.
-            if left:
+            if left:  # short studies are followed closely, long ones spare the controller
                 time.sleep(min(30.0, max(1.0, (time.monotonic() - began) / 20)))
         self.bar.close()
         return self.failed
@@ -219,10 +200,11 @@ class Watch:
         """Show what is done of a run, and how it ended if it did."""
         fraction, outcome = slurm_job.heard(run)
         outcome = outcome or self._without_a_note(run, states.get(self.jobs[run], UNKNOWN)[0])
-        if outcome:
-            if outcome != "done":
-                self.failed[run] = outcome
-            self.bar.finish(run, "done" if outcome == "done" else "failed")
+        if outcome == "done":
+            self.bar.finish(run, outcome)
+        elif outcome:
+            self.failed[run] = outcome
+            self.bar.finish(run, "failed")
         elif fraction:  # at first sight: by an earlier job, or before anyone watched
             self.bar.advance(run, fraction, resumed=True)
 
@@ -232,15 +214,13 @@ class Watch:
             self.silent.pop(run, None)
             return ""
         since = self.silent.setdefault(run, time.monotonic())
-        if state != "CANCELLED" and time.monotonic() - since < PATIENCE:
-            return ""
-        return f"its job ended without a word, SLURM says {state}"
+        waits = state != "CANCELLED" and time.monotonic() - since < PATIENCE
+        return "" if waits else f"its job ended without a word, SLURM says {state}"
 
     def _say_why_they_wait(self, left: list[Run], states: dict) -> None:
         """Print, once, every reason that does not pass by itself, such as too high a limit."""
         queued = [states.get(self.jobs[run], UNKNOWN) for run in left]
         waiting = [reason for state, reason in queued if state == "PENDING"]
-        for reason in dict.fromkeys(waiting):
-            if reason not in USUAL | self.reasons:
-                self.reasons.add(reason)
-                tqdm.write(f"{waiting.count(reason)} jobs wait: {reason}")
+        for reason in [r for r in dict.fromkeys(waiting) if r not in USUAL | self.reasons]:
+            self.reasons.add(reason)
+            tqdm.write(f"{waiting.count(reason)} jobs wait: {reason}")

@@ -6,6 +6,7 @@ runs/.slurm/PROFILE/ID.json   how far it is, and how it ended
 
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,17 +65,25 @@ class Training:
         if place.global_rank > 0:  # rank 0 holds the lock and speaks
             self._do(None, place.global_rank)
             return
+        last = 0.0
+
+        def progress(fraction: float, row: dict) -> None:
+            nonlocal last
+            if time.time() - last > INTERVAL:
+                last = time.time()
+                tell(run, fraction)
+
         tell(run, 0.0)
         try:
             # Another make may be training the run, or this job's last process may be dying: wait.
             with run_directory.lock(run):
-                self._do(Progress(run), 0)
+                self._do(progress, 0)
         except Exception as error:
             tell(run, 0.0, f"{type(error).__name__}: {error}")
             raise
         tell(run, 1.0, "done")
 
-    def _do(self, progress: "Progress | None", rank: int) -> None:
+    def _do(self, progress: Callable | None, rank: int) -> None:
         from pytorch_lightning.utilities.exceptions import SIGTERMException
 
         try:
@@ -84,16 +93,3 @@ class Training:
             # on SIGTERM as FAILED; only jobs that it kills are queued again, so wait to be killed.
             while True:
                 signal.pause()
-
-
-@dataclass
-class Progress:
-    """Notes, now and then, what is done of a run."""
-
-    run: Run
-    last: float = 0.0
-
-    def __call__(self, fraction: float, row: dict) -> None:
-        if time.time() - self.last > INTERVAL:
-            self.last = time.time()
-            tell(self.run, fraction)

@@ -5,23 +5,12 @@ import re
 import subprocess
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 PATIENCE = 60.0  # seconds until a job's last note is seen here: NFS caches folders for as long
 ARRAY = 1001  # SLURM's MaxArraySize where it does not say another
-ENDED = {
-    "BOOT_FAIL",
-    "CANCELLED",
-    "COMPLETED",
-    "DEADLINE",
-    "FAILED",
-    "NODE_FAIL",
-    "OUT_OF_MEMORY",
-    "PREEMPTED",
-    "REVOKED",
-    "TIMEOUT",
-    "UNKNOWN",
-}
+ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"}
+ENDED |= {"OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT", "UNKNOWN"}
 UNKNOWN = "UNKNOWN", ""  # state of a job that SLURM has forgotten, minutes after its end
 
 
@@ -29,13 +18,12 @@ def slurm(*command: str) -> str:
     """What a command of SLURM prints. Raises OSError with the first line of its complaint."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        reason = done.stderr.strip() or "no reason given"
-        raise OSError(f"{command[0]} failed: {reason.splitlines()[0]}")
+        reason, *_ = (done.stderr.strip() or "no reason given").splitlines()
+        raise OSError(f"{command[0]} failed: {reason}")
     return done.stdout
 
 
-@dataclass(frozen=True)
-class Partition:
+class Partition(NamedTuple):
     """What SLURM says of one of its partitions."""
 
     name: str
@@ -85,10 +73,8 @@ def queue() -> dict[str, tuple[str, str]]:
 
 def settled(jobs: Iterable[str]) -> dict[str, tuple[str, str]]:
     """`queue`, once none of these jobs may be about to end or, after a kill, to be queued again."""
-    until = time.time() + PATIENCE
-    while True:
-        states = queue()
-        completing = any(states.get(name, UNKNOWN)[0] == "COMPLETING" for name in jobs)
-        if not completing or time.time() >= until:
-            return states
+    until, states = time.time() + PATIENCE, queue()
+    while time.time() < until and any(states.get(j, UNKNOWN)[0] == "COMPLETING" for j in jobs):
         time.sleep(1.0)
+        states = queue()
+    return states

@@ -1,9 +1,6 @@
 """How fast each system trains here: measured by `lib.scheduling.throughput_probe` in processes of
-their own, as many at once as will train.
-
-Rates are kept in build/<profile>/estimate.json by machine, settings and code, so that asking again
-is quick. Knows no torch: only the processes that measure import it.
-"""
+their own, as many at once as will train. Rates are kept in build/<profile>/estimate.json by
+machine, settings and code. Knows no torch: only the processes that measure import it."""
 
 import sys
 from concurrent.futures import as_completed
@@ -31,20 +28,15 @@ def name(run: Run) -> str:
 
 def of(todo: list[Run], rows: list[int], workers: int, gpus: list[str]) -> list[dict]:
     """Per run the rates of its system (`lib.scheduling.throughput_probe.Rates`), measured at its
-    largest run unless they are known.
-
-    `rows` are the runs' training images. Raises ValueError where a process that measures dies.
-    """
-    largest: dict[tuple, tuple[int, Run]] = {}
-    for run, n in zip(todo, rows, strict=True):
-        if n > largest.get(system(run), (0, run))[0]:
-            largest[system(run)] = n, run
+    largest run unless they are known; `rows` are the runs' training images. Raises ValueError where
+    a process that measures dies."""
+    pairs = sorted(zip(rows, todo, strict=True), key=lambda pair: pair[0])
+    largest = {system(run): (n, run) for n, run in pairs}  # the last one holds
     machine = hardware.machine(gpus)
     keys = {s: _key(run, n, workers, machine) for s, (n, run) in largest.items()}
     file = paths.BUILD / todo[0].profile / "estimate.json"
     rates = atomic.read_json(file) or {}
-    absent = {keys[s]: largest[s] for s in keys if keys[s] not in rates}
-    if absent:
+    if absent := {keys[s]: largest[s] for s in keys if keys[s] not in rates}:
         rates |= _measure(absent, workers, gpus)
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic.put_json(file, rates)
@@ -53,18 +45,17 @@ def of(todo: list[Run], rows: list[int], workers: int, gpus: list[str]) -> list[
 
 def _key(run: Run, rows: int, workers: int, machine: str) -> str:
     code = {k: v for k, v in fingerprints.inputs(run).items() if k.startswith("lib/")}
-    code |= fingerprints.code("scheduling/throughput_probe")
-    batch = min(run.settings.batch, rows)
-    return fingerprints.digest([machine, workers, batch, asdict(run.settings), *system(run), code])
+    facts = machine, workers, min(run.settings.batch, rows), asdict(run.settings), *system(run)
+    return fingerprints.digest([*facts, code | fingerprints.code("scheduling/throughput_probe")])
 
 
 def _measure(absent: dict[str, tuple[int, Run]], workers: int, gpus: list[str]) -> dict[str, dict]:
     """Key -> rates of these (training images, run)."""
     print(f"measuring {len(absent)} system(s) on {hardware.machine(gpus)} ...", flush=True)
-    rates, loud = {}, sys.stderr.isatty()
+    rates, quiet = {}, not sys.stderr.isatty()
     with parallel.pool(workers, "measured", gpus) as pool:
         futures = {pool.submit(_steps, run, rows): (k, run) for k, (rows, run) in absent.items()}
-        for future in tqdm(as_completed(futures), "probe", len(futures), disable=not loud):
+        for future in tqdm(as_completed(futures), "probe", len(futures), disable=quiet):
             key, run = futures[future]
             try:
                 rates[key] = future.result()

@@ -1,8 +1,6 @@
-"""The probe: how fast a system trains and scores here, from a few steps on random pixels.
-
-Steps are those of lib.training.train: Lightning, device, precision, optimiser, augmentation. What a
-step reads from disk is not in it, nor is the start of a process. Imports torch, in its own process.
-"""
+"""The probe: how fast a system trains and scores here, from a few steps on random pixels. Steps are
+those of lib.training.train: Lightning, device, precision, optimiser, augmentation. What a step
+reads from disk is not in it, nor is the start of a process. Imports torch, in its own process."""
 
 import gc
 import time
@@ -50,28 +48,23 @@ class Rates:
     memory: int  # bytes of a step of `wanted` images: network, gradients, optimiser, activations
 
 
-class _Noise:
-    """Cached pixels of as many images as one likes: random ones, repeated."""
+@dataclass(frozen=True)
+class _Repeated:
+    """Cached pixels of as many images as one likes: a few, repeated."""
 
-    def __init__(self, images: int, side: int):
-        rng = np.random.default_rng(0)
-        self.noise = rng.integers(0, 256, (images, side, side, 3), dtype=np.uint8)
+    images: np.ndarray
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        return self.noise[rows % len(self.noise)]
+        return self.images[rows % len(self.images)]
 
 
 class _Clock(Callback):
-    """The time at each step's end, its kernels finished; stops once enough is measured.
-
-    In the first step, which is not counted, `kept` sums what the forward pass keeps for the
-    backward pass, in bytes.
-    """
+    """The time at each step's end, its kernels finished; stops once enough is measured. `kept` are
+    the bytes that the first forward pass, which is not counted, keeps for the backward pass."""
 
     def __init__(self, device: str):
         self.warm, self.seconds, self.device, self.ends = WARM[device], SECONDS[device], device, []
-        self.kept: dict[int, int] = {}
-        self.watched = ExitStack()
+        self.kept, self.watched = {}, ExitStack()
 
     def _keep(self, tensor: torch.Tensor) -> torch.Tensor:
         if not tensor.is_leaf or not tensor.requires_grad:  # parameters are there anyway
@@ -101,10 +94,8 @@ class _Clock(Callback):
 
 
 def measure(run: Run, rows: int) -> dict:
-    """The `Rates` of the run's system as a dict, when it trains on `rows` images.
-
-    The batch is halved until the GPU's memory holds it. Raises ValueError if two are too many.
-    """
+    """The `Rates` of the run's system as a dict, when it trains on `rows` images. The batch is
+    halved until the GPU's memory holds it. Raises ValueError if two are too many."""
     device = torch_device.device()
     wanted = min(run.settings.batch, rows)
     batch = wanted if device == "cuda" else max(2, min(wanted, PASSES // run.px**2))
@@ -113,38 +104,34 @@ def measure(run: Run, rows: int) -> dict:
             return asdict(_measure(run, rows, batch, wanted, device))
         except torch.OutOfMemoryError:
             if batch < 4:
-                memory = f"the memory of {torch.cuda.get_device_name()}"
-                what = f"{memory} cannot hold two images of {run.px} px"
-                raise ValueError(f"{run.id}: {what}.") from None
+                what = f"{run.id}: the memory of {torch.cuda.get_device_name()} cannot hold two "
+                raise ValueError(f"{what}images of {run.px} px.") from None
         batch //= 2
         gc.collect()  # what the failed step held
         torch.cuda.empty_cache()
 
 
 def _measure(run: Run, rows: int, batch: int, wanted: int, device: str) -> Rates:
-    images = np.arange((WARM[device] + STEPS) * batch)
+    images, side = np.arange((WARM[device] + STEPS) * batch), run.data["cache"]
     table = pd.DataFrame({"Defect": (images % 2).astype(np.int8)})
-    split = pixels.Split(table, _Noise(batch, run.data["cache"]), False)
+    noise = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
+    split = pixels.Split(table, _Repeated(noise), False)
     probed = run.with_settings(batch=batch)
     batches = Batches(probed, split, images, torch.device(device))
     steps = -(-rows // wanted)  # an epoch, which decides how often RankMe is taken
     method = methods.build(probed, steps=10 * len(batches), steps_per_epoch=steps, pos_weight=1.0)
     clock = _Clock(device)
+    off = ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
     trainer = Trainer(
         max_epochs=1,
         accelerator="gpu" if device == "cuda" else "cpu",
         devices=1,
         precision=torch_device.precision(),
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        num_sanity_val_steps=0,
         callbacks=[clock],
+        **dict.fromkeys(off, False),
     )
     with warnings.catch_warnings():
-        # On noise a schedule of a few steps may warn; nothing of it is kept.
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # on noise, a schedule of a few steps may warn
         trainer.fit(method.to(memory_format=torch.channels_last), batches)
     weights = _bytes(method.state_dict().values())
     states = trainer.optimizers[0].state.values()
@@ -156,17 +143,9 @@ def _measure(run: Run, rows: int, batch: int, wanted: int, device: str) -> Rates
         features = partial(probes.features, method, split.pixels, images[:batch])
         clean = batch / _seconds(partial(features, probes.clean(run.px)))
         augmented = batch / _seconds(partial(features, probes.augmented(probed, 0)))
-    return Rates(
-        training=batch / clock.step(),
-        clean=clean,
-        augmented=augmented,
-        fitting=_fitting(method.backbone.features),
-        weights=weights,
-        checkpoint=checkpoint,
-        batch=batch,
-        wanted=wanted,
-        memory=checkpoint + gradients + kept,
-    )
+    fitting, memory = _fitting(method.backbone.features), checkpoint + gradients + kept
+    rates = batch / clock.step(), clean, augmented, fitting
+    return Rates(*rates, weights, checkpoint, batch, wanted, memory)
 
 
 def _seconds(call, least: float = 0.5) -> float:

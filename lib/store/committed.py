@@ -60,9 +60,8 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, KeyError, AttributeError, ValueError) as error:
-        why = str(error).splitlines()[0].rstrip(".")
-        restore = f"`git checkout -- {path}` restores it"
-        raise DataError(f"{path} is damaged ({why}): {restore}.") from None
+        what = f"{path} is damaged ({str(error).splitlines()[0].rstrip('.')})"
+        raise DataError(f"{what}: `git checkout -- {path}` restores it.") from None
 
 
 @lru_cache
@@ -96,8 +95,8 @@ def history(folder: Path, run_id: str) -> pd.DataFrame:
 
 
 def scores(path: Path, run_id: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """The run's rows of scores.parquet or measured.parquet, as it stored them. Raises DataError
-    where the table is damaged."""
+    """The run's rows of scores.parquet or measured.parquet, as it stored them; raises as `history`
+    does."""
     with reading(path):
         file, groups = _groups(path)
         columns = columns or [name for name in file.schema_arrow.names if name != "run"]
@@ -106,31 +105,24 @@ def scores(path: Path, run_id: str, columns: Sequence[str] | None = None) -> pd.
 
 def write(folder: Path, runs: Sequence["Stored"]) -> None:
     """The four tables of these runs, of one profile, into the folder."""
-    rows = [
-        {
-            "run": stored.run.id,
-            "record": json.dumps(stored.record),
-            "measured": stored.measured and json.dumps(stored.measured),
-            "history": list(stored.history),
-        }
-        for stored in runs
-    ]
-    pq.write_table(pa.Table.from_pylist(rows), folder / "runs.parquet", compression="zstd")
-    histories = [
-        pa.Table.from_pandas(stored.history.assign(run=stored.run.id), preserve_index=False)
-        for stored in runs
-    ]
-    joined = pa.concat_tables(histories, promote_options="default")
+    columns = {
+        "run": [s.run.id for s in runs],
+        "record": [json.dumps(s.record) for s in runs],
+        "measured": [s.measured and json.dumps(s.measured) for s in runs],
+        "history": [list(s.history) for s in runs],
+    }
+    pq.write_table(pa.table(columns), folder / "runs.parquet", compression="zstd")
+    histories = (s.history.assign(run=s.run.id) for s in runs)
+    tables = [pa.Table.from_pandas(history, preserve_index=False) for history in histories]
+    joined = pa.concat_tables(tables, promote_options="default")
     pq.write_table(joined, folder / "histories.parquet", compression="zstd")
     _write_groups(folder / "scores.parquet", {s.run.id: _scores(s) for s in runs})
-    measured = {s.run.id: s.detector_scores() for s in runs if s.measured}
-    if measured:
+    if measured := {s.run.id: s.detector_scores() for s in runs if s.measured}:
         _write_groups(folder / "measured.parquet", measured)
 
 
 def _scores(stored: "Stored") -> pd.DataFrame:
-    """The run's scores; of an ablation without those of training images, a third of its rows, which
-    nothing reads."""
+    """The run's scores; of an ablation without those of training images, which nothing reads."""
     if stored.run.study == "grid":
         return stored.scores
     rows = stored.scores.query("split == 'val'")
@@ -138,22 +130,16 @@ def _scores(stored: "Stored") -> pd.DataFrame:
 
 
 def _write_groups(path: Path, tables: dict[str, pd.DataFrame]) -> None:
-    """Write a row group for each run, as small as it gets: names as dictionaries, logits byte by
-    byte."""
+    """Write a row group for each run; names as dictionaries, logits byte by byte are smallest."""
     types = {"run": NAMES}
     for table in tables.values():
         for field in pa.Schema.from_pandas(table, preserve_index=False):
             types[field.name] = NAMES if pa.types.is_dictionary(field.type) else field.type
     schema = pa.schema(types)
     halves = [name for name in types if types[name] == pa.float16()]
-    with pq.ParquetWriter(
-        path,
-        schema,
-        compression="zstd",
-        compression_level=19,  # a tenth smaller than the default, and read as fast
-        use_dictionary=[name for name in types if name not in halves],
-        use_byte_stream_split=halves,
-    ) as writer:
+    how = {"use_dictionary": [n for n in types if n not in halves], "use_byte_stream_split": halves}
+    how |= {"compression": "zstd", "compression_level": 19}  # a tenth smaller, and read as fast
+    with pq.ParquetWriter(path, schema, **how) as writer:
         for run_id, table in tables.items():
             frame = table.reindex(columns=types).assign(run=run_id)
             writer.write_table(pa.Table.from_pandas(frame, schema, preserve_index=False))

@@ -1,9 +1,6 @@
-"""Fingerprints: what a result depends on, part by part, and which parts have changed since.
-
-The inputs of a result are a dictionary, name of a part -> its value or hash. They are stored with
-the result; `changes` holds them against those of today. Runs, measurements, renderings, measured
-rates, the report and unfinished trainings all ask this one question.
-"""
+"""Fingerprints: what a result depends on, part by part, and which parts have changed since. The
+inputs of a result are a dictionary, name of a part -> its value or hash. They are stored with the
+result; `changes` holds them against those of today."""
 
 import ast
 import hashlib
@@ -19,22 +16,10 @@ from lib.system import paths
 # The modules of lib that decide what a run directory holds. Whoever adds a module that training or
 # scoring calls adds it here; a method's own file is added by its name. Settings, grid and files are
 # not listed: `settings` and `data` hold what they lead to.
-SHARED = (
-    "methods/base",
-    "methods/backbones",
-    "methods/optimisers",
-    "training/train",
-    "training/batches",
-    "training/probes",
-    "system/ranks",
-    "data/sources",
-    "data/splits",
-    "data/pixels",
-    "data/views",
-    "data/fused_views",
-    "measures/representation",
-    "measures/health",
-)
+SHARED = ("methods/base", "methods/backbones", "methods/optimisers")
+SHARED += ("training/train", "training/batches", "training/probes", "system/ranks")
+SHARED += ("data/sources", "data/splits", "data/pixels", "data/views", "data/fused_views")
+SHARED += ("measures/representation", "measures/health")
 
 
 def digest(value: Any) -> str:
@@ -51,10 +36,8 @@ def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def state(record: dict | None, now: dict[str, Any], absent: str) -> tuple[str, str]:
-    """("complete" | "stale" | "missing", why) of a record that holds its `inputs`.
-
-    `absent` is the reason given where there is no record.
-    """
+    """("complete" | "stale" | "missing", why) of a record that holds its `inputs`; `absent` is the
+    reason where there is none."""
     if record is None:
         return "missing", absent
     changed = changes(record.get("inputs", {}), now)
@@ -78,7 +61,6 @@ def syntax(path: Path) -> str:
     return digest(ast.dump(_tree(path)))
 
 
-@lru_cache
 def _source(module: str) -> Path:
     return paths.ROOT / "lib" / f"{module}.py"
 
@@ -94,15 +76,15 @@ def _identity(data: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _settings(run: Run) -> tuple[str, str]:
-    return digest(run.resolved()), json.dumps(run.data, sort_keys=True)
+def _settings(run: Run) -> str:
+    return digest(run.resolved())
 
 
 def inputs(run: Run) -> dict[str, str]:
     """What the run's results depend on: its settings, its data, and each source file."""
-    settings, data = _settings(run)
     method = run.settings.code.split(":")[0].removeprefix("lib.").replace(".", "/")
-    return {"settings": settings, "data": _identity(data), **code(*SHARED, method)}
+    data = _identity(json.dumps(run.data, sort_keys=True))
+    return {"settings": _settings(run), "data": data, **code(*SHARED, method)}
 
 
 def fingerprint(run: Run) -> str:
@@ -117,15 +99,11 @@ def modules(source: str) -> frozenset[Path]:
     while waiting:
         path = waiting.pop()
         files.add(path)
-        waiting |= _imported(path) - files
+        waiting = waiting | _imports(_tree(path)) - files
     return frozenset(files)
 
 
-@lru_cache
-def _imported(path: Path) -> frozenset[Path]:
-    return frozenset(_imports(_tree(path)))
-
-
+@lru_cache  # a tree is kept, and known by its identity
 def _imports(tree: ast.Module) -> set[Path]:
     names = set()
     for node in ast.walk(tree):

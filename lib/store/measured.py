@@ -1,9 +1,7 @@
 """What was measured on trained networks, kept in their run directories. Knows no torch.
-
 measured.parquet holds the scores of detectors, measured.json the label-free measures and what was
 fitted. `lib.training.measure` makes them. A run is complete without them, and they have a
-fingerprint of their own.
-"""
+fingerprint of their own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,8 +47,7 @@ class Detected(Stored):
 
 
 def inputs(stored: Stored) -> dict[str, str]:
-    """What the measurements depend on: the run, and the sources that pass its images and score
-    them."""
+    """What the measurements depend on: the run, and the sources that make them."""
     return {"run": stored.record["fingerprint"], **fingerprints.code(*SOURCES)}
 
 
@@ -65,16 +62,13 @@ def record(run: Run | Stored) -> dict:
     stored = load(run)
     status, why = state(stored)
     if status != "complete":
-        raise MissingRuns(
-            f"the measurements of {stored.run.id} are {status} ({why}): "
-            f"`make detectors PROFILE={stored.run.profile}` makes them."
-        )
+        what = f"the measurements of {stored.run.id} are {status} ({why})"
+        raise MissingRuns(f"{what}: `make detectors PROFILE={stored.run.profile}` makes them.")
     return stored.measured
 
 
 def measures(run: Run | Stored) -> dict[str, float]:
-    """The label-free measures (lib.measures.representation) of the run's features of fixed
-    validation images."""
+    """The label-free measures of the run's features of fixed validation images."""
     return record(run)["measures"]
 
 
@@ -85,36 +79,21 @@ def detected(run: Run | Stored) -> list[Detected]:
 
 
 def require(wanted: list[Run], command: str, seeds: Sequence[int] = ()) -> list[Run]:
-    """What lib.store.stored.require gives; raises MissingRuns, naming `command`, unless every run
-    and its measurements can be read."""
+    """What lib.store.stored.require gives, where the measurements can be read, too."""
     wanted = stored_runs.require(wanted, command, seeds)
     absent = [run.id for run in wanted if state(load(run))[0] != "complete"]
     if absent:
-        raise MissingRuns(
-            f"{len(absent)} of {len(wanted)} runs lack measurements that are current "
-            f"({absent[0]} ...): `{command}` makes them."
-        )
+        what = f"{len(absent)} of {len(wanted)} runs lack measurements that are current"
+        raise MissingRuns(f"{what} ({absent[0]} ...): `{command}` makes them.")
     return wanted
-
-
-def fingerprint(run: Run | Stored) -> str:
-    """Hash over `inputs`: equal ones promise equal results."""
-    return fingerprints.digest(inputs(load(run)))
 
 
 def write(scores: pd.DataFrame, facts: dict, stored: Stored) -> None:
     """Both files into the run directory, the record last: with it, both are there."""
-    path = stored.path / "measured.json"
+    path, table = stored.path / "measured.json", stored.path / "measured.parquet"
     path.unlink(missing_ok=True)  # it speaks of the scores that are about to be replaced
-    atomic.put(
-        stored.path / "measured.parquet",
-        lambda beside: scores.to_parquet(
-            beside,
-            compression="zstd",
-            index=False,
-            use_dictionary=False,
-            use_byte_stream_split=[column for column in scores if column != "Filename"],
-        ),
-    )
-    files = {"measured.parquet": atomic.checksum(stored.path / "measured.parquet")}
+    split = [column for column in scores if column != "Filename"]
+    how = {"compression": "zstd", "use_dictionary": False, "use_byte_stream_split": split}
+    atomic.put(table, lambda beside: scores.to_parquet(beside, index=False, **how))
+    files = {table.name: atomic.checksum(table)}
     atomic.put_json(path, {"inputs": inputs(stored), "files": files, **facts})

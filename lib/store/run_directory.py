@@ -1,10 +1,11 @@
 """Run directories: where they lie, who works on them, and whether they are complete. Knows no
-torch.
+torch. A run directory counts only with a complete run.json: everything is written beside it and
+renamed into place. run.json holds the checksums of the files beside it, so that a damaged run is
+missing."""
 
-A run directory counts only with a complete run.json: everything is written beside it and renamed
-into place. run.json holds the checksums of the files beside it, so that a damaged run is missing.
-"""
-
+import fcntl
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from filelock import FileLock, Timeout
 from lib.store import fingerprints
 from lib.study.grid import Run
 from lib.system import atomic, paths
+from lib.system.errors import DataError
 
 # What an unfinished run goes on from; a kill may leave it in a complete one.
 RESUMED = ("checkpoint.ckpt", "begun.json")
@@ -32,12 +34,23 @@ def lock(run: Run) -> FileLock:
 
 def try_lock(run: Run) -> FileLock | None:
     """The run's lock if nobody holds it, else None."""
-    run_lock = lock(run)
-    try:
-        run_lock.acquire(timeout=0)
-    except Timeout:
-        return None
-    return run_lock
+    with suppress(Timeout):
+        return lock(run).acquire(timeout=0).lock
+    return None
+
+
+def check_locks() -> None:
+    """Raise DataError where the file system of the runs does not lock files."""
+    paths.RUNS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=paths.RUNS) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(
+                f"{paths.RUNS} lies on a file system that does not lock files ({error.strerror}), "
+                "so two trainings could write one run: set WORKSPACE to one that does (NFS 4, "
+                "Lustre mounted with flock, a local disk)."
+            ) from None
 
 
 def in_training() -> list[str]:
@@ -82,10 +95,6 @@ def state(run: Run) -> tuple[str, str]:
 def write_scores(scores: pd.DataFrame, path: Path) -> None:
     """scores.parquet of the run directory `path`, as small as it gets: names as dictionaries,
     logits byte by byte."""
-    scores.to_parquet(
-        path / "scores.parquet",
-        compression="zstd",
-        index=False,
-        use_dictionary=[column for column in scores if column != "logit"],
-        use_byte_stream_split=["logit"],
-    )
+    names = [column for column in scores if column != "logit"]
+    how = {"compression": "zstd", "use_dictionary": names, "use_byte_stream_split": ["logit"]}
+    scores.to_parquet(path / "scores.parquet", index=False, **how)

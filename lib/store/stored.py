@@ -1,19 +1,22 @@
 """Stored runs read back, from runs made here or from the committed reference. Knows no torch."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from lib.data.train_shares import unreachable
+from lib.data import sources, splits
 from lib.store import committed, run_directory
 from lib.store.fingerprints import inputs
 from lib.study import profiles
 from lib.study.grid import Run
 from lib.system import atomic, paths
+from lib.system.errors import DataError
 
 
 class MissingRuns(RuntimeError):
@@ -22,11 +25,8 @@ class MissingRuns(RuntimeError):
 
 @dataclass(frozen=True)
 class Stored:
-    """A complete run as read back.
-
-    `origin` is "fresh", trained here, and `path` its run directory; or "reference", and `path` the
-    folder of the profile's committed tables (lib.store.committed).
-    """
+    """A complete run as read back. `origin` is "fresh", trained here, and `path` its run directory;
+    or "reference", and `path` the folder of the profile's committed tables."""
 
     run: Run
     path: Path
@@ -108,9 +108,8 @@ def load(run: Run | Stored) -> Stored:
         return Stored(run, run_directory.folder(run), "fresh")
     if stored := reference(run):
         return stored
-    raise MissingRuns(
-        f"{run.id} is {state} in profile {run.profile}: make run ID={run.id} makes it."
-    )
+    what = f"{run.id} is {state} in profile {run.profile}"
+    raise MissingRuns(f"{what}: make run ID={run.id} makes it.")
 
 
 def find(run: Run) -> Stored | None:
@@ -118,6 +117,33 @@ def find(run: Run) -> Stored | None:
     with suppress(MissingRuns):
         return load(run)
     return None
+
+
+def unreachable(data: dict[str, Any], shares: Iterable[float | None]) -> dict[float, str]:
+    """Of these shares of defects those that the user's own training images cannot reach, each with
+    the reason; none for other data. Raises DataError where none can be reached."""
+    if data["source"] != "own":
+        return {}
+    shares, written = tuple(dict.fromkeys(shares)), sources.labels_csv(data)
+    state = written.stat().st_mtime_ns if written.is_file() else 0
+    reasons = _reasons(json.dumps(data | {"cache": 0}), shares, f"{written} {state}")
+    if reasons and len(reasons) == len(shares):
+        why = next(iter(reasons.values()))
+        raise DataError(f"{why} Choose other shares, for example TRAIN_SHARES=0.15,0.45.")
+    return reasons
+
+
+@lru_cache(maxsize=32)
+def _reasons(data: str, shares: tuple[float | None, ...], _table: str) -> dict[float, str]:
+    """`_table` says which table, of which time, is read."""
+    values, reasons = json.loads(data), {}
+    table, _ = sources.tables(values, "train")
+    for share in shares:
+        try:
+            splits.resample(table, share, values["seed"])
+        except DataError as error:
+            reasons[share] = str(error)
+    return reasons
 
 
 def reachable(runs: list[Run]) -> list[Run]:
@@ -128,16 +154,12 @@ def reachable(runs: list[Run]) -> list[Run]:
 
 def require(wanted: list[Run], command: str, seeds: Sequence[int] = ()) -> list[Run]:
     """The runs, without those whose train share the user's own images cannot reach, and with those
-    of the reference's other seeds where no `seeds` were chosen (`of_every_seed`).
-
-    Raises MissingRuns, naming `command`, unless every one can be read.
-    """
+    of the reference's other seeds where no `seeds` were chosen (`of_every_seed`). Raises
+    MissingRuns, naming `command`, unless every one can be read."""
     wanted = reachable(wanted)
     if absent := [run.id for run in wanted if not find(run)]:
-        raise MissingRuns(
-            f"{len(absent)} of {len(wanted)} runs are missing ({absent[0]} ...): `{command}` makes"
-            " them."
-        )
+        what = f"{len(absent)} of {len(wanted)} runs are missing ({absent[0]} ...)"
+        raise MissingRuns(f"{what}: `{command}` makes them.")
     return wanted if seeds else of_every_seed(wanted)
 
 

@@ -64,12 +64,9 @@ def _checksum_of(content: dict[str, Any]) -> str:
 
 
 def checksum(path: Path, most: int = 2**20) -> str:
-    """Size and CRC-32 of a file; "" where it cannot be read.
-
-    Of a file above `most` bytes, evenly spaced blocks of that many bytes in all are read, the first
-    and the last among them. They show a file that was cut short, and the zeros that a power cut
-    leaves in place of pages.
-    """
+    """Size and CRC-32 of a file; "" where it cannot be read. Of a file above `most` bytes, evenly
+    spaced blocks of that many bytes in all are read: they show a file that was cut short, and the
+    zeros that a power cut leaves in place of pages."""
     try:
         with open(path, "rb") as file:
             size, length, crc = file.seek(0, os.SEEK_END), most // BLOCKS, 0
@@ -95,18 +92,14 @@ def put_folder(beside: Path, folder: Path) -> Path:
 
 @contextmanager
 def new_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
-    """A folder beside to write into; it becomes `folder` at the end of the block, or is removed
-    where the block raises. A `folder` that is there must be empty, unless it is to be `replace`d.
-    """
+    """A folder beside to write into; it becomes `folder`, which must be empty unless it is to be
+    `replace`d, at the end of the block, or is removed where the block raises."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f"{_beside(folder).name}-", dir=folder.parent))
     try:
         yield beside
         beside.chmod(0o755)  # mkdtemp makes it private
-        if replace:
-            put_folder(beside, folder)
-        else:
-            beside.rename(folder)
+        put_folder(beside, folder) if replace else beside.rename(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -1,36 +1,17 @@
-"""What the environment asks for: every variable is read and checked here.
-
-The command line (`lib/__main__.py`) reads most variables, once, and passes their values on as
-arguments. Those below with a function of their own also reach the processes that notebooks, worker
-pools and SLURM start, which inherit them.
-"""
+"""What the environment asks for: every variable is read and checked here. The command line
+(`lib/__main__.py`) reads most variables, once, and passes their values on as arguments. Those below
+with a function of their own also reach the processes that notebooks, worker pools and SLURM start,
+which inherit them."""
 
 import os
 import shlex
+from functools import partial
 from pathlib import Path
 
 # As `make help` lists them; a command that is printed for the user to repeat takes them along.
-VARIABLES = (
-    "PROFILE",
-    "PROTOCOL",
-    "SEEDS",
-    "METHODS",
-    "BACKBONES",
-    "TRAIN_SHARES",
-    "JOBS",
-    "DEVICE",
-    "DEVICES",
-    "PRECISION",
-    "SEWERML_ROOT",
-    "LABELS",
-    "IMAGES",
-    "FORCE",
-    "WORKSPACE",
-    "PYTHON",
-    "CLUSTER",
-    "PARTITION",
-    "TIME",
-)
+VARIABLES = ("PROFILE", "PROTOCOL", "SEEDS", "METHODS", "BACKBONES", "TRAIN_SHARES", "JOBS")
+VARIABLES += ("DEVICE", "DEVICES", "PRECISION", "SEWERML_ROOT", "LABELS", "IMAGES", "FORCE")
+VARIABLES += ("WORKSPACE", "PYTHON", "CLUSTER", "PARTITION", "TIME")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # Lightning's names
 
 
@@ -39,16 +20,9 @@ def text(name: str, default: str = "") -> str:
     return os.environ.get(name) or default
 
 
-def switch(name: str) -> bool:
-    """Whether the variable is set to anything."""
-    return bool(text(name))
-
-
 def number(name: str, default: int | None, what: str) -> int | None:
-    """A whole number of 1 or more, `default` where it is unset.
-
-    Raises ValueError for anything else; `what` says what the number is.
-    """
+    """A whole number of 1 or more, `default` where it is unset; `what` says what it is. Raises
+    ValueError for anything else."""
     value = text(name)
     if not value:
         return default
@@ -97,36 +71,12 @@ def hand_down(variables: dict[str, str], keep: bool = False) -> None:
 
 
 # Read by started processes, too
-
-
-def workspace() -> Path | None:
-    """WORKSPACE: the folder that data, runs and renderings are written to."""
-    return path("WORKSPACE")
-
-
-def sewerml_root() -> Path | None:
-    """SEWERML_ROOT: the folder with Sewer-ML's tables and images."""
-    return path("SEWERML_ROOT")
-
-
-def labels() -> Path | None:
-    """LABELS: the CSV of the user's own images."""
-    return path("LABELS")
-
-
-def images() -> Path | None:
-    """IMAGES: the folder of the user's own images."""
-    return path("IMAGES")
-
-
-def device() -> str:
-    """DEVICE: "cpu" or "cuda"; "" leaves the choice to the machine."""
-    return choice("DEVICE", ("cpu", "cuda"))
-
-
-def precision() -> str:
-    """PRECISION: one of PRECISIONS; "" leaves the choice to the machine."""
-    return choice("PRECISION", PRECISIONS)
+workspace = partial(path, "WORKSPACE")  # the folder that data, runs and renderings are written to
+sewerml_root = partial(path, "SEWERML_ROOT")  # the folder with Sewer-ML's tables and images
+labels = partial(path, "LABELS")  # the CSV of the user's own images
+images = partial(path, "IMAGES")  # the folder of the user's own images
+device = partial(choice, "DEVICE", ("cpu", "cuda"))  # "" leaves the choice to the machine
+precision = partial(choice, "PRECISION", PRECISIONS)  # likewise
 
 
 def visible_gpus() -> list[str] | None:

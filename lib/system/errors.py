@@ -1,5 +1,5 @@
-"""Errors that a user can mend: one sentence that names the file, what was found, what was expected
-and the next command."""
+"""Errors that a user can mend: one sentence that names the file, what was found and expected, and
+the next command."""
 
 import errno
 import shutil
@@ -9,13 +9,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: a full disk, a used up quo
 
 
 class DataError(ValueError):
-    """The images or tables are not what they should be; the message names the file and the
-    remedy."""
+    """The images or tables are not what they should be."""
 
 
 def no_room(folder: Path, need: str = "") -> str:
-    """The sentence of a full disk: where it lies, what is free, what is needed, if that is known,
-    and the remedy."""
+    """The sentence of a full disk: where it lies, what is free and needed, and the remedy."""
     place = next(path for path in (folder, *folder.parents) if path.exists())
     free = f"{shutil.disk_usage(place).free / 1e6:,.0f} MB are free"
     return (

@@ -1,9 +1,7 @@
 """The process that forks those that train, and the kernels of notebooks. Torch takes 12 s to
-import; a server that has imported it once forks processes in 0.1 s.
-
-Its socket lies in a folder named after its parent, which it removes when the parent has ended,
-however that ended, even while it still imports: `lib.system.fork_server_watch`.
-"""
+import; a server that has imported it once forks processes in 0.1 s. Its socket lies in a folder
+named after its parent, which it removes when the parent has ended, however that ended, even while
+it still imports: `lib.system.fork_server_watch`."""
 
 import multiprocessing
 import os
@@ -30,10 +28,9 @@ def socket_folder(parent: int) -> Path:
 
 
 def context(*modules: str):
-    """How processes start on Linux: as forks of a server that imports `modules` once, together with
-    those in `PRELOADED`. The first call starts the server, and does not wait for it. macOS forbids
-    forks that use its libraries: there each process starts anew. They compute on one thread, which
-    is said before anything imports torch."""
+    """How processes start on Linux: as forks of a server that imports `modules` once, and what is
+    `PRELOADED`. The first call starts the server, and does not wait for it. macOS forbids forks
+    that use its libraries: there each process starts anew."""
     environment.hand_down(parallel.ONE_THREAD)
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")

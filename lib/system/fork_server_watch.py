@@ -1,7 +1,5 @@
 """Imported by the fork server alone: it ends with its parent, and so does the folder of its socket.
-
-The server would notice the parent's end only once it has imported torch.
-"""
+The server would notice the parent's end only once it has imported torch."""
 
 import atexit
 import os

@@ -16,18 +16,16 @@ PROCESS = 1e9  # bytes of memory of one that trains
 
 def cores() -> int:
     """Cores that this process may use: its affinity, and its container's quota if there is one."""
-    affinity = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    quotas = [affinity]
-    with suppress(OSError, ValueError):  # control groups, version 2; "max" is no quota
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
-        quotas.append(int(quota) // int(period))
-    with suppress(OSError, ValueError):  # version 1; -1 is no quota
-        quota = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text(encoding="utf-8"))
-        period = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text(encoding="utf-8"))
-        quotas.append(quota // period if quota > 0 else affinity)
-    return max(1, min(quotas))
+    possible = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        possible = len(os.sched_getaffinity(0))
+    # Control groups, version 2 and 1; "max" and -1 are no quota.
+    for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        with suppress(OSError, ValueError):
+            files = [Path("/sys/fs/cgroup", name).read_text(encoding="utf-8") for name in names]
+            quota, period = map(int, " ".join(files).split())
+            possible = min(possible, quota // period) if quota > 0 else possible
+    return max(1, possible)
 
 
 def gpus() -> list[str]:
@@ -56,8 +54,7 @@ def memory() -> int | None:
 
 
 def most(devices: int = 1) -> tuple[int, str]:
-    """How many runs of `devices` processes each this machine holds at once, and by what: two
-    processes a core, and `PROCESS` bytes of memory for each."""
+    """How many runs of `devices` processes each this machine holds at once, and by what."""
     held, why = PER_CORE * cores(), f"{cores()} core(s)"
     free = memory()
     if free is not None:
@@ -76,16 +73,10 @@ def at_most(jobs: int, devices: int) -> int:
 
 def jobs(gpus: list[str], devices: int = 1) -> int:
     """How many runs can train at once, each on `devices` of the GPUs, or of the cores if there are
-    no GPUs.
-
-    Raises ValueError where one run would need more GPUs, or more processes, than this machine
-    holds.
-    """
+    no GPUs. Raises ValueError where this machine does not hold one run."""
     if gpus and devices > len(gpus):
-        raise ValueError(
-            f"DEVICES={devices}, but there are {len(gpus)} GPUs here: "
-            "ask for no more, or set DEVICE=cpu."
-        )
+        what = f"DEVICES={devices}, but there are {len(gpus)} GPUs here"
+        raise ValueError(f"{what}: ask for no more, or set DEVICE=cpu.")
     held, why = most()
     if devices > max(2, held):
         raise ValueError(f"DEVICES={devices}, but {why} hold {held} process(es): ask for no more.")
@@ -98,9 +89,7 @@ def machine(gpus: list[str]) -> str:
         query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", f"--id={gpus[0]}"]
         name = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
         return f"{len(gpus)} x {name}"
-    with suppress(OSError):
-        if model := re.search(
-            r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        ):
-            return model[1].strip()
+    with suppress(OSError, TypeError):
+        facts = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        return re.search(r"model name\s*: (.*)", facts)[1].strip()
     return platform.processor() or platform.machine()

@@ -1,8 +1,5 @@
-"""Work spread over processes of this machine.
-
-A process starts fresh (none is a fork of this one), computes on one thread, and ends with the
-process that started it, however that ends.
-"""
+"""Work spread over processes of this machine. A process starts fresh (none is a fork of this one),
+computes on one thread, and ends with the process that started it, however that ends."""
 
 import importlib
 import multiprocessing
@@ -23,10 +20,8 @@ from typing import Any
 from lib.system import atomic, environment, paths
 from lib.system.errors import DataError
 
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-}  # read when numpy or torch is imported
+# Read when numpy or torch is imported.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 Block = tuple[int, list[Any], list[Any]]  # its number, rows of the table, where their images lie
 Bad = tuple[Any, str, str]  # row, kind, message
@@ -34,9 +29,8 @@ Do = Callable[[list[Any], list[Any]], list[Bad]]  # rows and places -> those tha
 
 
 def end_with_parent(last: Callable[[], None] = lambda: None) -> None:
-    """Tie this process to the one that started it: leave Ctrl-C to the parent, and end at once when
-    the parent has ended, even in the middle of a wait for something that cannot come any more.
-    Where it was killed, `last` is called first."""
+    """Tie this process to the one that started it: leave Ctrl-C to the parent, and end at once,
+    after calling `last`, when the parent has ended, even in the middle of a wait."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
@@ -60,8 +54,7 @@ def deaf_to_interrupts() -> Iterator[None]:
 
 
 def sweep() -> None:
-    """Remove what a process that was killed left unfinished, a few times: others that end with it
-    may still write."""
+    """Remove what a killed process left unfinished, a few times: others may still write."""
     for _ in range(5):
         atomic.sweep(paths.written(), ends=True)
         time.sleep(0.05)
@@ -69,11 +62,8 @@ def sweep() -> None:
 
 def start(context, variables: dict[str, str], target: Callable, *arguments):
     """A process that ends with this one, and the end of a pipe on which it is heard: it calls
-    `target(connection, *arguments)`.
-
-    Its environment is that of this process with `variables` on top, whatever process it is forked
-    from, and is complete before it imports anything that reads it.
-    """
+    `target(connection, *arguments)`. Its environment is that of this process with `variables` on
+    top, whatever process it is forked from, before it imports anything that reads it."""
     ours, theirs = context.Pipe()
     everything, call = environment.everything() | variables, pickle.dumps((target, arguments))
     process = context.Process(target=_call, args=(theirs, everything, call), daemon=True)
@@ -95,27 +85,22 @@ def _call(connection: Connection, variables: dict[str, str], call: bytes) -> Non
 def _begin(cards) -> None:
     """Prepare a process of the pool, before it imports numpy or torch."""
     end_with_parent(sweep)
-    card = cards.get()
-    chosen = {} if card is None else {"CUDA_VISIBLE_DEVICES": card}
-    environment.hand_down(ONE_THREAD | chosen)
+    environment.hand_down(ONE_THREAD | cards.get())
 
 
-def end_children(but: Sequence[multiprocessing.Process] = ()) -> None:
-    """End at once the processes that this one started and that still run, but for those named."""
-    ours = [process for process in multiprocessing.active_children() if process not in but]
-    for process in ours:
+def end(processes: Sequence[multiprocessing.Process]) -> None:
+    """End these processes at once."""
+    for process in processes:
         process.kill()
-    for process in ours:
+    for process in processes:
         process.join()
 
 
 @contextmanager
 def pool(workers: int, job: str, gpus: Sequence[str] = ()) -> Iterator[ProcessPoolExecutor]:
     """Processes for work that is not a training, on the GPUs in turn if there are any. They end
-    with the block; at once where it raises.
-
-    Raises DataError where a process dies; `job` says what the processes did, as in "read images".
-    """
+    with the block; at once where it raises. Raises DataError where a process dies; `job` says what
+    the processes did, as in "read images"."""
     context = multiprocessing.get_context("spawn")
     try:
         cards = context.SimpleQueue()
@@ -123,7 +108,7 @@ def pool(workers: int, job: str, gpus: Sequence[str] = ()) -> Iterator[ProcessPo
         what = f"several processes need shared memory, /dev/shm ({error.strerror})"
         raise DataError(f"{what}: mount it, in a container with --shm-size=1g.") from None
     for i in range(workers):
-        cards.put(gpus[i % len(gpus)] if gpus else None)
+        cards.put({"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {})
     others = multiprocessing.active_children()
     with ProcessPoolExecutor(workers, context, _begin, (cards,)) as executor:
         try:
@@ -132,7 +117,7 @@ def pool(workers: int, job: str, gpus: Sequence[str] = ()) -> Iterator[ProcessPo
                     executor.submit(int)
             yield executor
         except BaseException as error:
-            end_children(others)
+            end([child for child in multiprocessing.active_children() if child not in others])
             if not isinstance(error, BrokenProcessPool):
                 raise
             raise DataError(
@@ -150,13 +135,9 @@ def results(pool: ProcessPoolExecutor, do: Callable[[Any], Any], jobs: Iterable[
 
 def together(do: Do, work: Iterator[Block], workers: int) -> Iterator[tuple[int, list[Bad]]]:
     """Blocks as they are finished, each with what `do` returned: in this process, or in `workers`
-    others.
-
-    Raises what `do` raises, and DataError where a process dies.
-    """
+    others. Raises what `do` raises, and DataError where a process dies."""
     if workers == 1:
-        for block, rows, places in work:
-            yield block, do(rows, places)
+        yield from ((block, do(rows, places)) for block, rows, places in work)
         return
     running: dict[Future, int] = {}
     with pool(workers, "read images") as executor:

@@ -1,8 +1,4 @@
-"""The named folders, the same from any working directory.
-
-`WORKSPACE` (environment) moves what the suite writes, data, runs and renderings, to another disk;
-sources and the committed reference stay in the repository.
-"""
+"""The named folders, the same from any working directory. WORKSPACE moves what the suite writes."""
 
 from pathlib import Path
 

@@ -50,11 +50,8 @@ def place() -> Place:
 
 
 def join(device: str) -> None:
-    """Meet the other ranks, this one on its own GPU if `device` is "cuda".
-
-    A process that trains several runs in turn gives each a MASTER_PORT of its own: ranks leave at
-    different times.
-    """
+    """Meet the other ranks, this one on its own GPU if `device` is "cuda". A process that trains
+    several runs in turn gives each a MASTER_PORT of its own: ranks leave at different times."""
     if place().ranks > 1:
         if device == "cuda":
             torch.cuda.set_device(place().rank)
@@ -114,10 +111,7 @@ class _Stack(torch.autograd.Function):
 
 def gather(x: torch.Tensor) -> torch.Tensor:
     """Rows (n_r, ...) of rank r -> those of all ranks (sum of n_r, ...), in their order,
-    differentiable; x when alone.
-
-    Shards may differ in size: they travel padded to the largest.
-    """
+    differentiable; x when alone. Shards may differ in size: they travel padded to the largest."""
     if not dist.is_initialized():
         return x
     sizes = _Stack.apply(torch.tensor(len(x), device=x.device)).tolist()
@@ -129,11 +123,8 @@ def gather(x: torch.Tensor) -> torch.Tensor:
 
 class SyncBatchNorm(_BatchNorm):
     """Batch normalisation (n, c, ...) by the statistics of all ranks. Torch's own refuses CPU
-    tensors.
-
-    A rank's mean, variance and count are pooled as in Chan et al. 1979, without the cancellation of
-    sums of squares.
-    """
+    tensors. A rank's mean, variance and count are pooled as in Chan et al. 1979, without the
+    cancellation of sums of squares."""
 
     def _check_input_dim(self, x: torch.Tensor) -> None:
         if x.ndim < 2:
@@ -171,10 +162,8 @@ class SyncBatchNorm(_BatchNorm):
 
 def synchronised(network: nn.Module) -> nn.Module:
     """`network` itself; where this process has others beside it, with its batch normalisations
-    replaced.
-
-    Names, parameters and buffers stay, so that a checkpoint fits any number of devices.
-    """
+    replaced. Names, parameters and buffers stay, so that a checkpoint fits any number of
+    devices."""
     for name, norm in list(network.named_modules()) if dist.is_initialized() else ():
         if isinstance(norm, _BatchNorm):
             like = {"device": norm.weight.device, "dtype": norm.weight.dtype}

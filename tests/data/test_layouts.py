@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lib.__main__ import main
-from lib.data.layouts import NORMAL
+from lib.data.folders import NORMAL
 
 
 def draw(root, names, mask=None):

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import scale
 from lib.data import splits
 from lib.data.check import PUBLISHED
-from lib.scheduling import scale
 from lib.study import grid, names, profiles
 from lib.system import paths
 
@@ -57,4 +57,4 @@ def test_hours_are_those_of_the_passes_at_the_stated_rate():
 def test_the_page_holds_the_tables_of_today():
     page = (paths.ROOT / "docs" / "sewer-ml.md").read_text(encoding="utf-8")
     for table in scale.tables():
-        assert table in page, "renew it: python -m lib.scheduling.scale"
+        assert table in page, "renew it: python -m benchmarks.scale"

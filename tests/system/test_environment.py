@@ -27,7 +27,7 @@ def test_empty_is_unset(monkeypatch):
     assert environment.number("JOBS", 3, "how many") == 3
     assert environment.words("METHODS") == []
     assert environment.labels() is None and environment.device() == ""
-    assert not environment.switch("FORCE")
+    assert not environment.text("FORCE")
 
 
 def test_lists_are_separated_by_commas_or_blanks(monkeypatch):

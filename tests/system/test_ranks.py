@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import threading
 from copy import deepcopy
 from dataclasses import replace
@@ -156,7 +157,8 @@ def ranks(request, tmp_path_factory):
     """What each rank found."""
     folder, context = tmp_path_factory.mktemp("ranks"), multiprocessing.get_context("spawn")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MASTER_PORT", str(local.free_port()))
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            patch.setenv("MASTER_PORT", str(free.getsockname()[1]))
         children = [
             context.Process(target=as_rank, args=(r, request.param, folder)) for r in range(RANKS)
         ]

@@ -233,14 +233,14 @@ def test_measurements_do_not_make_a_run_stale_nor_outlive_it(run):
 
 
 def test_a_change_of_the_detectors_makes_measurements_stale(run, monkeypatch):
-    stored, before = load(run), measured.fingerprint(run)
+    stored, before = load(run), measured.inputs(load(run))
     syntax = fingerprints.syntax
     monkeypatch.setattr(
         fingerprints, "syntax", lambda path: "new" if path.stem == "detectors" else syntax(path)
     )
     assert (
         measured.state(stored) == ("stale", "changed since: lib/measures/detectors.py")
-        and measured.fingerprint(run) != before
+        and measured.inputs(load(run)) != before
     )
 
 

@@ -1,18 +1,17 @@
 """The profile `paper` on the whole of Sewer-ML, on paper: what is decoded, cached, read and stored,
 and the hours at a rate that somebody states. Nothing is measured here.
 
-    python -m lib.scheduling.scale      # the two tables of docs/sewer-ml.md
+    python -m benchmarks.scale      # the two tables of docs/sewer-ml.md
 
 Counts are those of the archive as published, `lib.scheduling.estimate.work` says what a run does,
-and `lib.scheduling.progress.cost` how systems compare. Knows no torch.
+and `lib.scheduling.progress.cost` how systems compare.
 """
 
-import heapq
 from collections.abc import Iterable, Sequence
 from math import floor
 
 from lib.data.check import PUBLISHED
-from lib.report import markup
+from lib.publish.docs import table
 from lib.scheduling import estimate
 from lib.scheduling.progress import cost
 from lib.study import grid
@@ -26,10 +25,9 @@ GPUS = 1, 8, 64
 
 def rows(run: Run) -> int:
     """Training images of a run: all normals, and as many defects as its share takes."""
-    total, *kinds = (int(n * run.data["fraction"]) for n in PUBLISHED["train"])
+    total, normal, defect = (int(n * run.data["fraction"]) for n in PUBLISHED["train"])
     if run.share is None:
         return total
-    normal, defect = kinds
     drawn = floor(normal * run.share / (1 - run.share) + 1e-9)
     if drawn > defect:  # fewer normals, then
         return defect + floor(defect * (1 - run.share) / run.share + 1e-9)
@@ -65,26 +63,14 @@ def passes(run: Run) -> float:
 def wall(runs: Iterable[Run], gpus: int, rate: float) -> float:
     """Hours until all are trained, a run a GPU, longest first, at `rate` images of 224 px a second
     and GPU."""
-    ends = [0.0] * gpus
-    for hours in sorted((passes(run) / rate / 3600 for run in runs), reverse=True):
-        heapq.heapreplace(ends, ends[0] + hours)
-    return max(ends)
+    return estimate.wall([passes(run) / rate / 3600 for run in runs], gpus)
 
 
-def amounts() -> list[list[str]]:
-    """A row for each part of the study and one for all: runs, images through optimiser steps,
-    passes, decoding, caches, the most at once, pixels read, scores stored."""
-    parts = {title: grid.cells("paper", study) for study, title in PARTS.items()}
-    every = [run for runs in parts.values() for run in runs]
-    return [_amounts(title, runs) for title, runs in (parts | {"all": every}).items()]
-
-
-def _amounts(title: str, runs: Sequence[Run]) -> list[str]:
+def amounts(title: str, runs: Sequence[Run]) -> list[str]:
+    """A row of the first table: runs, images through optimiser steps, passes, decoding, caches, the
+    most at once, pixels read, scores stored."""
     work = [estimate.work(run, rows(run), PUBLISHED["val"][0]) for run in runs]
-    read = sum(
-        (w.training + w.clean + w.augmented) * 3 * run.data["cache"] ** 2
-        for run, w in zip(runs, work, strict=True)
-    )
+    read = sum(w.passed * 3 * run.data["cache"] ** 2 for run, w in zip(runs, work, strict=True))
     decoded = sum(caches(runs).values())
     return [
         title,
@@ -99,25 +85,20 @@ def _amounts(title: str, runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def hours() -> list[list[str]]:
-    """A row for each number of GPUs: hours of the grid, then of all runs, at each of `RATES`."""
-    groups = [grid.cells("paper"), [r for study in PARTS for r in grid.cells("paper", study)]]
-    return [
-        [f"{gpus}", *(f"{wall(runs, gpus, rate):,.0f}" for runs in groups for rate in RATES)]
+def tables() -> tuple[str, str]:
+    """The amounts of each part of the study and of all, and the hours of the grid and of all by
+    number of GPUs and rate, in Markdown."""
+    parts = {study: grid.cells("paper", study) for study in PARTS}
+    parts["all"] = [run for runs in parts.values() for run in runs]
+    head = "part", "runs", "images (10^9)", "passes (10^9)", "decoded, 10^6 (core-hours)"
+    head += "caches, GB", "at once at least, GB", "read, TB", "scores, GB"
+    first = table(head, [amounts(PARTS.get(part, part), runs) for part, runs in parts.items()])
+    columns = [(which, rate) for which in ("grid", "all") for rate in RATES]
+    hours = [
+        [f"{gpus}", *(f"{wall(parts[which], gpus, rate):,.0f}" for which, rate in columns)]
         for gpus in GPUS
     ]
-
-
-def tables() -> tuple[str, str]:
-    """The tables of `amounts` and of `hours`, in Markdown."""
-    head = "runs", "images (10^9)", "passes (10^9)", "decoded, 10^6 (core-hours)", "caches, GB"
-    head += "at once at least, GB", "read, TB", "scores, GB"
-    which = [f"{what}, {rate:,}/s" for what in ("grid", "all") for rate in RATES]
-    return _table(["part", *head], amounts()), _table(["GPUs", *which], hours())
-
-
-def _table(head: list[str], lines: list[list[str]]) -> str:
-    return markup.markdown(head, ["---", *["---:"] * (len(head) - 1)], lines)
+    return first, table(["GPUs", *(f"{which}, {rate:,}/s" for which, rate in columns)], hours)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import os
 import pytest
 
 from lib.scheduling import plan
-from lib.system import locks, paths
+from lib.store import run_directory
+from lib.system import paths
 from lib.system.errors import DataError
 
 
@@ -17,8 +18,8 @@ def test_a_file_system_that_does_not_lock_is_refused_before_anything_starts(
     def flock(file, operation):
         raise OSError(number, os.strerror(number))
 
-    locks.check(paths.RUNS)
-    monkeypatch.setattr(locks.fcntl, "flock", flock)
+    run_directory.check_locks()
+    monkeypatch.setattr(run_directory.fcntl, "flock", flock)
     monkeypatch.setattr(plan, "train", lambda todo, request: pytest.fail("started"))
     with pytest.raises(DataError, match=r"does not lock files .* set WORKSPACE") as error:
         plan.run(plan.Request("smoke", run_id="random-resnet18-d45-s1"))
