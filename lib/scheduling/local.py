@@ -59,9 +59,8 @@ class Training:
         variables = {} if self.gpus is None else {"CUDA_VISIBLE_DEVICES": self.gpus}
         if devices > 1:  # a free port for each run: no rank can meet what is left of the last one
             with socket.create_server(("127.0.0.1", 0)) as probe:
-                port = str(probe.getsockname()[1])
-            variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            variables["WORLD_SIZE"] = str(devices)
+                variables["MASTER_PORT"] = str(probe.getsockname()[1])
+            variables |= {"MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": str(devices)}
         for rank in range(devices):
             place = dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank)) if devices > 1 else {}
             process, heard = parallel.start(context, variables | place, _work, self.job, rank)

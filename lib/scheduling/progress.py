@@ -60,6 +60,7 @@ class Runs(Bar):
 
     @property
     def share(self) -> float:
+        """What is done of all runs, by cost."""
         return self._done(self.fractions)
 
     def left(self) -> str:

@@ -73,7 +73,7 @@ def plan(todo: Sequence[Run], every: Sequence[Run], tables: Tables) -> list[Turn
     wanted = dict(ChainMap(*(files for _, files in parts)))
     if left(wanted) <= cache.FULL * _free():
         return [Turn(list(todo), wanted, {})]
-    others = [run for run in every if run.profile in {run.profile for run in todo}]
+    others = [run for run in every if run.profile in {one.profile for one in todo}]
     tables, known = tables_of(others) | tables, wanted
     for run in {str(run.data): run for run in others}.values():
         known = known | caches(run.data, tables)

@@ -95,11 +95,11 @@ def fingerprint(run: Run) -> str:
 def modules(source: str) -> frozenset[Path]:
     """The files of `lib` that Python code imports, directly or through one another."""
     files: set[Path] = set()
-    waiting = _imports(ast.parse(source))
+    waiting = set(_imports(ast.parse(source)))
     while waiting:
         path = waiting.pop()
         files.add(path)
-        waiting = waiting | _imports(_tree(path)) - files
+        waiting |= _imports(_tree(path)) - files
     return frozenset(files)
 
 
