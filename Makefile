@@ -108,8 +108,11 @@ notebook: $(ENV)
 	@test -n "$(NB)" || { echo "error: which notebook? make notebook NB=table1" >&2; exit 2; }
 	$(PY) -m lib notebook $(NB) $(ARGS)
 
+# JupyterLab asks nothing about news, and its kernels scroll to an error: lib/publish/lab.
 lab: $(ENV)
-	$(PY) -m jupyter lab notebooks/$(or $(NB),walkthrough).ipynb --LabApp.news_url=None $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+	JUPYTER_CONFIG_PATH="$(CURDIR)/lib/publish/lab$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+		PYTHONSTARTUP="$(CURDIR)/lib/publish/lab/show_errors.py" \
+		exec $(PY) -m jupyter lab notebooks/$(or $(NB),walkthrough).ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 # Real data, drawn data, and images of your own
 

@@ -107,7 +107,7 @@ class Browser:
         found, kind = message.get("params", {}), message.get("method")
         if kind == "Network.requestWillBeSent":
             self.asked.append(found["request"]["url"])
-        elif kind == "Network.loadingFailed":
+        elif kind == "Network.loadingFailed" and not found.get("canceled"):  # by the page itself
             self.complaints.append(f"failed to load: {found['errorText']}")
         elif kind == "Runtime.exceptionThrown":
             self.complaints.append(found["exceptionDetails"]["text"])
@@ -131,9 +131,9 @@ class Browser:
             features=[{"name": "prefers-color-scheme", "value": scheme}],
         )
 
-    def open(self, page: Path) -> None:
-        """Load a page from disk and wait until it and its pictures are there."""
-        self.call("Page.navigate", url=page.as_uri())
+    def open(self, page: Path | str) -> None:
+        """Load a page, from disk or by its URL, and wait until it and its pictures are there."""
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while self.receive().get("method") != "Page.loadEventFired":
             pass
         self.run(

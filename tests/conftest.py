@@ -23,8 +23,9 @@ for name in CHOICES:
 
 # Files that take longest, first, so that no process waits for the other at the end.
 LONGEST = (
-    *("test_replicate", "test_stepping", "test_ranks", "test_train", "test_added_method"),
-    *("test_benchmark", "test_rehearsal", "test_classes", "test_plan", "test_notebooks"),
+    *("test_replicate", "test_stepping", "test_jupyterlab", "test_ranks", "test_train"),
+    *("test_added_method", "test_benchmark", "test_rehearsal", "test_classes", "test_plan"),
+    "test_notebooks",
 )
 
 

@@ -178,15 +178,14 @@ def test_jupyterlab_starts_for_root_too(tmp_path, monkeypatch, user, allowed):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     words = ["make", "--dry-run", "lab", "PYTHON=python"]
     done = subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("python -m jupyter lab notebooks/walkthrough.ipynb")
+    assert "python -m jupyter lab notebooks/walkthrough.ipynb" in done.stdout
     assert ("--allow-root" in done.stdout) == allowed
-    assert "--LabApp.news_url=None" in done.stdout
 
 
 def test_jupyterlab_takes_arguments_and_another_notebook():
     words = ["make", "--dry-run", "lab", "PYTHON=python", "NB=table1", "ARGS=--no-browser --port 9"]
     done = subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("python -m jupyter lab notebooks/table1.ipynb ")
+    assert "python -m jupyter lab notebooks/table1.ipynb " in done.stdout
     assert done.stdout.rstrip().endswith("--no-browser --port 9")
 
 
