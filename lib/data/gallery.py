@@ -67,11 +67,17 @@ def _spread(rows: pd.DataFrame, n: int) -> pd.DataFrame:
     return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, n, dtype=int))]
 
 
+def classes(row: pd.Series) -> list[str]:
+    """The classes that a row names: the user's own, else Sewer-ML's codes."""
+    if "Class" in row:
+        return [name for name in row["Class"].split(";") if name]
+    return [name for name in CLASSES if row.get(name, 0) == 1]
+
+
 def caption(row: pd.Series) -> str:
     """What a row shows: "Normal" or "Defect" with the user's own classes; for Sewer-ML's, their
     codes and names in place of "Defect"."""
-    what = "Defect" if row["Defect"] else "Normal"
-    if "Class" in row:
-        return ": ".join(filter(None, [what, row["Class"].replace(";", ", ")]))
-    shown = [name for name in CLASSES if row.get(name, 0) == 1]
+    shown, what = classes(row), "Defect" if row["Defect"] else "Normal"
+    if shown and "Class" in row:
+        return f"{what}: {', '.join(shown)}"
     return f"{' + '.join(shown)}: {', '.join(map(CLASS_NAMES.get, shown))}" if shown else what
