@@ -150,7 +150,7 @@ def test_without_classes_f2ciw_is_unknown_and_left_out(own_study, monkeypatch):
     """In tables and figures of images whose CSV names no classes."""
     figures = next((own_study / "figures" / "own").glob("methods-*"))
     text, table = (figures / "table1.md").read_text(), pd.read_csv(figures / "table1.csv")
-    assert "F2CIW is left out: the labels name no classes." in text
+    assert "F2CIW is left out: it needs Sewer-ML’s classes." in text
     assert "### F1" in text and "### F2CIW" not in text
     assert "nan" not in text
     by_metric, columns = table.set_index("metric"), ["value", "low", "high"]
