@@ -88,6 +88,7 @@ def words(profile: str = PROFILE) -> dict[str, Any]:
         "systems": systems(names.TRAINED),
         "floor": systems(["random"])[0],
         "learning": _learning(measured),
+        "without_labels": _without_labels(profile),
         "together": protocol_effects.one(
             reference.values("protocol", profile), *("protocol", "nothing", "mean", "all", "auroc")
         ),
@@ -110,6 +111,16 @@ def _learning(measured: pd.DataFrame) -> dict[str, Any]:
         "score": trained_rows["value"].max(),
         "floor": sorted(cells.loc["random", "value"]),
     }
+
+
+def _without_labels(profile: str) -> dict[float, tuple[float, float]]:
+    """Train share -> mean AUROC over trained systems of a Mahalanobis distance that was fitted
+    without a label, and of the probe with labels."""
+    rows = reference.values("detectors-shares", profile)
+    rows = rows[(rows["metric"] == "auroc") & rows["method"].isin(names.TRAINED)]
+    means = rows.groupby(["train_share", "detector", "setting"])["value"].mean()
+    kinds = (("mahalanobis", "unlabelled"), ("probe", "labels"))
+    return {share: tuple(means[share, *kind] for kind in kinds) for share in SHARES}
 
 
 def agreement(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
