@@ -107,7 +107,7 @@ class Browser:
         found, kind = message.get("params", {}), message.get("method")
         if kind == "Network.requestWillBeSent":
             self.asked.append(found["request"]["url"])
-        elif kind == "Network.loadingFailed" and not found.get("canceled"):  # by the page itself
+        elif kind == "Network.loadingFailed":
             self.complaints.append(f"failed to load: {found['errorText']}")
         elif kind == "Runtime.exceptionThrown":
             self.complaints.append(found["exceptionDetails"]["text"])

@@ -248,25 +248,20 @@ def summaries(correlations: pd.DataFrame, metric: str) -> dict[str, str]:
     It rests on the intervals of cells like these. Scopes without any rho are left out.
     """
     rows = correlations[(correlations["metric"] == metric) & correlations["rho"].notna()]
-    return {scope: _summary(rows[rows["scope"] == scope]) for scope in rows["scope"].unique()}
+    scopes = rows.groupby("scope", sort=False)
+    return {scope: _summary(own) for scope, own in scopes}
 
 
 def _summary(rows: pd.DataFrame) -> str:
-    names = [MEASURES[m].name for m in rows["measure"]]
-    words = [
-        wording.verdict(
-            *sorted((row.sign * row.low_runs, row.sign * row.high_runs)), "as", "back", ""
-        )
-        for row in rows.itertuples()
-    ]
-    right, wrong = (
-        " and ".join(name for name, word in zip(names, words, strict=True) if word == one)
-        for one in ("as", "back")
-    )
-    told = [f"{right} as expected"] * bool(right) + [f"{wrong} backwards"] * bool(wrong)
-    if not told:
-        return f"none of {len(names)} measures is decided"
-    return f"{', '.join(told)}; {words.count('')} of {len(names)} not decided"
+    ways: dict[str, list[str]] = {"as expected": [], "backwards": [], "not decided": []}
+    for row in rows.itertuples():
+        ends = sorted((row.sign * row.low_runs, row.sign * row.high_runs))
+        ways[wording.verdict(*ends, *ways)].append(MEASURES[row.measure].name)
+    *decided, open_ = ways.items()
+    found = [f"{' and '.join(names)} {way}" for way, names in decided if names]
+    if not found:
+        return f"none of {len(rows)} measures is decided"
+    return f"{', '.join(found)}; {len(open_[1])} of {len(rows)} not decided"
 
 
 def _sentence(row, metric: str) -> str:

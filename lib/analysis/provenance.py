@@ -17,10 +17,8 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
     """What a footer says of these runs: data, profile, seeds, sizes, how many are fresh."""
     stored = [load(run) for run in wanted]
     runs = [one.run for one in stored]
-    table, videos_known = readings.validation(stored[0])
-    profile, groups = runs[0].profile, SOURCES[runs[0].data["source"]].groups
-    unit = groups if videos_known else "images"
-    return {
+    profile = runs[0].profile
+    facts = {
         "data": _data_name(runs[0].data),
         "profile": profile,
         "title": profiles.load(profile)["title"],
@@ -28,15 +26,26 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
         "epochs": sorted({run.settings.epochs for run in runs}),
         "train_shares": len({run.share for run in runs}),
         "seeds": sorted({run.seed for run in runs}),
+        "fresh": sum(one.origin == "fresh" for one in stored),
+        "reference": sum(one.origin == "reference" for one in stored),
+        "health": dict(Counter(map(results.health, stored))),
+    }
+    return facts | of_validation(stored[0])
+
+
+def of_validation(stored: Stored) -> dict:
+    """What a footer says of the validation images behind a run: how many, with which share of
+    defects, in how many groups, and what intervals resample."""
+    table, videos_known = readings.validation(stored)
+    groups = SOURCES[stored.run.data["source"]].groups
+    unit = groups if videos_known else "images"
+    return {
         "n_validation": len(table),
         "defect_share": float(table["Defect"].mean()),
         "n_groups": int(table["Video"].nunique()),
         "bootstrap_unit": unit,
         "groups": groups,
         "few": _few(table, unit),
-        "fresh": sum(one.origin == "fresh" for one in stored),
-        "reference": sum(one.origin == "reference" for one in stored),
-        "health": dict(Counter(map(results.health, stored))),
     }
 
 

@@ -109,7 +109,9 @@ def _column(name: str) -> str:
 
 def _check_names(path: Path, table: pd.DataFrame) -> None:
     """No two rows name one file: ./a.png is a.png."""
-    files = table["Filename"].map(posixpath.normpath)
+    files = table["Filename"].copy()
+    nested = files.str.contains("/", regex=False)
+    files[nested] = files[nested].map(posixpath.normpath)
     again = files.duplicated()
     if again.any():
         first = table["Filename"][files == files[again].iloc[0]]
@@ -121,8 +123,9 @@ def _check_names(path: Path, table: pd.DataFrame) -> None:
 
 def check_filled(path: Path, table: pd.DataFrame, column: str) -> None:
     """Raise DataError where the `column` is blank."""
-    blank = table[column].astype(str).str.strip() == ""
-    refuse(path, table, blank, f"{column} is empty", "fill it in")
+    if not pd.api.types.is_numeric_dtype(table[column]):
+        blank = table[column].astype(str).str.strip() == ""
+        refuse(path, table, blank, f"{column} is empty", "fill it in")
 
 
 def _check_labels(path: Path, table: pd.DataFrame) -> None:

@@ -53,13 +53,14 @@ def check_sides(path: Path, table: pd.DataFrame) -> None:
     """Raise DataError unless both splits of the user's own table have normal and defect images."""
     for split, other in (("train", "val"), ("val", "train")):
         defect = table["Defect"][table["Split"] == split]
-        what = f"every row is in the split {other}; name some train and some val"
-        if len(defect):
+        if not len(defect):
+            what = f"every row is in the split {other}"
+            raise DataError(f"{path}: {what}; name some train and some val.")
+        if defect.nunique() < 2:
             counts = f"{(defect == 0).sum()} normal and {defect.sum()} defect"
             what = f"its {split} rows need normal and defect images, found {counts}"
-            what += "; add what is missing, or move rows from the other split"
-        if defect.nunique() < 2:
-            raise DataError(f"{path}: {what}.")
+            remedy = "add what is missing, or move rows from the other split"
+            raise DataError(f"{path}: {what}; {remedy}.")
 
 
 def check_holdout(path: Path, table: pd.DataFrame, folds: int) -> None:

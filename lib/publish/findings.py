@@ -43,7 +43,8 @@ def words(profile: str = PROFILE) -> dict[str, Any]:
     measured = reference.values("table1", profile)
     f1 = measured[measured["metric"] == "f1"]
     cells = results.over_seeds(f1).set_index(["method", "backbone", "train_share"])
-    images = provenance.of_runs([committed(grid.cells(profile, methods=["random"])[0])])
+    images = provenance.of_validation(committed(grid.cells(profile)[0]))
+    protocols = reference.values("protocol", profile)
     facts = trained(profile)
 
     def cell(method: str, backbone: str, share: float) -> str:
@@ -82,16 +83,14 @@ def words(profile: str = PROFILE) -> dict[str, Any]:
         "always": metrics.always_defect_f1(images["defect_share"]),
         "vit": f1[(f1["backbone"] == "vit_tiny") & f1["method"].isin(names.TRAINED)]["health"],
         "differences": [_difference(backbone, profile) for backbone in names.BACKBONES],
-        "protocol_effects": _effects(profile),
+        "protocol_effects": _effects(protocols),
         "cuts": [f"{names.label(b)}, {names.share(s)}" for b in names.BACKBONES for s in SHARES],
         "largest_share": names.share(SHARES[-1]),
         "systems": systems(names.TRAINED),
         "floor": systems(["random"])[0],
         "learning": _learning(measured),
         "without_labels": _without_labels(profile),
-        "together": protocol_effects.one(
-            reference.values("protocol", profile), *("protocol", "nothing", "mean", "all", "auroc")
-        ),
+        "together": protocol_effects.one(protocols, "protocol", "nothing", "mean", "all", "auroc"),
         "spread": {metric: _spread(measured, metric) for metric in ("auroc", "f1")},
     }
 
@@ -186,9 +185,8 @@ def _state(row: pd.Series, open_: str, unanswered: str) -> str:
     return words.get(row["verdict"], "")
 
 
-def _effects(profile: str) -> list[str]:
+def _effects(measured: pd.DataFrame) -> list[str]:
     """A sentence for each thing that the released protocol does to the scores."""
-    measured = reference.values("protocol", profile)
     sentences = protocol_effects.sentences(*protocol_effects.split(measured))
     return [*sentences, label_overflow.sentence(measured)]
 

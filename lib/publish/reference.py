@@ -52,11 +52,9 @@ def wanted(profile: str) -> list[Run]:
 def shown(profile: str) -> list[str]:
     """The artefacts that the reference of `profile` is rendered as: those of which it holds every
     run, and of `mini` those that read images alone."""
-    if profile == PROFILE:
-        return artefacts.drawn()
-    held = set(cells(profile))
+    held = set(wanted(profile))
     needs = {name: set(runs(name, profile)) for name in artefacts.drawn()}
-    return [name for name, needed in needs.items() if needed and needed <= held]
+    return [n for n, needed in needs.items() if needed <= held and (needed or profile == PROFILE)]
 
 
 def renew(profile: str) -> None:

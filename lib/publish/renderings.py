@@ -64,15 +64,20 @@ def folder(given: dict[str, Any]) -> str:
 
 @contextmanager
 def alone(profile: str) -> Iterator[None]:
-    """A block in which this process alone renders or reports `profile`; others wait for it."""
-    lock = FileLock(paths.BUILD / profile / ".lock")
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    """A block in which this process alone renders or reports `profile`. Others wait at its start;
+    they find then what this one has made."""
+    path = paths.BUILD / profile / ".lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
     try:
-        lock.acquire(timeout=0).lock.release()
+        lock.acquire(timeout=0)
     except Timeout:
         print(f"another make renders profile {profile}: this one waits for it.", flush=True)
-    with lock:
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def outdated(stamp: Path, now: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
+from lib.analysis import correlation
 from lib.report import style
 from lib.study.names import APART, METRIC_NAMES, label
 
@@ -136,11 +137,7 @@ def _name(ax, rows: list[Key]) -> None:
 
 @style.styled
 def correlations(
-    measured: pd.DataFrame,
-    names: dict[str, str],
-    scopes: dict[str, str],
-    metric: str,
-    summaries: dict[str, str],
+    measured: pd.DataFrame, names: dict[str, str], scopes: dict[str, str], metric: str
 ) -> Figure:
     """Rank correlations, a panel a metric, and last the gain over RankMe in `metric`.
 
@@ -148,7 +145,7 @@ def correlations(
     under a heading a scope, in the order of `scopes`; both give titles. A scope with too few points
     for any rho is left out. Every rho is drawn in the direction in which its paper expects it:
     further right ranks better. Thick: the interval of these runs; thin: of runs like these. Filled:
-    decided. `summaries`, scope -> sentence, stand beside the headings.
+    decided. Beside a heading stands what is decided under it, in `metric`.
     """
     measured = measured[measured.groupby("scope")["rho"].transform("count") > 0]
     scopes = {scope: title for scope, title in scopes.items() if scope in set(measured["scope"])}
@@ -175,10 +172,10 @@ def correlations(
         text.set_weight("normal" if measure else "bold")
     across = axes[0].get_yaxis_transform()  # the last axes are drawn last, so above all zero lines
     plate = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-    for scope in scopes:
-        told = f"{METRIC_NAMES[metric]}: {summaries[scope]}"
+    for scope, sentence in correlation.summaries(measured, metric).items():
         look = {"va": "center", "color": "0.3", "in_layout": False, "bbox": plate}
-        axes[-1].text(0, rows.index((scope, "")), told, transform=across, **look)
+        place = (0, rows.index((scope, "")))
+        axes[-1].text(*place, f"{METRIC_NAMES[metric]}: {sentence}", transform=across, **look)
     return fig
 
 

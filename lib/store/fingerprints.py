@@ -76,15 +76,15 @@ def _identity(data: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _settings(run: Run) -> str:
-    return digest(run.resolved())
+def _settings(run: Run) -> tuple[str, str]:
+    return digest(run.resolved()), json.dumps(run.data, sort_keys=True)
 
 
 def inputs(run: Run) -> dict[str, str]:
     """What the run's results depend on: its settings, its data, and each source file."""
+    settings, data = _settings(run)
     method = run.settings.code.split(":")[0].removeprefix("lib.").replace(".", "/")
-    data = _identity(json.dumps(run.data, sort_keys=True))
-    return {"settings": _settings(run), "data": data, **code(*SHARED, method)}
+    return {"settings": settings, "data": _identity(data), **code(*SHARED, method)}
 
 
 def fingerprint(run: Run) -> str:
@@ -95,15 +95,19 @@ def fingerprint(run: Run) -> str:
 def modules(source: str) -> frozenset[Path]:
     """The files of `lib` that Python code imports, directly or through one another."""
     files: set[Path] = set()
-    waiting = set(_imports(ast.parse(source)))
+    waiting = _imports(ast.parse(source))
     while waiting:
         path = waiting.pop()
         files.add(path)
-        waiting |= _imports(_tree(path)) - files
+        waiting |= _imported(path) - files
     return frozenset(files)
 
 
-@lru_cache  # a tree is kept, and known by its identity
+@lru_cache
+def _imported(path: Path) -> frozenset[Path]:
+    return frozenset(_imports(_tree(path)))
+
+
 def _imports(tree: ast.Module) -> set[Path]:
     names = set()
     for node in ast.walk(tree):

@@ -99,7 +99,10 @@ def new_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
     try:
         yield beside
         beside.chmod(0o755)  # mkdtemp makes it private
-        put_folder(beside, folder) if replace else beside.rename(folder)
+        if replace:
+            put_folder(beside, folder)
+        else:
+            beside.rename(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

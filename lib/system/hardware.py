@@ -89,7 +89,9 @@ def machine(gpus: list[str]) -> str:
         query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", f"--id={gpus[0]}"]
         name = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
         return f"{len(gpus)} x {name}"
-    with suppress(OSError, TypeError):
-        facts = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        return re.search(r"model name\s*: (.*)", facts)[1].strip()
+    with suppress(OSError):
+        if model := re.search(
+            r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        ):
+            return model[1].strip()
     return platform.processor() or platform.machine()

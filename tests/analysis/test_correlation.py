@@ -401,8 +401,7 @@ def test_the_forest_draws_every_rho_in_its_expected_direction_and_no_label_is_cu
         made(quality, {"rankme": bad, "alignment": lambda c, s: -right(c, s)})
     )
     names = {measure: of.name for measure, of in MEASURES.items()}
-    summaries = correlation.summaries(measured, "f1")
-    fig = forest_plot.correlations(measured, names, SCOPES, "f1", summaries)
+    fig = forest_plot.correlations(measured, names, SCOPES, "f1")
     f1, _, _, gain = fig.axes
     labels = [text.get_text() for text in f1.get_yticklabels()]
     assert labels == [name for title in SCOPES.values() for name in (title, *names.values())]

@@ -178,8 +178,15 @@ def test_jupyterlab_starts_for_root_too(tmp_path, monkeypatch, user, allowed):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     words = ["make", "--dry-run", "lab", "PYTHON=python"]
     done = subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True, check=True)
-    assert "python -m jupyter lab notebooks/walkthrough.ipynb" in done.stdout
+    assert "exec python -m jupyter lab notebooks/walkthrough.ipynb" in done.stdout
     assert ("--allow-root" in done.stdout) == allowed
+    # No question about news, and errors in view.
+    (config,), (startup,) = (
+        re.findall(rf'{name}="([^"$]*)', done.stdout)
+        for name in ("JUPYTER_CONFIG_PATH", "PYTHONSTARTUP")
+    )
+    assert os.path.isfile(f"{config}/labconfig/default_setting_overrides.json")
+    assert os.path.isfile(startup)
 
 
 def test_jupyterlab_takes_arguments_and_another_notebook():
