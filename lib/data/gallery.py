@@ -46,7 +46,8 @@ def choose(table: pd.DataFrame, boxes: pd.DataFrame, n: int) -> pd.DataFrame:
     rest = [table[rows].drop(index=shown, errors="ignore") for rows in kinds]
     several = _spread(rest[1], places // 2)
     normals = _spread(rest[0], places - len(several))
-    return pd.concat([normals.assign(Shown=""), *examples, several.assign(Shown="")])
+    chosen = pd.concat([normals.assign(Shown=""), *examples, several.assign(Shown="")])
+    return chosen.sort_values("Defect", kind="stable")  # a class of the user's own may be normal
 
 
 def _typical(rows: pd.DataFrame, areas: pd.Series | None) -> pd.DataFrame:

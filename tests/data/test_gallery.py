@@ -87,6 +87,14 @@ def test_no_class_columns_normals_and_defects():
     ]
 
 
+def test_a_class_of_the_users_own_that_is_normal_stands_with_the_normals():
+    table = pd.DataFrame({"Filename": list("abcd"), "Defect": [0, 1, 0, 1]}).assign(
+        Class=pd.Categorical(["dust", "scratch", "smear", "crack"]), Video=list("abcd")
+    )
+    chosen = gallery.choose(table, NONE, 4)
+    assert chosen["Shown"].tolist() == ["dust", "smear", "crack", "scratch"]
+
+
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
