@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.analysis import wording
-from lib.analysis.board import Board, Draws, NotRun, System
+from lib.analysis.board import UNTRAINED, Board, Draws, NotRun, System
 from lib.measures import seeds
 from lib.study.names import BACKBONES, label
 
@@ -134,18 +134,24 @@ class Reading:
     def over_mean(
         self, system: System, others: Iterable[System], shares: Sequence[float]
     ) -> tuple[Draws, list[System]]:
-        """A system's score minus the mean of those others that learned, and what that rests on.
+        """A system's score minus the mean of those others that `tell`, and what that rests on.
         Raises NotRun for no others."""
         others = [other for other in others if other != system]
         if not others:
             raise NotRun(f"{called([system])} has no rival at hand")
-        among = self.learned(others, shares) or others
+        among = self.tell(others, shares)
         return self.score([system], shares) - self.score(among, shares), [system, *among]
 
     def averaged(self, methods: Iterable[str]) -> tuple[list[System], str]:
-        """The systems that a mean over systems is of, those that learned at the largest train
-        share (all where none did), and a note on those left out."""
+        """The systems that a mean over systems is of, those that `tell` at the largest train share,
+        and a note on those left out."""
         systems, shares = self.systems(methods), self.shares()[-1:]
-        among = self.learned(systems, shares) or systems
+        among = self.tell(systems, shares)
         left = called(system for system in systems if system not in among)
         return among, f"mean without {left}: not above the untrained backbone" * bool(left)
+
+    def tell(self, systems: list[System], shares: Sequence[float]) -> list[System]:
+        """Those of the systems that learned; all of them where none did but encoders that are as
+        initialised by construction, for the mean of these alone would speak of no training."""
+        among = self.learned(systems, shares)
+        return among if any(method not in UNTRAINED for method, _ in among) else systems

@@ -251,6 +251,13 @@ def test_a_claim_names_the_systems_that_did_not_learn(number, weak, expected):
         assert "mean without DINO on ResNet-18, DINO on ViT-Tiny" in row["note"]
 
 
+def test_an_encoder_that_is_never_trained_does_not_answer_for_the_others():
+    board = Made(CASES[4][0], weak=("supervised", *JOINT, "mae"))
+    for mae in ("mae", "mae-released"):
+        (row,) = judgement.rows(claims.CLAIMS[3], Reading(board, "f1", mae))
+        assert row["verdict"] == "not answerable"
+
+
 def board_of(plain, seeds=(0, 1, 2), lost=False):
     """Which methods learned, by a real board of runs whose AUROC, converged probe on plain images,
     is plain(method, seed); its resamples are undefined where they are `lost`."""
