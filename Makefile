@@ -46,7 +46,8 @@ Maintain
                       evaluation, redraw, cache (what views lose to it)
   make mutations      break facts of the protocol one by one, and see a test fail each time
   make lock           renew requirements.txt from pyproject.toml
-  make clean          drop executed notebooks and caches; data and runs stay
+  make clean          drop build/: reports, executed notebooks, runs of train_one,
+                      predictions; data, runs and figures stay
 
 Variables
   PROFILE=smoke|mini|solar|gpu|paper|rehearsal|own|walkthrough    PROTOCOL=clean|paper

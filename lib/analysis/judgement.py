@@ -156,10 +156,12 @@ def by_chance(scored: pd.DataFrame) -> str:
         return (
             f"{n} intervals are read together, and {outside} lie on one side of their limit. By "
             f"chance about {expected:.1f} would, were every statistic at its limit and each seed "
-            "the same; seeds differ, so more would."
+            "the same; seeds differ, so more would. They read the same networks, so they are not "
+            "independent."
         )
     told = decided["verdict"].isin(VERDICTS[:2]).sum()
     return (
         f"{n} verdicts are read together, and {told} are “supported” or “contradicted”. By chance "
-        f"about {expected:.1f} would be, were every statistic at its limit."
+        f"about {expected:.1f} would be, were every statistic at its limit. They read the same "
+        "networks, so they are not independent."
     )

@@ -18,6 +18,7 @@ from lib.analysis import (
     results,
     wording,
 )
+from lib.analysis.parts import JOINT
 from lib.measures import metrics
 from lib.measures.seeds import ENOUGH
 from lib.publish import reference
@@ -76,12 +77,14 @@ def words(profile: str = PROFILE) -> dict[str, Any]:
         "calibration": _calibration(),
         "hangs_on": lambda by: [int(n) for n in judgement.disagreements(scored, by)],
         "change": lambda value, lower, higher: f"{abs(value):.2f} {lower if value < 0 else higher}",
-        "state": _state,
+        "estimate": wording.of_row,
+        "verdict": judgement.words,
         "n_seeds": int(measured["seed"].nunique()),
         "enough": ENOUGH,
         "reference": images,
         "always": metrics.always_defect_f1(images["defect_share"]),
-        "vit": f1[(f1["backbone"] == "vit_tiny") & f1["method"].isin(names.TRAINED)]["health"],
+        "unhealthy": _unhealthy(f1),
+        "tally": _tally(scored),
         "differences": [_difference(backbone, profile) for backbone in names.BACKBONES],
         "protocol_effects": _effects(protocols),
         "cuts": [f"{names.label(b)}, {names.share(s)}" for b in names.BACKBONES for s in SHARES],
@@ -112,14 +115,38 @@ def _learning(measured: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _without_labels(profile: str) -> dict[float, tuple[float, float]]:
-    """Train share -> mean AUROC over trained systems of a Mahalanobis distance that was fitted
-    without a label, and of the probe with labels."""
+def _unhealthy(measured: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Backbone -> how many of its trained runs collapsed, diverged or are not above the untrained
+    backbone, and of how many."""
+    own = measured[measured["method"].isin(names.TRAINED)]
+    marked = (own["health"] != "healthy").groupby(own["backbone"])
+    return {names.label(b): (marked.sum()[b], marked.size()[b]) for b in names.BACKBONES}
+
+
+def _tally(scored: pd.DataFrame) -> dict[str, list[int]]:
+    """Verdict -> the paper's claims that got it, some lines of a claim at least: on F1 (or curves),
+    protocol `clean`, MAE as described."""
+    own = scored[(scored["protocol"] == "clean") & (scored["mae"] == "described")]
+    own = own[(own["metric"] != "auroc") & (own["claim"] <= len(claims.CLAIMS))]
+    return {word: sorted(set(rows["claim"])) for word, rows in own.groupby("verdict")}
+
+
+def _without_labels(profile: str) -> dict[float, dict[str, float]]:
+    """Train share -> mean AUROC over self-supervised systems of a Mahalanobis distance that was
+    fitted without a label (`distance`) and of the `probe` with labels; and of that distance over
+    the backbones as initialised (`untrained`)."""
     rows = reference.values("detectors-shares", profile)
-    rows = rows[(rows["metric"] == "auroc") & rows["method"].isin(names.TRAINED)]
-    means = rows.groupby(["train_share", "detector", "setting"])["value"].mean()
-    kinds = (("mahalanobis", "unlabelled"), ("probe", "labels"))
-    return {share: tuple(means[share, *kind] for kind in kinds) for share in SHARES}
+    rows = rows[rows["metric"] == "auroc"].set_index(["detector", "setting", "method"])
+    kinds = {
+        "distance": ("mahalanobis", "unlabelled", [*JOINT, "mae"]),
+        "probe": ("probe", "labels", [*JOINT, "mae"]),
+        "untrained": ("mahalanobis", "unlabelled", ["random"]),
+    }
+    means = {
+        name: rows.loc[(detector, setting, methods), :].groupby("train_share")["value"].mean()
+        for name, (detector, setting, methods) in kinds.items()
+    }
+    return pd.DataFrame(means).to_dict("index")
 
 
 def agreement(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -177,12 +204,6 @@ def _calibration() -> str:
     rows = pd.read_csv(CALIBRATION).to_dict("records")
     lines = [[form.format(row[name]) for name, form in forms.items()] for row in rows]
     return markup.markdown(head, ["---:"] * len(head), lines)
-
-
-def _state(row: pd.Series, open_: str, unanswered: str) -> str:
-    """`open_` for a claim whose interval crosses its limit, `unanswered` for one without answer."""
-    words = dict.fromkeys(("across", "inconclusive"), open_) | {"not answerable": unanswered}
-    return words.get(row["verdict"], "")
 
 
 def _effects(measured: pd.DataFrame) -> list[str]:

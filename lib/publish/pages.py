@@ -61,7 +61,8 @@ def write(profile: str) -> Path:
     every = {name: entries.entry(name, profile) for name in artefacts.ARTEFACTS}
     paged = [one for one in every.values() if one.page]
     if not paged:
-        raise FileNotFoundError(f"nothing is rendered in {figures}: {remake} first.")
+        redraw = entries.command("redraw", profile)
+        raise FileNotFoundError(f"nothing is rendered in {figures}: {redraw} or {remake} first.")
     environment = templates(autoescape=True)
     about = {"study": TITLE, "profile": profile, "facts": facts, "remake": remake}
     about |= {"honest": HONEST[facts["data"]["source"]], "entries": every}

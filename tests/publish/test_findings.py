@@ -1,7 +1,7 @@
-"""What the documentation says beside each claim: every note once, and a word for what is open."""
+"""What the documentation says beside each claim: every note once; and how many
+claims and runs got which answer."""
 
 import pandas as pd
-import pytest
 
 from lib.analysis import claims
 from lib.publish import findings
@@ -31,18 +31,31 @@ def test_a_note_that_holds_everywhere_stands_once_and_others_with_their_places()
     assert entry(("clean", "f1", "", "")) == []
 
 
-@pytest.mark.parametrize(
-    ("verdict", "words"),
-    [
-        ("supported", ""),
-        ("above", ""),
-        ("inconclusive", "open"),
-        ("across", "open"),
-        ("not answerable", "none"),
-    ],
-)
-def test_only_what_is_open_is_qualified(verdict, words):
-    assert findings._state(pd.Series({"verdict": verdict}), "open", "none") == words
+def test_a_claim_counts_with_the_answer_that_it_gets_on_f1():
+    columns = ("claim", "line", "protocol", "metric", "mae", "verdict")
+    rows = [
+        (1, "", "clean", "f1", "described", "supported"),
+        (1, "", "clean", "auroc", "described", "inconclusive"),
+        (1, "", "clean", "f1", "released", "contradicted"),
+        (1, "", "paper", "f1", "described", "contradicted"),
+        (11, "ResNet-18", "clean", "f1", "described", "supported"),
+        (11, "ViT-Tiny", "clean", "f1", "described", "inconclusive"),
+        (12, "", "clean", "curves", "described", "inconclusive"),
+        (13, "", "clean", "f1", "described", "supported"),  # a question of ours
+    ]
+    found = findings._tally(pd.DataFrame(rows, columns=columns))
+    assert found == {"supported": [1, 11], "inconclusive": [11, 12]}
+
+
+def test_every_trained_run_that_is_not_healthy_counts_on_its_backbone():
+    rows = [
+        ("simclr", "resnet18", "healthy"),
+        ("byol", "resnet18", "collapsed"),
+        ("random", "resnet18", "collapsed"),  # not trained
+        ("mae", "vit_tiny", "uninformative"),
+    ]
+    found = findings._unhealthy(pd.DataFrame(rows, columns=["method", "backbone", "health"]))
+    assert found == {"ResNet-18": (1, 2), "ViT-Tiny": (1, 1)}
 
 
 def test_the_simulated_studies_are_shown_as_measured():
