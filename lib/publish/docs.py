@@ -105,17 +105,14 @@ def _effects() -> dict[str, Any]:
 
 def effects(measured: pd.DataFrame, wanted: str) -> str:
     """The cell of the effects in `wanted`, "effect, what is held fixed; ...": the mean over
-    systems, or MAE's. An effect that `measured` lacks is said to be open."""
+    systems, or MAE's. Raises KeyError for an effect that `measured` lacks."""
     cells = []
     for effect, held in (one.split(", ") for one in wanted.split("; ") if one):
         system = ("mae", "vit_tiny") if effect == "mae" else ("mean", "all")
         what = f"described − released, `{held}`" if effect == "mae" else held
         one = partial(protocol_effects.one, measured, effect, held, *system)
-        try:
-            rows = {name: one(name) for name in protocol_effects.METRICS}
-            values = [f"{names.METRIC_NAMES[n]} {wording.of_row(row)}" for n, row in rows.items()]
-        except KeyError:
-            values = ["not measured yet"]
+        rows = {name: one(name) for name in protocol_effects.METRICS}
+        values = [f"{names.METRIC_NAMES[n]} {wording.of_row(row)}" for n, row in rows.items()]
         cells.append(f"{what}: {', '.join(values)}")
     return "; ".join(cells) or "–"
 
