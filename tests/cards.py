@@ -1,4 +1,5 @@
-"""A made-up scorecard: claims 1 and 2 under both protocols, on both metrics, by both MAEs."""
+"""Made-up content of artefacts: the facts of a footer, and a scorecard, claims 1 and 2 under both
+protocols, on both metrics, by both MAEs."""
 
 from collections.abc import Callable
 from itertools import product
@@ -7,6 +8,24 @@ import pandas as pd
 
 from lib.analysis import judgement
 from lib.study.names import PROTOCOLS
+
+FACTS = {
+    "data": "simulated Sewer-ML",
+    "profile": "mini",
+    "networks": {
+        "resnet18": {"px": [64], "width": 0.25},
+        "vit_tiny": {"px": [48], "width": 0.5, "blocks": 4},
+    },
+    "epochs": [5, 10],
+    "train_shares": 5,
+    "seeds": [42],
+    "n_validation": 1500,
+    "n_groups": 75,
+    "bootstrap_unit": "videos",
+    "groups": "videos",
+    "fresh": 3,
+    "reference": 5,
+}
 
 
 def card(supported: Callable[[int, str, str], bool], auroc: float = 0.0) -> pd.DataFrame:

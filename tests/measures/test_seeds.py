@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from cards import FACTS
 from scipy import stats
 
 from lib.analysis import board, curves, readings, results
@@ -14,23 +15,6 @@ from lib.report import captions
 from lib.study import grid
 
 B = 40_000
-FACTS = {
-    "data": "simulated Sewer-ML",
-    "profile": "mini",
-    "networks": {
-        "resnet18": {"px": [64], "width": 0.25},
-        "vit_tiny": {"px": [48], "width": 0.5, "blocks": 4},
-    },
-    "epochs": [4],
-    "train_shares": 1,
-    "seeds": [42],
-    "n_validation": 9,
-    "n_groups": 3,
-    "bootstrap_unit": "videos",
-    "groups": "videos",
-    "fresh": 1,
-    "reference": 0,
-}
 
 
 def noise(sigma, resamples=B):

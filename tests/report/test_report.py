@@ -5,6 +5,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from cards import FACTS
 from PIL import Image
 
 from lib.analysis import results
@@ -16,23 +17,6 @@ from lib.system import paths
 mpl.use("Agg")
 
 SHARES = (0.01, 0.45)
-FACTS = {
-    "data": "simulated Sewer-ML",
-    "profile": "mini",
-    "networks": {
-        "resnet18": {"px": [64], "width": 0.25},
-        "vit_tiny": {"px": [48], "width": 0.5, "blocks": 4},
-    },
-    "epochs": [5, 10],
-    "train_shares": 5,
-    "seeds": [42],
-    "n_validation": 1500,
-    "n_groups": 75,
-    "bootstrap_unit": "videos",
-    "groups": "videos",
-    "fresh": 3,
-    "reference": 5,
-}
 
 
 def measured(seeds=(42,)) -> pd.DataFrame:
