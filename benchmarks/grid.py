@@ -137,7 +137,8 @@ def main(
         for both in zip(before, rates(todo), strict=True)
     ]
     rate_of = {(run.method, run.backbone): rate for run, rate in zip(todo, means, strict=True)}
-    rows = [row(f"slice, {share:.0%} defects", todo, measured["wall"], ideal(todo, rate_of))]
+    what = f"{len(todo)} runs at {share:.0%} of defects"
+    rows = [row(what, todo, measured["wall"], ideal(todo, rate_of))]
     rows[0] |= {"peak_gb": measured["peak"], "peak_bar": MEMORY}
 
     from benchmarks import measure

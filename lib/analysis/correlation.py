@@ -43,6 +43,7 @@ SCOPES = {
 }
 JUDGED = "backbone"  # the scope of the verdicts, chosen beforehand
 BASE = "rankme"  # what the others are held against
+ENDS = ("low", "high")
 FEWEST = 3  # points of a group: of two, a rank correlation is 1 or -1
 # Draws of the points to one of the videos: cheap, and corrected intervals read far tails.
 REPEATS = 4
@@ -180,26 +181,29 @@ def correlate(points: Points, scopes: Iterable[str] = tuple(SCOPES)) -> pd.DataF
         row["seeds"] = points.shape[0]
         row["n"] = sum(map(len, points.groups(scope, measure)))
         own = rho(points, scope, measure, metric)
-        row |= {"rho": own[:, 0, 0].mean()} | _bounds("", own, tried)
+        row |= {"rho": own[:, 0, 0].mean()} | _bounds("", own, tried, 1)
         if measure == BASE:
             gain = np.full_like(own, np.nan)
         else:
             gain = sign * own - MEASURES[BASE].sign * rho(points, scope, BASE, metric, measure)
-        row |= {"gain": gain[:, 0, 0].mean()} | _bounds("gain_", gain, tried - 1)
+        row |= {"gain": gain[:, 0, 0].mean()} | _bounds("gain_", gain, tried - 1, 2)
         word = wording.verdict(row["gain_low_runs"], row["gain_high_runs"], *VERDICTS)
         rows.append(row | {"verdict": "" if measure == BASE else word})
     return pd.DataFrame(rows)
 
 
-def _bounds(prefix: str, draws: np.ndarray, tried: int) -> dict[str, float]:
+def _bounds(prefix: str, draws: np.ndarray, tried: int, most: float) -> dict[str, float]:
     """Both intervals of draws (S, 1 + B, 1 + R), simultaneous over as many measures as were
-    tried."""
-    bounds = {}
+    tried, within ±`most`. That of cells like these holds that of these cells: of few seeds, the
+    latter is the wider at times, for it has fewer degrees of freedom."""
+    bounds, widest = {}, (np.inf, -np.inf)
     drawn = draws[:, 1:, 1:].reshape(len(draws), -1)
     of_cells_like_these = np.concatenate([draws[:, :1, 0], drawn], axis=1)
     for suffix, some in (("", draws[..., 0]), ("_runs", of_cells_like_these)):
-        low, high = seeds.interval(some, 1 - 0.05 / max(tried, 1))
-        bounds |= {f"{prefix}low{suffix}": float(low), f"{prefix}high{suffix}": float(high)}
+        low, high = np.clip(seeds.interval(some, 1 - 0.05 / max(tried, 1)), -most, most)
+        widest = np.fmin(widest[0], low), np.fmax(widest[1], high)
+        ends = widest if np.isfinite(low) else (low, high)
+        bounds |= {f"{prefix}{end}{suffix}": float(x) for end, x in zip(ENDS, ends, strict=True)}
     return bounds
 
 
@@ -243,7 +247,7 @@ def sentences(correlations: pd.DataFrame, metric: str) -> list[str]:
 
 
 def summaries(correlations: pd.DataFrame, metric: str) -> dict[str, str]:
-    """Scope -> a plain sentence: which measures rank as their papers say, and which backwards.
+    """Scope -> a plain sentence: which measures rank as their papers say, and which opposite.
 
     It rests on the intervals of cells like these. Scopes without any rho are left out.
     """
@@ -253,15 +257,15 @@ def summaries(correlations: pd.DataFrame, metric: str) -> dict[str, str]:
 
 
 def _summary(rows: pd.DataFrame) -> str:
-    ways: dict[str, list[str]] = {"as expected": [], "backwards": [], "not decided": []}
+    ways: dict[str, list[str]] = {"as expected": [], "opposite to expected": [], "not decided": []}
     for row in rows.itertuples():
         ends = sorted((row.sign * row.low_runs, row.sign * row.high_runs))
         ways[wording.verdict(*ends, *ways)].append(MEASURES[row.measure].name)
     *decided, open_ = ways.items()
-    found = [f"{' and '.join(names)} {way}" for way, names in decided if names]
+    found = [f"{', '.join(names)} {way}" for way, names in decided if names]
     if not found:
         return f"none of {len(rows)} measures is decided"
-    return f"{', '.join(found)}; {len(open_[1])} of {len(rows)} not decided"
+    return f"{'; '.join(found)}; {len(open_[1])} of {len(rows)} not decided"
 
 
 def _sentence(row, metric: str) -> str:

@@ -141,8 +141,10 @@ def disagreements(scored: pd.DataFrame, by: str) -> list[int]:
 
 
 def distinct(scored: pd.DataFrame) -> pd.DataFrame:
-    """The rows that hold a verdict or a place, once where both readings of MAE give the same."""
+    """The rows that hold a verdict or a place, once where both readings of MAE give the same, and
+    once of curves, which no protocol reads."""
     decided = scored[~scored["verdict"].isin(OPEN)]
+    decided = decided.assign(protocol=decided["protocol"].mask(decided["metric"] == CURVES, ""))
     same = ["claim", "line", "protocol", "metric", "value", "low", "high", "verdict"]
     return decided.drop_duplicates(same)
 

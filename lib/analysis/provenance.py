@@ -10,13 +10,14 @@ from lib.measures import bootstrap
 from lib.store.stored import Stored, load
 from lib.study import profiles
 from lib.study.grid import Run
-from lib.study.names import SOURCES
+from lib.study.names import SOURCES, UNTRAINED
 
 
 def of_runs(wanted: list[Run | Stored]) -> dict:
     """What a footer says of these runs: data, profile, seeds, sizes, how many are fresh."""
     stored = [load(run) for run in wanted]
     runs = [one.run for one in stored]
+    trained = [one for one in stored if one.run.method not in UNTRAINED]
     profile = runs[0].profile
     facts = {
         "data": _data_name(runs[0].data),
@@ -28,7 +29,7 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
         "seeds": sorted({run.seed for run in runs}),
         "fresh": sum(one.origin == "fresh" for one in stored),
         "reference": sum(one.origin == "reference" for one in stored),
-        "health": dict(Counter(map(results.health, stored))),
+        "health": dict(Counter(map(results.health, trained))),
     }
     return facts | of_validation(stored[0])
 

@@ -144,7 +144,7 @@ def _cache() -> dict[str, Any]:
 
 def _artefacts() -> dict[str, Any]:
     rows, cores = [], findings.trained()["cores"]
-    for name in drawn():
+    for name in drawn(PROFILE):
         artefact, runs = ARTEFACTS[name], grid.runs(name, PROFILE)
         needs, minutes = "images and committed weights" if runs else "images", "<1"
         if runs and runs[0].profile == PROFILE:

@@ -128,9 +128,10 @@ def render(
     or method."""
     from lib.data import sources
 
-    wanted = [names.nearest(name, ARTEFACTS, "artefact") for name in artefacts] or drawn()
+    names.nearest(profile, profiles.available(), "profile")
+    wanted = [names.nearest(name, ARTEFACTS, "artefact") for name in artefacts] or drawn(profile)
     given = {
-        "profile": names.nearest(profile, profiles.available(), "profile"),
+        "profile": profile,
         "protocol": protocol and names.nearest(protocol, names.PROTOCOLS, "protocol"),
         **{name: chosen.get(name) or [] for name in choices.RUNS},
     }

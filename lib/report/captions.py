@@ -19,10 +19,13 @@ def marked(facts: dict[str, Any]) -> str:
     counts, runs = facts["health"], sum(facts["health"].values())
     dead = counts.get("collapsed", 0) + counts.get("diverged", 0)
     weak = counts.get("no better than random", 0)
-    text = f" †: collapsed or diverged ({dead} of {runs} runs)." if dead else ""
+    text = f" †: collapsed or diverged ({dead} of {runs} trained runs)." if dead else ""
     if weak:
-        text += f" °: AUROC not above that of the backbone as initialised ({weak} of {runs})."
-    return text
+        text += (
+            f" °: AUROC not above that of the untrained backbone ({weak} of {runs} trained runs)."
+        )
+    worst = " A mean over seeds bears the mark of its worst run."
+    return text + worst * (bool(text) and len(facts["seeds"]) > 1)
 
 
 def footer(facts: dict[str, Any], protocol: str | list[str]) -> str:
@@ -45,8 +48,14 @@ def footer(facts: dict[str, Any], protocol: str | list[str]) -> str:
     return (
         f"{start}{_networks(facts['networks'])}; {epochs}{fixed}. "
         f"{_protocols(protocol)}{seeds}. {_images(facts)}. "
-        f"Runs: {facts['fresh']} fresh, {facts['reference']} from the reference."
+        f"Runs: {_origin(facts)}."
     )
+
+
+def _origin(facts: dict[str, Any]) -> str:
+    """`3 trained here, 5 of the committed results`."""
+    kinds = {"trained here": facts["fresh"], "of the committed results": facts["reference"]}
+    return ", ".join(f"{n:,} {kind}" for kind, n in kinds.items() if n)
 
 
 def _networks(networks: dict[str, dict]) -> str:
@@ -63,7 +72,11 @@ def _protocols(protocol: str | list[str]) -> str:
     """A sentence with a blank behind it, or "" where no protocol applies."""
     names = [protocol] if isinstance(protocol, str) else protocol
     chosen = ((name, PROTOCOLS[name]) for name in names)
-    rules = [f"{name}: {rule.probe} probe, shares by {rule.sampling}" for name, rule in chosen]
+    images = {"clean": "plain", "augmented": "augmented"}
+    rules = [
+        f"{name}: {images[rule.table]} images, {rule.probe} probe, shares by {rule.sampling}"
+        for name, rule in chosen
+    ]
     return f"Protocol {'; '.join(rules)}. " if rules else ""
 
 

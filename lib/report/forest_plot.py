@@ -153,7 +153,7 @@ def correlations(
     shown = ["", *(name for name in names if name in present)]
     rows = [(scope, measure) for scope in scopes for measure in shown]
     panels = {f"{METRIC_NAMES[m]}: rho": (m, "rho", "") for m in measured["metric"].unique()}
-    panels[f"{METRIC_NAMES[metric]}: rho over RankMe’s"] = (metric, "gain", "gain_")
+    panels[f"{METRIC_NAMES[metric]}: rho minus RankMe’s"] = (metric, "gain", "gain_")
     fig, (axes,) = style.panels(1, len(panels), ROW * len(rows) + 0.75, sharey=True)
     for ax, (title, (name, value, prefix)) in zip(axes, panels.items(), strict=True):
         for y, (_, measure) in enumerate(rows):

@@ -34,7 +34,7 @@ INK = dict.fromkeys(SHORT, "0.35") | {
     "contradicted": style.RED,
     "above": "black",
     "below": "black",
-    "not answerable": "0.55",
+    "not answerable": "0.45",
 }
 COLOURS = {"clean": "#000000", "paper": "#44AA99"}  # of a protocol's estimates
 MARKERS = {"described": "o", "released": "s"}
@@ -45,7 +45,7 @@ COLUMNS = (*KEYS, *NUMBERS, "verdict", "part", "parts", "note")
 GLUE = "\N{NO-BREAK SPACE}"  # before a sign that must not start a line
 METRICS = judgement.SCORES
 HEIGHT = 0.52  # inches a line
-TEXT, FOREST, VERDICT = 2.6, 0.8, 0.77  # widths of the columns, about inches
+TEXT, FOREST, VERDICT = 2.6, 0.9, 0.8  # widths of the columns, about inches
 
 
 def read(file: Path) -> pd.DataFrame:
@@ -168,9 +168,12 @@ class Scorecard:
                 shown = [self.readings(*claim[:2], protocol, metric) for protocol in protocols]
                 if any(shown):
                     _draw_limits(forest, y, self.limits(claim[0]))
+                if any(row["metric"] == judgement.CURVES for row in shown[0]):
+                    shown = shown[:1]  # curves are read by no protocol
                 _draw_estimates(forest, y, [row for rows in shown for row in rows])
+                across = VERDICT * len(protocols) / len(shown)
                 for i, rows in enumerate(shown):
-                    _write_verdicts(ax, left + FOREST + (i + 0.5) * VERDICT, y, rows)
+                    _write_verdicts(ax, left + FOREST + (i + 0.5) * across, y, rows)
             for i, protocol in enumerate(protocols):
                 x = left + FOREST + (i + 0.5) * VERDICT
                 ax.text(x, -0.72, f"protocol\n{protocol}", ha="center", va="center")
@@ -190,7 +193,7 @@ def _spread(n: int, reach: float) -> np.ndarray:
 def _write_claim(ax, y: int, claim: int, line: str, text: str, statistic: str) -> None:
     title = f"{text} ({line})" if line else text
     statistic = re.sub(r" (?=%|[<>−]|\d)", GLUE, statistic.removeprefix("ours: "))
-    widths = zip((title, statistic), (40, 44), strict=True)
+    widths = zip((title, statistic), (40, 43), strict=True)
     lines = [textwrap.wrap(words, width, break_on_hyphens=False) for words, width in widths]
     top = y - 0.115 * (len(lines[0]) + len(lines[1]) - 1)
     ax.text(0.17, top, str(claim), ha="right", va="center", weight="bold")
@@ -217,7 +220,7 @@ def _draw_estimates(ax, y: int, readings: list[pd.Series]) -> None:
     for offset, row in zip(_spread(len(readings), 0.27), readings, strict=True):
         if np.isnan(row["value"]):
             continue
-        colour, alpha = COLOURS[row["protocol"]], 0.4 if row["verdict"] in judgement.OPEN else 1
+        colour, alpha = COLOURS[row["protocol"]], 0.5 if row["verdict"] in judgement.OPEN else 1
         look = {"markersize": 3.2, "markeredgewidth": 0.8, "color": colour, "alpha": alpha}
         face = colour if row["mae"] == "described" else "white"
         ends = [row["low"], row["high"]]

@@ -73,12 +73,12 @@ class Block:
         return frames
 
     def once(self) -> "Block":
-        """The block with one column, "any", if the metric is the same in all, else as it is."""
+        """The block as it is, or with one column, "all shares", if all hold the same."""
         spread = self.value.max(axis=1) - self.value.min(axis=1)
         if self.value.shape[1] == 1 or spread.max() > 1e-4:
             return self
         parts = {part: getattr(self, part).iloc[:, -1:] for part in (*PARTS, "best")}
-        parts = {part: frame.set_axis(["any"], axis=1) for part, frame in parts.items()}
+        parts = {part: frame.set_axis(["all shares"], axis=1) for part, frame in parts.items()}
         return Block(self.title, **parts, bounds={k: row[-1:] for k, row in self.bounds.items()})
 
 
@@ -91,6 +91,11 @@ class Table:
     heads: tuple[str, str]  # of the two columns that name a row
     by_metric: bool = False
     column: str = ""  # what the columns are
+
+    @property
+    def bold(self) -> bool:
+        """Whether any value is printed bold."""
+        return any(block.best.any(axis=None) for block in self.blocks)
 
     def header(self, block: Block) -> list[str]:
         """The column names of a block."""
@@ -158,10 +163,10 @@ def table(
     """A Table of `metrics`, a block each, with `rows` by `column`.
 
     A metric that is the same in every column is shown once, where the picture is `by_metric`. The
-    best point estimate of a column is bold, among the runs that are healthy and trained;
-    `among` names the row level within which the best is sought (default: all rows). `bounds` gives
-    a block's reference rows, e.g. {"F1": {"Always “defect”": [0.64, ...]}}. The paper's values are
-    taken from a column `paper` (lib.analysis.paper.beside), if there is one.
+    best point estimate of a column is bold, among trained runs that are healthy and above the
+    untrained backbone; `among` names the row level within which the best is sought (default: all
+    rows). `bounds` gives a block's reference rows, e.g. {"F1": {"Always “defect”": [0.64, ...]}}.
+    The paper's values are taken from a column `paper` (lib.analysis.paper.beside), if there is one.
     """
     reduced = reduced if "paper" in reduced else reduced.assign(paper=np.nan)
     blocks = []
@@ -169,7 +174,7 @@ def table(
         parts = {part: rectangle(reduced, metric, rows, column, part) for part in PARTS}
         able = parts["value"].where(parts["health"] == "healthy")
         if "method" in rows:
-            able = able.drop(index=list(UNTRAINED), level="method", errors="ignore")
+            able = _above_untrained(able, parts["value"])
         most = able.groupby(level=among).transform("max") if among else able.max()
         best = able.eq(most).reindex(parts["value"].index, fill_value=False)
         title = METRIC_NAMES[metric]
@@ -177,6 +182,15 @@ def table(
         blocks.append(block.once() if by_metric else block)
     heads = (HEADS[rows[0]], HEADS[rows[1]])
     return Table(blocks, heads, by_metric, COLUMNS.get(column, ""))
+
+
+def _above_untrained(able: pd.DataFrame, value: pd.DataFrame) -> pd.DataFrame:
+    """`able` without untrained rows, and nan where it is not above that of its other level."""
+    methods, other = value.index.get_level_values("method"), value.index.droplevel("method")
+    for name in set(UNTRAINED) & set(methods):
+        floor = value.xs(name, level="method").reindex(other).set_axis(value.index)
+        able = able.where(~(value <= floor))  # a backbone without such a row has no floor
+    return able.drop(index=list(UNTRAINED), level="method", errors="ignore")
 
 
 @dataclass
@@ -207,12 +221,12 @@ class Counts:
     _repr_markdown_ = markdown  # how Jupyter shows it
 
     def draw(self) -> Figure:
-        """The counts on a logarithmic scale of colours."""
+        """The counts, without colours."""
         names = [f"{CLASS_NAMES[n]}  {n}" if n in CLASS_NAMES else n for n in self.images.index]
-        logs = np.log10(1 + self.images).set_axis(names)
-        one = heatmap.Panel(logs, [self.images.map("{:,}".format)])
-        top = float(logs.max(axis=None))
-        return heatmap.draw({"Images": one}, width=style.DOUBLE, limits=(0, top), bar=False)
+        one = heatmap.Panel(
+            (np.nan * self.images).set_axis(names), [self.images.map("{:,}".format)]
+        )
+        return heatmap.draw({"Images": one}, width=style.DOUBLE, bar=False)
 
 
 def counts(counted: pd.DataFrame) -> Counts:

@@ -41,7 +41,8 @@ class Request:
         """Each run that is asked for, once."""
         if self.run_id:
             return [grid.parse(self.profile, self.run_id)]
-        every = [run for name in self.artefacts or artefacts.drawn() for run in self.reads(name)]
+        wanted = self.artefacts or artefacts.drawn(self.profile)
+        every = [run for name in wanted for run in self.reads(name)]
         return list({(run.profile, run.id): run for run in every}.values())
 
     def reads(self, artefact: str) -> list[Run]:
@@ -174,7 +175,7 @@ def _at_once(runs: list[Run], request: Request) -> str:
 
 def explain(request: Request) -> None:
     """Print, per artefact, how many runs are complete, unmeasured, missing or stale, and why."""
-    for name in request.artefacts or artefacts.drawn():
+    for name in request.artefacts or artefacts.drawn(request.profile):
         states = {run.id: status(run) for run in request.reads(name)}
         counts = Counter(word for word, _ in states.values())
         words = [w for w in ("complete", "unmeasured", "stale", "missing") if counts[w]]

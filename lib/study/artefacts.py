@@ -87,10 +87,16 @@ ARTEFACTS = {
 }
 
 
-def drawn() -> list[str]:
-    """The artefacts whose notebook exists, in the paper's order."""
+def drawn(profile: str) -> list[str]:
+    """The artefacts of a profile whose notebook exists, in the paper's order. Those that show
+    networks trained on simulated frames are left out where the images are others."""
     notebooks = {path.stem for path in paths.NOTEBOOKS.glob("*.ipynb")}
-    return [name for name, artefact in ARTEFACTS.items() if artefact.notebook in notebooks]
+    simulated = profiles.load(profile)["data"]["source"] == "simulated"
+    return [
+        name
+        for name, artefact in ARTEFACTS.items()
+        if artefact.notebook in notebooks and (simulated or not artefact.networks)
+    ]
 
 
 def named(name: str, notebook: str) -> str:

@@ -114,7 +114,7 @@ class ReleasedMAE(MAE):
 
 @dataclass(frozen=True, kw_only=True)
 class Untrained(Settings):
-    title, code = "Random backbone", "lib.methods.untrained:Untrained"
+    title, code = "Untrained backbone", "lib.methods.untrained:Untrained"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -254,7 +254,7 @@ def test_a_forest_draws_every_difference_at_its_row():
     assert names == [
         "ResNet-18",
         "BYOL",
-        "Random backbone",
+        "Untrained backbone",
         "ViT-Tiny",
         "BYOL",
         "MAE",

@@ -1,12 +1,14 @@
 """The scorecard shows every claim on F1 and on AUROC, a released MAE only where it differs, and
 names what was not run."""
 
+import itertools
+
 import cards
 import numpy as np
 import pandas as pd
 import pytest
 
-from lib.analysis import judgement
+from lib.analysis import claims, judgement, questions
 from lib.report import scorecard
 
 JUDGED = ["value", "low", "high", "verdict"]
@@ -108,10 +110,15 @@ def test_a_claim_that_ran_under_one_protocol_keeps_its_row(scored):
     assert [line[0] for line in card.lines()] == ["1", "2"] and not card.not_run()
 
 
-def test_no_text_is_cut_or_overlaps_another(scored):
-    """With the words of all claims, at their longest."""
-    scored["text"] = "Monitoring metrics differ between the two backbones"
-    scored["statistic"] = "correlation of curves across train shares − across backbones as well"
+CLAIMS = [*claims.CLAIMS, *questions.QUESTIONS]
+
+
+@pytest.mark.parametrize("pair", list(itertools.pairwise(CLAIMS)))
+def test_no_text_is_cut_or_overlaps_another(scored, pair):
+    """With the words of the claims, and the longest verdicts."""
+    for number, claim in enumerate(pair, start=1):
+        words = {"text": claim.text, "statistic": claim.statistic}
+        scored.loc[scored["claim"] == number, list(words)] = list(words.values())
     scored["verdict"] = np.where(scored["mae"] == "released", "contradicted", "inconclusive")
     fig = scorecard.Scorecard(scored).draw()
     fig.draw_without_rendering()

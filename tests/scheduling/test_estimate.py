@@ -195,7 +195,9 @@ def test_nothing_starts_unless_it_is_agreed_to(
     assert len(started) == (10 if starts else 0)
     assert {r.method for r in fabricated} == {"random"}  # the estimate is of what was asked for
     assert (
-        "Random backbone, ViT-Tiny, 224 px" in told and "core-hours" in told and "free in" in told
+        "Untrained backbone, ViT-Tiny, 224 px" in told
+        and "core-hours" in told
+        and "free in" in told
     )
     assert ("Start 10 trainings? [y/N]" in told) == (terminal and not yes)
     command = (
