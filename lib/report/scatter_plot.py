@@ -18,6 +18,7 @@ from lib.study.names import APART, label, share
 
 # The marker of a run by its health: filled, hollow, a cross. A collapsed run cannot be overlooked.
 MARKERS = {"healthy": "o", "no better than random": "v", "collapsed": "X", "diverged": "P"}
+WORDS = {"no better than random": "not above untrained"}  # of a run's health, in the legend
 # The legend's entry for the paper's own values, which `diamonds` draws.
 PAPER: dict[str, Any] = {"marker": "D", "markersize": 4.5, "markerfacecolor": "none"}
 PAPER |= {"linestyle": "none", "color": "black", "label": "the paper's value"}
@@ -82,8 +83,9 @@ def draw(
             for m in points["method"].unique()
         ],
         "Run": [
-            Line2D([], [], marker=marker, markersize=5.5, color="0.45", label=verdict, **dot)
+            Line2D([], [], marker=marker, markersize=5.5, color="0.45", label=words, **dot)
             for verdict, marker in MARKERS.items()
+            for words in [WORDS.get(verdict, verdict)]
             if verdict in set(points["health"])
         ]
         + [Line2D([], [], **PAPER)] * (paper is not None and len(paper) > 0),

@@ -17,7 +17,7 @@ from lib.analysis import curves as curves_module
 from lib.analysis import provenance, readings, results
 from lib.analysis.curves import trend, width, within
 from lib.data import sources, splits
-from lib.measures import metrics
+from lib.measures import bootstrap, metrics
 from lib.methods import backbones
 from lib.store import committed, run_directory
 from lib.store.stored import MissingRuns, Stored, load, require
@@ -124,6 +124,17 @@ def test_a_half_written_record_is_no_run(trained):
     record = run_directory.folder(trained) / "run.json"
     record.write_text(record.read_text()[:100])
     assert run_directory.state(trained)[0] == "missing"
+
+
+def test_an_interval_is_drawn_of_the_metrics_that_are_asked_for(trained):
+    every, some = (
+        results.measure([trained], resamples=20, ranked=ranked)
+        for ranked in (bootstrap.RANKED, ["auroc"])
+    )
+    without = some["metric"].isin(["ap", "recall_at_5"])
+    pd.testing.assert_series_equal(every["value"], some["value"])
+    pd.testing.assert_frame_equal(every[~without], some[~without])
+    assert some.loc[without, ["low", "high"]].isna().all(axis=None) and without.sum() == 2
 
 
 def test_the_reference_stands_in_only_for_an_identical_run(trained, store, monkeypatch):
