@@ -71,10 +71,10 @@ def test_a_share_draws_every_combination_of_names(own):
 
 def test_figure_1_shows_each_class_and_says_what_it_is(own):
     chosen = gallery.choose(validation(), NONE, 8)
-    assert list(chosen["Shown"]) == ["", "", "", "crack", "dull", "spall", "", ""]
+    assert list(chosen["Shown"]) == ["", "", "", "dull", "crack", "spall", "", ""]
     assert chosen["Filename"].is_unique
     captions = list(chosen.apply(gallery.caption, axis=1))
-    assert captions[3:6] == ["Defect: crack", "Normal: dull", "Defect: crack, spall"]
+    assert captions[3:6] == ["Normal: dull", "Defect: crack", "Defect: crack, spall"]
     assert captions[6:] == ["Defect: crack", "Defect"]
     assert set(captions[:3]) <= {"Normal", "Normal: dull"}
 
