@@ -37,7 +37,7 @@ TRAIN, VAL = 440, 200
 
 @pytest.fixture
 def tree(workspace, monkeypatch):
-    """Sewer-ML's two tables, without an image; METHODS, SEEDS, JOBS as if nobody had chosen."""
+    """Sewer-ML's two tables, without an image; METHODS, SEEDS, JOBS ... as if nobody had chosen."""
     root = workspace / "sewer-ml"
     root.mkdir()
     for split, n in (("train", TRAIN), ("val", VAL)):
@@ -47,7 +47,7 @@ def tree(workspace, monkeypatch):
     monkeypatch.setenv("SEWERML_ROOT", str(root))
     monkeypatch.setenv("PROFILE", "rehearsal")
     monkeypatch.setenv("DEVICE", "cpu")
-    for name in ("METHODS", "SEEDS", "JOBS", "FORCE", "YES", "PROTOCOL"):
+    for name in ("METHODS", "SEEDS", "JOBS", "FORCE", "YES", "PROTOCOL", "PRECISION"):
         monkeypatch.delenv(name, raising=False)
     fingerprints._identity.cache_clear()
     return root
