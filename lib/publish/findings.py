@@ -18,6 +18,7 @@ from lib.analysis import (
     results,
     wording,
 )
+from lib.analysis.board import Board
 from lib.analysis.parts import JOINT
 from lib.measures import metrics
 from lib.measures.seeds import ENOUGH
@@ -91,24 +92,29 @@ def words(profile: str = PROFILE) -> dict[str, Any]:
         "largest_share": names.share(SHARES[-1]),
         "systems": systems(names.TRAINED),
         "floor": systems(["random"])[0],
-        "learning": _learning(measured),
+        "learning": _learning(measured, profile),
         "without_labels": _without_labels(profile),
         "together": protocol_effects.one(protocols, "protocol", "nothing", "mean", "all", "auroc"),
         "spread": {metric: _spread(measured, metric) for metric in ("auroc", "f1")},
     }
 
 
-def _learning(measured: pd.DataFrame) -> dict[str, Any]:
+def _learning(measured: pd.DataFrame, profile: str) -> dict[str, Any]:
     """At the largest share of defects in training, by AUROC as the mean over seeds: `systems`, of
-    trained ones; how many `learned`, above the untrained backbone in every seed; the `best`, by its
-    name, and its `score`; `floor`, of the untrained backbones, lower first."""
+    trained ones; the `best`, by its name, and its `score`; `floor`, of the untrained backbones,
+    lower first. And train share -> how many systems `learned` (`Board.learned`)."""
+    runs = grid.cells(profile, seeds=trained(profile)["seeds"])
+    board = Board([committed(run) for run in runs], "clean")
     rows = measured[(measured["metric"] == "auroc") & (measured["train_share"] == SHARES[-1])]
     cells = results.over_seeds(rows).set_index(["method", "backbone"])
     trained_rows = cells[cells.index.isin(names.TRAINED, level="method")]
     best = trained_rows["value"].idxmax()
     return {
         "systems": trained_rows["value"],
-        "learned": int((trained_rows["health"] == "healthy").sum()),
+        "learned": {
+            share: sum(board.learned(*system, [share]) for system in board.systems(names.TRAINED))
+            for share in board.shares
+        },
         "best": " on ".join(map(names.label, best)),
         "score": trained_rows["value"].max(),
         "floor": sorted(cells.loc["random", "value"]),
