@@ -43,7 +43,6 @@ SCOPES = {
 }
 JUDGED = "backbone"  # the scope of the verdicts, chosen beforehand
 BASE = "rankme"  # what the others are held against
-ENDS = ("low", "high")
 FEWEST = 3  # points of a group: of two, a rank correlation is 1 or -1
 # Draws of the points to one of the videos: cheap, and corrected intervals read far tails.
 REPEATS = 4
@@ -196,15 +195,17 @@ def _bounds(prefix: str, draws: np.ndarray, tried: int, most: float) -> dict[str
     """Both intervals of draws (S, 1 + B, 1 + R), simultaneous over as many measures as were
     tried, within ±`most`. That of cells like these holds that of these cells: of few seeds, the
     latter is the wider at times, for it has fewer degrees of freedom."""
-    bounds, widest = {}, (np.inf, -np.inf)
     drawn = draws[:, 1:, 1:].reshape(len(draws), -1)
     of_cells_like_these = np.concatenate([draws[:, :1, 0], drawn], axis=1)
-    for suffix, some in (("", draws[..., 0]), ("_runs", of_cells_like_these)):
-        low, high = np.clip(seeds.interval(some, 1 - 0.05 / max(tried, 1)), -most, most)
-        widest = np.fmin(widest[0], low), np.fmax(widest[1], high)
-        ends = widest if np.isfinite(low) else (low, high)
-        bounds |= {f"{prefix}{end}{suffix}": float(x) for end, x in zip(ENDS, ends, strict=True)}
-    return bounds
+    level = 1 - 0.05 / max(tried, 1)
+    (low, high), (lowest, highest) = (
+        np.clip(seeds.interval(some, level), -most, most)
+        for some in (draws[..., 0], of_cells_like_these)
+    )
+    if np.isfinite(lowest):
+        lowest, highest = np.fmin(low, lowest), np.fmax(high, highest)
+    ends = {"low": low, "high": high, "low_runs": lowest, "high_runs": highest}
+    return {f"{prefix}{name}": float(end) for name, end in ends.items()}
 
 
 # Verdicts

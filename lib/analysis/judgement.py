@@ -30,6 +30,7 @@ SCORES = ("f1", "auroc")  # what a claim is read on
 CURVES = "curves"  # in place of a metric, where a claim is of curves over epochs
 VERDICTS = ("supported", "contradicted", "inconclusive")
 OPEN = ("not answerable", "not run")
+SHARED = "They read the same networks, so they are not independent."  # verdicts read together
 
 
 @dataclass(frozen=True)
@@ -158,12 +159,10 @@ def by_chance(scored: pd.DataFrame) -> str:
         return (
             f"{n} intervals are read together, and {outside} lie on one side of their limit. By "
             f"chance about {expected:.1f} would, were every statistic at its limit and each seed "
-            "the same; seeds differ, so more would. They read the same networks, so they are not "
-            "independent."
+            f"the same; seeds differ, so more would. {SHARED}"
         )
     told = decided["verdict"].isin(VERDICTS[:2]).sum()
     return (
         f"{n} verdicts are read together, and {told} are “supported” or “contradicted”. By chance "
-        f"about {expected:.1f} would be, were every statistic at its limit. They read the same "
-        "networks, so they are not independent."
+        f"about {expected:.1f} would be, were every statistic at its limit. {SHARED}"
     )

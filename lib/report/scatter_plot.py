@@ -83,9 +83,16 @@ def draw(
             for m in points["method"].unique()
         ],
         "Run": [
-            Line2D([], [], marker=marker, markersize=5.5, color="0.45", label=words, **dot)
+            Line2D(
+                [],
+                [],
+                marker=marker,
+                markersize=5.5,
+                color="0.45",
+                label=WORDS.get(verdict, verdict),
+                **dot,
+            )
             for verdict, marker in MARKERS.items()
-            for words in [WORDS.get(verdict, verdict)]
             if verdict in set(points["health"])
         ]
         + [Line2D([], [], **PAPER)] * (paper is not None and len(paper) > 0),

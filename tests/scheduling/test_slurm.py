@@ -334,9 +334,9 @@ def test_runs_are_submitted_once_and_what_fails_is_told(slurm):
     assert "runs have jobs already, which go on." in out and given.read_text() == name
     assert "runs, 100 %" in out and f"{preempted.id} done" in out and f"{bad.id} failed" in out
     assert len(err.strip().splitlines()) == 1
-    assert re.search(f"error: {bad.id}: (FileExists|NotADirectory)Error", err)
+    assert f"error: {bad.id}: FileExistsError" in err
     named = re.search(r"details in (\S+)\)", err)[1]
-    assert str(partial(bad)) in Path(named).read_text()
+    assert "FileExistsError" in Path(named).read_text()
     assert "Requeued job" in log(given.read_text()).read_text()
     assert [run_directory.state(r)[0] for r in runs] == ["missing"] + ["complete"] * 3
     assert limit == "50:00"  # sbatch's own variables are heard
