@@ -16,7 +16,12 @@ from lib.system.errors import DataError
 CELLS = 60  # of a module, as most have
 DEFECT = 0.5  # a cell is defective from this probability on
 HELD_OUT = 0.25  # share of the cells kept for validation, as the data's authors do
-PROBABILITIES = {0: "probability 0", 1: "probability 1/3", 2: "probability 2/3", 3: "probability 1"}
+PROBABILITIES = {
+    0: "probability 0",
+    1: "probability 0.33",
+    2: "probability 0.67",
+    3: "probability 1",
+}
 
 
 def folder() -> Path:

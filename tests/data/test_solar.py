@@ -48,8 +48,8 @@ def test_a_cell_is_defective_from_one_half_on(package):
     table = solar.table(package)
     assert table["Class"].str.split(";").str[1].iloc[:4].tolist() == [
         "probability 0",
-        "probability 1/3",
-        "probability 2/3",
+        "probability 0.33",
+        "probability 0.67",
         "probability 1",
     ]
     assert table["Defect"].iloc[:4].tolist() == [0, 0, 1, 1]
@@ -116,8 +116,8 @@ def test_the_package_holds_the_44_modules_that_its_authors_state():
     assert kinds[1].value_counts().to_dict() == {
         "probability 0": 1508,
         "probability 1": 715,
-        "probability 1/3": 295,
-        "probability 2/3": 106,
+        "probability 0.33": 295,
+        "probability 0.67": 106,
     }
     held = table[table["Split"] == "val"]
     assert (len(held), held["Defect"].sum(), held["Group"].nunique()) == (714, 232, 12)
