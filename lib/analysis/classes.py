@@ -163,10 +163,11 @@ def measure(scores: Scores) -> pd.DataFrame:
     for stored, draws in scores.runs:
         which = results.identity(stored.run)
         which |= {"health": results.health(stored), "origin": stored.origin}
-        for (metric, name), drawn in draws.items():
+        drawn = results.intervals(np.stack(list(draws.values())))
+        for (metric, name), columns in zip(draws, drawn, strict=True):
             place = {"metric": metric, "class": name}
             counted = {"validation": scores.validation[name]}
-            rows.append(which | place | results.interval(drawn) | counted)
+            rows.append(which | place | columns | counted)
     return pd.DataFrame(rows)
 
 

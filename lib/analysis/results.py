@@ -143,17 +143,20 @@ def measure(
         if run.study != "grid":
             which |= {"px": run.px, "crop": run.crop, "jitter": run.jitter}
         for metric, values in by_metric.items():
-            for share, drawn in zip(shares, values, strict=True):
+            for share, drawn in zip(shares, intervals(values), strict=True):
                 place = {} if share is None else {"validation_share": share}
-                rows.append(which | place | {"metric": metric} | interval(drawn))
+                rows.append(which | place | {"metric": metric} | drawn)
     return pd.DataFrame(rows)
 
 
-def interval(drawn: np.ndarray) -> dict:
-    """Draws (1 + B,) of one run as columns of a row: value, its 95 % interval low and high over
-    videos, and draws."""
-    low, high = bootstrap.interval(drawn)
-    return {"value": drawn[0], "low": float(low), "high": float(high), "draws": drawn}
+def intervals(draws: np.ndarray) -> list[dict]:
+    """Draws (rows, 1 + B) of one run as columns of so many rows: value, its 95 % interval low and
+    high over videos, and draws."""
+    ends = np.stack(bootstrap.interval(draws), axis=-1).tolist()
+    return [
+        {"value": row[0], "low": low, "high": high, "draws": row}
+        for row, (low, high) in zip(draws, ends, strict=True)
+    ]
 
 
 def over_seeds(measured: pd.DataFrame, keys: Sequence[str] = KEYS) -> pd.DataFrame:

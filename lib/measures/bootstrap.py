@@ -111,7 +111,9 @@ def interval(draws, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         return np.full(resamples.shape[:-1], np.nan), np.full(resamples.shape[:-1], np.nan)
     defined = ~np.isnan(resamples).all(axis=-1)
     tails = [(1 - level) / 2, (1 + level) / 2]
-    ends = np.nanquantile(np.where(defined[..., None], resamples, 0), tails, axis=-1)
+    filled = np.where(defined[..., None], resamples, 0)
+    quantile = np.nanquantile if np.isnan(filled).any() else np.quantile  # row by row, or at once
+    ends = quantile(filled, tails, axis=-1)
     low, high = np.where(defined, ends, np.nan)
     return low, high
 

@@ -61,6 +61,7 @@ def syntax(path: Path) -> str:
     return digest(ast.dump(_tree(path)))
 
 
+@lru_cache
 def _source(module: str) -> Path:
     return paths.ROOT / "lib" / f"{module}.py"
 

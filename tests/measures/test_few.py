@@ -29,7 +29,7 @@ def test_the_minimum_is_the_fewest_whose_range_is_a_95_percent_interval_of_the_m
 def test_of_too_few_images_of_a_kind_there_is_no_interval(defects, normals):
     for name in THRESHOLD:
         values = draws(defects, normals)[name][0]
-        row = results.interval(values)
+        [row] = results.intervals(values[None])
         assert row["value"] == 1 and np.isnan([row["low"], row["high"]]).all(), name
         assert wording.of_row(row, wording.PLAIN) == "1.00"
         assert judgement.verdict([Part("", values[None])]) == "inconclusive"
@@ -37,7 +37,7 @@ def test_of_too_few_images_of_a_kind_there_is_no_interval(defects, normals):
 
 @pytest.mark.parametrize("defects, normals", [(6, 24), (24, 6), (6, 6)])
 def test_of_just_enough_there_is_one(defects, normals):
-    row = results.interval(draws(defects, normals)["auroc"][0])
+    [row] = results.intervals(draws(defects, normals)["auroc"])
     assert (row["low"], row["high"]) == (1, 1)
 
 
