@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from unittest import mock
 
 import numpy as np
@@ -60,20 +61,39 @@ def lightly(run: Run) -> Callable[[Image.Image], torch.Tensor]:
     )
 
 
+def kornia(run: Run) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The run's augmentation of a whole batch (n, 3, side, side) between 0 and 1, but for the
+    kernel, which is not antialiased."""
+    from kornia import augmentation  # optional: installed for this comparison alone
+
+    j = run.jitter
+    return torch.nn.Sequential(
+        augmentation.RandomResizedCrop((run.px, run.px), (run.crop, 1.0), resample="bicubic"),
+        augmentation.RandomHorizontalFlip(p=run.settings.flip),
+        augmentation.ColorJitter(j, j, j, j / 2),
+        augmentation.Normalize(views.MEAN, views.STD),
+    )
+
+
 def competitors(run: Run) -> dict[str, Callable[[], object]]:
-    """Name -> what makes a view of each of a batch of images, in the form that each takes."""
+    """Name -> what makes a view of each of a batch of images, in the form that each takes; of
+    kornia where it is installed."""
     side = run.data["cache"]
     shape = (BATCH, side, side, 3)
     pixels = np.random.default_rng(SEED).integers(0, 256, shape, dtype=np.uint8)
     whole = torch.from_numpy(pixels)
     tensors, images = whole.permute(0, 3, 1, 2).contiguous(), [Image.fromarray(x) for x in pixels]
     by_torchvision, by_lightly = torchvision(run), lightly(run)
-    return {
+    made = {
         "ours": lambda: ours(whole, run),
         "ours, batched": lambda: batched(whole, run),
         "torchvision v2": lambda: torch.stack([by_torchvision(x) for x in tensors]),
         "lightly": lambda: torch.stack([by_lightly(x) for x in images]),
     }
+    if find_spec("kornia"):
+        by_kornia = kornia(run)
+        made["kornia"] = lambda: by_kornia(tensors / 255)
+    return made
 
 
 def main(rounds: int = ROUNDS, turn: float = TURN) -> pd.DataFrame:

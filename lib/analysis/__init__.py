@@ -31,7 +31,7 @@ def collect(profile: str) -> pd.DataFrame:
             continue
         which = results.identity(run) | {"validation_share": np.nan}
         which |= {"origin": stored.origin}
-        health = {probe: results.health(stored, probe) for probe in ("online", "converged")}
+        health = {p: results.health([stored], p)[run.id] for p in ("online", "converged")}
         evaluations = stored.scores["evaluation"].unique()
         for evaluation, rule, share in product(evaluations, names.PROTOCOLS.values(), shares):
             reading = {"evaluation": evaluation, "probe": rule.probe}

@@ -16,12 +16,12 @@ CURVES = ("rankme_batch", "feature_mean", "feature_std", "embedding_mean", "embe
 FEWEST = 3  # points of a rank correlation, epochs of a curve
 
 
-def rankme(reading: Reading) -> Draws:
-    """Spearman's rho of RankMe and score, averaged over backbones; draws also resample the points.
+def rankme(reading: Reading) -> dict[str, Draws]:
+    """Backbone -> Spearman's rho of RankMe and score; draws also resample the points.
 
     Raises NotRun where no backbone has `FEWEST` systems and train shares.
     """
-    by_backbone, rng = [], np.random.default_rng(0)
+    by_backbone, rng = {}, np.random.default_rng(0)
     systems = set(reading.board.systems(reading.ssl))
     for backbone in BACKBONES:
         points = [c for c in reading.board.cells if c[:2] in systems and c[1] == backbone]
@@ -36,10 +36,10 @@ def rankme(reading: Reading) -> Draws:
             rank_correlation(midranks(x[:, None], counts), midranks(y, counts), counts)[:, 0]
             for x, y in zip(np.array(ranks, float).T, scores.swapaxes(0, 1), strict=True)
         ]
-        by_backbone.append(np.nan_to_num(rhos))  # none where either does not vary
+        by_backbone[backbone] = np.nan_to_num(rhos)  # none where either does not vary
     if not by_backbone:
         raise NotRun(f"a rank correlation takes {FEWEST} systems and train shares of a backbone")
-    return np.mean(by_backbone, axis=0)
+    return by_backbone
 
 
 def likeness(board: Board) -> dict[str, Draws]:

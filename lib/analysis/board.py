@@ -9,8 +9,7 @@ from itertools import product
 
 import numpy as np
 
-from lib.analysis import readings
-from lib.measures import seeds
+from lib.analysis import readings, results
 from lib.store.stored import Stored, load
 from lib.study import names, profiles
 from lib.study.grid import Run
@@ -20,7 +19,6 @@ from lib.system.errors import DataError
 Draws = np.ndarray  # (S, 1 + B), a row a seed: the estimate, then its bootstrap draws
 System = tuple[str, str]  # method, backbone
 Cell = tuple[str, str, float]  # method, backbone, train share
-UNTRAINED = (*names.UNTRAINED, "mae-released")  # encoders as initialised, by construction
 
 
 class NotRun(LookupError):
@@ -111,21 +109,12 @@ class Board:
         held against, and those of too few images for an interval count as if they had.
         """
         key = (method, backbone, *shares)
-        if method in UNTRAINED or ("random", backbone) not in self.systems(["random"]):
+        if method in names.UNTRAINED or ("random", backbone) not in self.systems(["random"]):
             return True
         if key not in self._learned:
-            gaps = [
-                np.subtract(*(self._plain((m, backbone, share)) for m in (method, "random")))
-                for share in shares
-            ]
-            low, _ = seeds.interval(np.mean(gaps, axis=0))
-            self._learned[key] = bool(low > 0 or np.isnan(low))
+            ours, floors = (
+                [self.system(name, backbone, share) for share in shares]
+                for name in (method, "random")
+            )
+            self._learned[key] = results.learned(ours, floors, self.resamples)
         return self._learned[key]
-
-    def _plain(self, cell: Cell) -> Draws:
-        """AUROC of the converged probe on plain images."""
-        rule = names.PROTOCOLS["clean"]
-        options = {"evaluation": rule.table, "probe": rule.probe, "sampling": rule.sampling}
-        options |= {"shares": (None,), "resamples": self.resamples, "ranked": ("auroc",)}
-        runs = self.system(*cell)
-        return np.stack([readings.draws(stored, **options)["auroc"][0] for stored in runs])

@@ -91,18 +91,20 @@ def _excluded(reading: Reading, printed: Part) -> str:
 
 @claim(
     "RankMe does not correlate with F1",
-    f"Spearman’s ρ of RankMe and score, mean of backbones; none: |ρ| < {LITTLE}",
+    f"Spearman’s ρ of RankMe and score, each backbone; none: |ρ| < {LITTLE}",
     "A correlation that is not found may still be there, so the whole interval, over points drawn "
-    f"anew, must lie within ±{LITTLE}. Systems that did not learn are points, too: RankMe should "
-    "tell them.",
+    f"anew, must lie within ±{LITTLE} on each backbone: a mean of the two would hide opposites. "
+    "Systems that did not learn are points, too: RankMe should tell them.",
     "More systems or seeds narrow the interval. What it excludes stands beside it.",
     limits=(-LITTLE, LITTLE),
     note=_excluded,
 )
 def rankme_says_little(reading: Reading) -> list[Part]:
-    rho = association.rankme(reading)
-    below = Part(f"ρ < {LITTLE}", rho, (), LITTLE, above=False)
-    return [below, Part(f"ρ > −{LITTLE}", rho, (), -LITTLE)]
+    parts = []
+    for backbone, rho in association.rankme(reading).items():
+        parts.append(Part(f"{label(backbone)}, ρ < {LITTLE}", rho, (), LITTLE, above=False))
+        parts.append(Part(f"{label(backbone)}, ρ > −{LITTLE}", rho, (), -LITTLE))
+    return parts
 
 
 def _left_out(reading: Reading, printed: Part) -> str:

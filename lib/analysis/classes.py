@@ -159,10 +159,10 @@ def measure(scores: Scores) -> pd.DataFrame:
     Columns run, method, backbone, train_share, seed, health, origin, metric, class, value, low,
     high, draws (the (1 + B,) behind them), validation.
     """
-    rows = []
+    verdicts, rows = results.health(stored for stored, _ in scores.runs), []
     for stored, draws in scores.runs:
         which = results.identity(stored.run)
-        which |= {"health": results.health(stored), "origin": stored.origin}
+        which |= {"health": verdicts[stored.run.id], "origin": stored.origin}
         drawn = results.intervals(np.stack(list(draws.values())))
         for (metric, name), columns in zip(draws, drawn, strict=True):
             place = {"metric": metric, "class": name}

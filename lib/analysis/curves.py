@@ -4,6 +4,8 @@ by_epoch = curves.curves(grid.runs("fig6", "mini"))
 points = curves.points(grid.runs("fig10", "mini"), "clean", "val")
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
@@ -17,8 +19,12 @@ CURVES = ("rankme_batch", "rankme", "feature_mean", "feature_std")
 CURVES += ("embedding_mean", "embedding_std")
 
 
-def _which(stored: Stored) -> dict:
-    return results.identity(stored.run) | {"health": results.health(stored)}
+def _identified(wanted: list[Run | Stored]) -> Iterator[tuple[Stored, dict]]:
+    """Each run, and the columns that say which it is and how healthy."""
+    runs = [load(run) for run in wanted]
+    verdicts = results.health(runs)
+    for stored in runs:
+        yield stored, results.identity(stored.run) | {"health": verdicts[stored.run.id]}
 
 
 def curves(wanted: list[Run | Stored]) -> pd.DataFrame:
@@ -29,11 +35,11 @@ def curves(wanted: list[Run | Stored]) -> pd.DataFrame:
     validation images, known only at epochs with validation.
     """
     parts = []
-    for stored in map(load, wanted):
+    for stored, which in _identified(wanted):
         history = stored.history.assign(epoch=stored.history["epoch"] + 1)
         columns = [name for name in CURVES if name in history]
         long = history.melt("epoch", columns, "metric").dropna(subset="value")
-        parts.append(pd.DataFrame([_which(stored)] * len(long), index=long.index).join(long))
+        parts.append(pd.DataFrame([which] * len(long), index=long.index).join(long))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -47,7 +53,7 @@ def points(wanted: list[Run | Stored], protocol: str, split: str) -> pd.DataFram
     """
     rule = names.protocol(protocol)
     rows = []
-    for stored in map(load, wanted):
+    for stored, which in _identified(wanted):
         if split == "val":
             f1 = readings.natural(stored, protocol, resamples=0, ranked=())["f1"][0]
         elif rule.probe == "online":
@@ -56,7 +62,7 @@ def points(wanted: list[Run | Stored], protocol: str, split: str) -> pd.DataFram
             f1 = _train_f1(stored, rule.probe)
         rank, most = stored.record["rankme"], bound(stored)
         measures = {"f1": f1, "rankme": rank, "bound": most, "rescaled": rank / most}
-        rows.append(_which(stored) | measures)
+        rows.append(which | measures)
     return pd.DataFrame(rows)
 
 

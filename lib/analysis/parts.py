@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.analysis import wording
-from lib.analysis.board import UNTRAINED, Board, Draws, NotRun, System
+from lib.analysis.board import Board, Draws, NotRun, System
 from lib.measures import seeds
-from lib.study.names import BACKBONES, label
+from lib.study.names import BACKBONES, UNTRAINED, label
 
 JOINT = ("byol", "barlow", "simclr", "dino")
 PLACES = ("above", "below", "across")  # where an interval lies of a limit

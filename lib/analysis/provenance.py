@@ -1,6 +1,7 @@
 """What a footer says of where numbers come from: data, profile, seeds, sizes, runs."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pandas as pd
 
@@ -18,7 +19,10 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
     stored = [load(run) for run in wanted]
     runs = [one.run for one in stored]
     trained = [one for one in stored if one.run.method not in UNTRAINED]
-    profile = runs[0].profile
+    profile, verdicts = runs[0].profile, results.health(trained)
+    cells: dict[Run, list[str]] = {}  # of each the verdicts, one a seed
+    for one in trained:
+        cells.setdefault(replace(one.run, seed=0), []).append(verdicts[one.run.id])
     facts = {
         "data": _data_name(runs[0].data),
         "profile": profile,
@@ -29,7 +33,8 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
         "seeds": sorted({run.seed for run in runs}),
         "fresh": sum(one.origin == "fresh" for one in stored),
         "reference": sum(one.origin == "reference" for one in stored),
-        "health": dict(Counter(map(results.health, trained))),
+        "health": dict(Counter(verdicts.values())),
+        "marks": dict(Counter(map(results.worst, cells.values()))),
     }
     return facts | of_validation(stored[0])
 

@@ -1,6 +1,7 @@
 """Metrics of stored runs as tables, their differences, and verdicts on their health."""
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from lib.analysis import readings
 from lib.data.labels import class_labels
 from lib.measures import bootstrap, metrics, seeds
 from lib.measures.health import VERDICTS
-from lib.store.stored import MissingRuns, Stored, load
+from lib.store.stored import Stored, find, load
 from lib.study import grid, names, profiles
 from lib.study.grid import Run
 
@@ -61,35 +62,48 @@ def f2ciw_maximum(run: Run) -> float:
 # Health
 
 
-def health(stored: Stored, probe: str = "converged") -> str:
-    """Verdict on a run as `probe` reads it: "collapsed", "diverged", "no better than random" or
-    "healthy". An online probe may diverge beside a network that learns.
+def learned(
+    ours: list[list[Stored]], floors: list[list[Stored]], resamples: int | None = None
+) -> bool:
+    """Whether AUROC (converged probe, plain images), the mean over the cells `ours`, lies above
+    that of the cells `floors`, the backbones as initialised, at 95 % over seeds and videos. A cell
+    holds a run for each seed. True where images are too few for an interval."""
+    gaps = [
+        np.subtract(*(natural_by_seed(cell, "auroc", "clean", resamples) for cell in pair))
+        for pair in zip(ours, floors, strict=True)
+    ]
+    low, _ = seeds.interval(np.mean(gaps, axis=0))
+    return bool(low > 0 or np.isnan(low))
 
-    No better than random: AUROC of the converged probe on plain images is not above that of the
-    backbone as initialised, with the same share and seed, at 95 % (paired over videos). The verdict
-    of the training stands for ablations, which have no such backbone, where that backbone was not
-    trained, and where images are too few for an interval. A detector's verdict is that of the run
-    whose features it reads.
+
+def health(runs: Iterable[Stored], probe: str = "converged") -> dict[str, str]:
+    """Run id -> verdict on each of these runs as `probe` reads it: "collapsed", "diverged", "no
+    better than random" or "healthy". An online probe may diverge beside a network that learns.
+
+    Collapsed and diverged is a run by itself. No better than random are the runs of one system and
+    share together: the mean over their seeds did not learn (`learned`), held against the backbone
+    as initialised with the same seeds. The verdict of the training stands for ablations, which have
+    no such backbone, and where that backbone was not trained. A detector's verdict is that of the
+    run whose features it reads.
     """
-    trained = stored.trained
-    run, of_training = trained.run, trained.record["health"]
-    if probe == "online" and trained.record["online_probe"] == "diverged":
-        return "diverged"
-    if of_training != "healthy" or run.study != "grid" or run.method == "random":
-        return of_training
-    try:
-        floor = load(grid.run(run.profile, "random", run.backbone, run.share, run.seed))
-        ours, theirs = (
-            readings.natural(one, "clean", ranked=["auroc"])["auroc"][None]
-            for one in (trained, floor)
-        )
-        _, low, _, _ = seeds.difference(ours, theirs)
-    except MissingRuns:
-        return of_training
-    return "no better than random" if low <= 0 else "healthy"
+    verdicts: dict[str, str] = {}
+    cells: dict[Run, dict[str, Stored]] = {}
+    for one in (stored.trained for stored in runs):
+        diverged = probe == "online" and one.record["online_probe"] == "diverged"
+        verdicts[one.run.id] = "diverged" if diverged else one.record["health"]
+        if one.run.study == "grid" and one.run.method != "random":
+            cells.setdefault(replace(one.run, seed=0), {})[one.run.id] = one
+    for run, cell in cells.items():
+        of_seeds = (one.run.seed for one in cell.values())
+        twins = (grid.run(run.profile, "random", run.backbone, run.share, s) for s in of_seeds)
+        floor = [found for twin in twins if (found := find(twin))]
+        if len(floor) == len(cell) and not learned([[*cell.values()]], [floor]):
+            weak = (name for name in cell if verdicts[name] == "healthy")
+            verdicts |= dict.fromkeys(weak, "no better than random")
+    return verdicts
 
 
-def worst(verdicts: pd.Series) -> str:
+def worst(verdicts: Iterable[str]) -> str:
     """The worst of several verdicts of health."""
     return min(verdicts, key=VERDICTS.index)
 
@@ -126,8 +140,9 @@ def measure(
     rule = names.protocol(protocol)
     chosen = [name for name in bootstrap.RANKED if name in ranked]
     others = [name for name in bootstrap.RANKED if name not in ranked]
-    rows = []
-    for stored in map(load, wanted):
+    every, rows = [load(run) for run in wanted], []
+    verdicts = health(every, rule.probe)
+    for stored in every:
         run, profile = stored.run, profiles.load(stored.run.profile)
         shares = [None] if reading == "table" else profile["validation_shares"]
         evaluation = rule.table if reading == "table" else rule.imbalance
@@ -139,7 +154,7 @@ def measure(
             values = readings.draws(stored, resamples=0, ranked=others, **options)
             by_metric = by_metric | {name: values[name] for name in others}
         which = identity(run) | {"validation_share": np.nan}
-        which |= {"health": health(stored, rule.probe), "origin": stored.origin}
+        which |= {"health": verdicts[run.id], "origin": stored.origin}
         if run.study != "grid":
             which |= {"px": run.px, "crop": run.crop, "jitter": run.jitter}
         for metric, values in by_metric.items():

@@ -122,10 +122,11 @@ def _learning(measured: pd.DataFrame, profile: str) -> dict[str, Any]:
 
 
 def _unhealthy(measured: pd.DataFrame) -> dict[str, tuple[int, int]]:
-    """Backbone -> how many of its trained runs collapsed, diverged or are not above the untrained
-    backbone, and of how many."""
+    """Backbone -> how many of its trained systems, each at each share, are marked in the tables
+    (lib.report.captions.marked), and of how many."""
     own = measured[measured["method"].isin(names.TRAINED)]
-    marked = (own["health"] != "healthy").groupby(own["backbone"])
+    cells = own.groupby(["backbone", "method", "train_share"])["health"].agg(results.worst)
+    marked = (cells != "healthy").groupby("backbone")
     return {names.label(b): (marked.sum()[b], marked.size()[b]) for b in names.BACKBONES}
 
 
@@ -165,7 +166,7 @@ def agreement(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 def _spread(measured: pd.DataFrame, metric: str) -> str:
     """A row per system, a column per train share: the mean over seeds and their standard deviation,
-    with how many of the runs are not healthy, if any."""
+    with the marks."""
     rows, shares = measured[measured["metric"] == metric], sorted(measured["train_share"].unique())
     lines = []
     for system, own in rows.groupby(["method", "backbone"], sort=False):
@@ -176,13 +177,14 @@ def _spread(measured: pd.DataFrame, metric: str) -> str:
 
 
 def _over_runs(rows: pd.DataFrame) -> str:
-    """`0.92 ± 0.01 (1†)`: mean, deviation where there are several seeds, runs with a mark."""
+    """`0.92 ± 0.01° (1†)`: mean, deviation if there are several seeds, ° if the mean bears it,
+    and how many runs collapsed or diverged."""
     text = f"{rows['value'].mean():.2f}"
     if len(rows) > 1:
         text += f" ± {rows['value'].std():.2f}"
-    marks = rows["health"].map(style.MARKS)
-    counts = [f"{(marks == mark).sum()}{mark}" for mark in ("†", "°") if (marks == mark).any()]
-    return text + f" ({', '.join(counts)})" * bool(counts)
+    marks = list(rows["health"].map(style.MARKS))
+    dead = marks.count("†")
+    return text + "°" * ("°" in marks) + f" ({dead}†)" * bool(dead)
 
 
 def _entry(claim: judgement.Claim, scored: pd.DataFrame) -> dict[str, Any]:

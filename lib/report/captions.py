@@ -16,16 +16,19 @@ def marked(facts: dict[str, Any]) -> str:
 
     `facts` is lib.analysis.provenance.of_runs.
     """
-    counts, runs = facts["health"], sum(facts["health"].values())
+    counts, marks = facts["health"], facts["marks"]
+    runs, cells = (sum(each.values()) for each in (counts, marks))
     dead = counts.get("collapsed", 0) + counts.get("diverged", 0)
-    weak = counts.get("no better than random", 0)
-    text = f" †: collapsed or diverged ({dead} of {runs} trained runs)." if dead else ""
+    weak = marks.get("no better than random", 0)
+    text, several = "", len(facts["seeds"]) > 1
+    if dead:
+        text = f" †: collapsed or diverged ({dead} of {runs} trained runs"
+        text += "; a mean over seeds bears the mark if any of its runs does)." if several else ")."
     if weak:
-        text += (
-            f" °: AUROC not above that of the untrained backbone ({weak} of {runs} trained runs)."
-        )
-    worst = " A mean over seeds bears the mark of its worst run."
-    return text + worst * (bool(text) and len(facts["seeds"]) > 1)
+        what = "systems and shares" if several else "trained runs"
+        text += f" °: {'mean ' * several}AUROC not above that of the untrained backbone"
+        text += f", over seeds and {facts['groups']}" * several + f" ({weak} of {cells} {what})."
+    return text
 
 
 def footer(facts: dict[str, Any], protocol: str | list[str]) -> str:

@@ -365,6 +365,21 @@ def test_a_rank_correlation_is_judged_against_the_limit_of_convention():
     assert row["verdict"] != "supported"  # 25 points cannot show that there is no correlation
 
 
+def test_opposite_correlations_on_two_backbones_do_not_make_none():
+    """Their mean was 0 with an interval within the limits: "supported"."""
+
+    def rising(m, b, s):
+        return JOINT.index(m) + 5 * s if m in JOINT else 0
+
+    opposite = Made(
+        lambda m, b, s: 0.2 + 0.1 * rising(m, b, s),
+        noise=0,
+        rankme=lambda m, b, s: rising(m, b, s) * (1 if b == "resnet18" else -1),
+    )
+    row = judged(3, opposite)[0]
+    assert row["verdict"] == "contradicted" and row["parts"].count(";") == 3
+
+
 def test_what_a_rank_correlation_could_exclude_stands_beside_it():
     board = Made(flat, noise=0.1, rankme=lambda m, b, s: zlib.crc32(repr((m, s)).encode()) % 7)
     row = judged(3, board)[0]

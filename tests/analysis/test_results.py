@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from lib.analysis.curves import trend, width, within
 from lib.data import sources, splits
 from lib.measures import bootstrap, metrics
 from lib.methods import backbones
-from lib.store import committed, run_directory
+from lib.store import committed, fingerprints, run_directory
 from lib.store.stored import MissingRuns, Stored, load, require
 from lib.study import grid, names
 from lib.study.names import CLASSES
@@ -182,8 +183,8 @@ def beside_random(trained):
     to its defects."""
     floor = load(trained)
 
-    def make(shift, health="healthy"):
-        run = grid.run("smoke", "simclr", "resnet18", 0.45, 42)
+    def make(shift, health="healthy", seed=42):
+        run = grid.run("smoke", "simclr", "resnet18", 0.45, seed)
         path = run_directory.folder(run)
         path.mkdir(exist_ok=True)
         run_directory.write_scores(
@@ -199,25 +200,41 @@ def beside_random(trained):
     "shift, verdict", [(0, "no better than random"), (-3, "no better than random"), (30, "healthy")]
 )
 def test_a_run_has_to_beat_the_random_backbone_to_be_healthy(beside_random, shift, verdict):
-    assert results.health(beside_random(shift)) == verdict
+    stored = beside_random(shift)
+    assert results.health([stored]) == {stored.run.id: verdict}
 
 
 def test_a_collapse_is_told_first_and_the_random_backbone_is_its_own_floor(beside_random, trained):
-    assert results.health(beside_random(30, "collapsed")) == "collapsed"
-    assert results.health(load(trained)) == "healthy"
+    runs = beside_random(30, "collapsed"), load(trained)
+    assert [*results.health(runs).values()] == ["collapsed", "healthy"]
+
+
+def test_the_seeds_of_a_system_are_judged_by_their_mean(beside_random, trained):
+    """A mean that learned bears no mark because one of its seeds, alone, did not."""
+    twin = replace(trained, seed=43)
+    shutil.copytree(run_directory.folder(trained), run_directory.folder(twin))
+    record = load(trained).record | {"inputs": fingerprints.inputs(twin)}
+    (run_directory.folder(twin) / "run.json").write_text(json.dumps(record))
+    strong, weak = beside_random(30), beside_random(0, seed=43)
+    assert [*results.health([weak]).values()] == ["no better than random"]
+    assert [*results.health([strong, weak]).values()] == ["healthy"] * 2
+    dead = beside_random(0, "collapsed", seed=43)
+    assert [*results.health([strong, dead]).values()] == ["healthy", "collapsed"]
+    facts = provenance.of_runs([strong, dead])
+    assert facts["marks"] == {"collapsed": 1} and facts["health"]["healthy"] == 1
 
 
 def test_an_online_probe_that_diverged_marks_what_is_read_by_it_alone(beside_random):
     stored = beside_random(30)
     stored.record["online_probe"] = "diverged"
-    assert results.health(stored) == "healthy"
-    assert results.health(stored, "online") == "diverged"
+    assert [*results.health([stored]).values()] == ["healthy"]
+    assert [*results.health([stored], "online").values()] == ["diverged"]
 
 
 def test_without_a_random_backbone_the_verdict_of_the_training_stands(beside_random, trained):
     stored = beside_random(0)
     (run_directory.folder(trained) / "run.json").unlink()
-    assert results.health(stored) == "healthy"
+    assert [*results.health([stored]).values()] == ["healthy"]
 
 
 @pytest.fixture(scope="module")

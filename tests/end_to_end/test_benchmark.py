@@ -178,7 +178,9 @@ def test_competitors_make_views_of_the_same_kind():
     assert {x.shape for x in made.values()} == {(views.BATCH, 3, run.px, run.px)}
     ours = made["ours"]
     torch.testing.assert_close(ours, made["ours, batched"], rtol=0, atol=2e-5)
-    for name in ("torchvision v2", "lightly"):  # other draws; lightly's kernel blurs noise more
+    others = made.keys() - {"ours", "ours, batched"}
+    assert others >= {"torchvision v2", "lightly"}
+    for name in others:  # other draws; lightly's kernel blurs noise more, kornia's less
         assert abs(made[name].mean() - ours.mean()) < 0.2
         assert 0.75 < made[name].std() / ours.std() < 1.25
 

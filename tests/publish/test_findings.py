@@ -47,15 +47,18 @@ def test_a_claim_counts_with_the_answer_that_it_gets_on_f1():
     assert found == {"supported": [1, 11], "inconclusive": [11, 12]}
 
 
-def test_every_trained_run_that_is_not_healthy_counts_on_its_backbone():
+def test_every_marked_system_and_share_counts_on_its_backbone():
     rows = [
-        ("simclr", "resnet18", "healthy"),
-        ("byol", "resnet18", "collapsed"),
-        ("random", "resnet18", "collapsed"),  # not trained
-        ("mae", "vit_tiny", "uninformative"),
+        ("simclr", "resnet18", 0.45, "healthy"),
+        ("byol", "resnet18", 0.05, "healthy"),
+        ("byol", "resnet18", 0.45, "healthy"),
+        ("byol", "resnet18", 0.45, "collapsed"),  # of another seed
+        ("random", "resnet18", 0.45, "collapsed"),  # not trained
+        ("mae", "vit_tiny", 0.45, "no better than random"),
     ]
-    found = findings._unhealthy(pd.DataFrame(rows, columns=["method", "backbone", "health"]))
-    assert found == {"ResNet-18": (1, 2), "ViT-Tiny": (1, 1)}
+    columns = ["method", "backbone", "train_share", "health"]
+    found = findings._unhealthy(pd.DataFrame(rows, columns=columns))
+    assert found == {"ResNet-18": (1, 3), "ViT-Tiny": (1, 1)}
 
 
 def test_the_simulated_studies_are_shown_as_measured():

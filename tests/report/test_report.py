@@ -143,15 +143,20 @@ def test_a_cell_prints_its_interval_without_leading_zeros():
 
 def test_the_caption_counts_each_verdict():
     health = {"healthy": 5, "collapsed": 2, "diverged": 1, "no better than random": 4}
-    text = captions.marked({"health": health, "seeds": [1]})
+    facts = {"health": health, "marks": health, "seeds": [1], "groups": "videos"}
+    text = captions.marked(facts)
     assert text == (
         " †: collapsed or diverged (3 of 12 trained runs)."
         " °: AUROC not above that of the untrained backbone (4 of 12 trained runs)."
     )
-    assert captions.marked({"health": health, "seeds": [1, 2]}) == (
-        text + " A mean over seeds bears the mark of its worst run."
+    marks = {"healthy": 4, "collapsed": 1, "no better than random": 1}
+    assert captions.marked(facts | {"marks": marks, "seeds": [1, 2]}) == (
+        " †: collapsed or diverged (3 of 12 trained runs; a mean over seeds bears the mark if any "
+        "of its runs does)."
+        " °: mean AUROC not above that of the untrained backbone, over seeds and videos (1 of 6 "
+        "systems and shares)."
     )
-    assert captions.marked({"health": {"healthy": 5}, "seeds": [1, 2]}) == ""
+    assert captions.marked(facts | {"health": {"healthy": 5}, "marks": {"healthy": 5}}) == ""
 
 
 def test_one_cell_is_framed_where_it_is_in_the_grid():
@@ -217,6 +222,9 @@ def test_the_best_estimate_of_a_healthy_trained_run_is_bold():
     found = tables.table(reduced, ["f1"], rows, "validation_share", among="train_share")
     assert "| SimCLR | 45 % | 0.38 [0.33, 0.43] | **0.40 [0.35, 0.45]** |" in found.markdown()
     assert found.bold
+    released = frame[frame["method"] == "random"].assign(method="mae-released", value=0.97)
+    both = results.over_seeds(pd.concat([frame, released]))
+    assert tables.table(both, ["f1"], rows, "validation_share", among="train_share").bold
     frame.loc[frame["method"] == "random", "value"] = 0.99
     assert not tables.table(results.over_seeds(frame), ["f1"], rows, "validation_share").bold
 
