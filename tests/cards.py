@@ -47,6 +47,7 @@ def card(supported: Callable[[int, str, str], bool], auroc: float = 0.0) -> pd.D
             "low": 0.0,
             "high": 0.2 * n,
             "limit": 0.0,
+            "claimed": "above",
             "verdict": "supported" if supported(n, protocol, metric) else "inconclusive",
             "part": "",
             "parts": "",

@@ -219,7 +219,7 @@ def judged(correlations: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def better_than_rankme(correlations: pd.DataFrame, metric: str = "f1") -> dict:
     """The claim "a label-free measure predicts F1 better than RankMe": measure, value, low, high,
-    limit, verdict; with too few seeds the place of the gain in these runs instead.
+    limit, claimed, verdict; with too few seeds the place of the gain in these runs instead.
 
     Supported if any measure's verdict is "better", for its interval is corrected for all that were
     tried; contradicted if all are "worse". The rest is the gain of the measure that decides: where
@@ -228,11 +228,12 @@ def better_than_rankme(correlations: pd.DataFrame, metric: str = "f1") -> dict:
     rows = judged(correlations, metric).drop(index=BASE)
     if rows["gain"].isna().all():
         nothing = dict.fromkeys(("value", "low", "high", "limit"), np.nan)
-        return {"measure": "", **nothing, "verdict": "not run"}
+        return {"measure": "", **nothing, "claimed": "", "verdict": "not run"}
     supported = (rows["verdict"] == "better").any()
     otherwise = "contradicted" if (rows["verdict"] == "worse").all() else "inconclusive"
     best = rows.loc[rows["gain_low_runs" if supported else "gain"].idxmax()]
     ends = {"low": best["gain_low_runs"], "high": best["gain_high_runs"], "limit": 0.0}
+    ends["claimed"] = PLACES[0]
     word = "supported" if supported else otherwise
     if best["seeds"] < seeds.ENOUGH:
         word = wording.verdict(ends["low"], ends["high"], *PLACES)

@@ -74,10 +74,11 @@ def judged(parts: Sequence[Part], n_seeds: int) -> tuple[Part, str]:
 
 
 def rows(claim: Claim, reading: Reading) -> list[dict]:
-    """A row a line of the claim: line; value, low, high and limit of the part that is printed;
-    verdict, part (its name), parts (all of them), note."""
+    """A row a line of the claim: line; value, low, high, limit and claimed side of the part that is
+    printed; verdict, part (its name), parts (all of them), note."""
     empty = dict.fromkeys(("value", "low", "high", "limit"), np.nan)
-    row = {"line": "", **empty, "verdict": "not run", "part": "", "parts": "", "note": ""}
+    row = {"line": "", **empty, "claimed": "", "verdict": "not run"}
+    row |= {"part": "", "parts": "", "note": ""}
     try:
         if claim.judge:
             return [row | claim.judge(reading)]
@@ -99,6 +100,7 @@ def _row(claim: Claim, reading: Reading, line: str, parts: list[Part]) -> dict:
         "low": low,
         "high": high,
         "limit": printed.limit,
+        "claimed": printed.claimed,
         "verdict": word,
         "part": printed.name,
         "parts": "; ".join(map(_said, parts)) if len(parts) > 1 else "",

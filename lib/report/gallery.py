@@ -63,7 +63,8 @@ def _square(values: list[float]) -> np.ndarray:
 
 def _caption(row: pd.Series) -> str:
     classes = ", ".join(CLASS_NAMES.get(name, name) for name in frames.classes(row))
-    return f"{row['score']:+.1f} {classes or ('defect' if row['Defect'] else 'normal')}"
+    score = f"{row['score']:+.1f}".replace("-", "−")
+    return f"{score} {classes or ('defect' if row['Defect'] else 'normal')}"
 
 
 @style.styled
@@ -106,10 +107,7 @@ def _draw_frames(axes: np.ndarray, strip: Strip, captions: list[str]) -> None:
         ax.imshow(image, interpolation="bicubic")
         # The first line of the title is the strip's.
         ax.set_title(f"\n{text}", fontsize=style.SIZE, loc="left", pad=1.5, linespacing=1.1)
-        for box in boxes.itertuples():
-            corner, size = (box.x0 - 0.5, box.y0 - 0.5), (box.x1 - box.x0, box.y1 - box.y0)
-            look = {"fill": False, "edgecolor": MARKED, "linewidth": 0.7}
-            ax.add_patch(Rectangle(corner, *size, **look))
+        _draw_boxes(ax, boxes, MARKED)
     look = {"xycoords": "axes fraction", "weight": "bold", "annotation_clip": False}
     above = 3 + 1.32 * style.SIZE * (1 + captions[0].count("\n"))
     title = style.beside(axes[0], strip.title, (0, 1), (0, above), **look)
@@ -117,9 +115,16 @@ def _draw_frames(axes: np.ndarray, strip: Strip, captions: list[str]) -> None:
 
 
 def _draw_maps(axes: np.ndarray, strip: Strip, norm: Normalize) -> None:
-    """Draw grey frames under their heat maps."""
-    for ax, image, values in zip(axes, strip.images, strip.maps, strict=False):
+    """Draw heat maps, in the colours of their bar, with the boxes of the frames above them."""
+    parts = zip(axes, strip.images, strip.maps, strip.boxes, strict=False)
+    for ax, image, values, boxes in parts:
         height, width = image.shape[:2]
-        ax.imshow(image.mean(axis=2), cmap="gray", interpolation="bicubic")
-        look = {"cmap": "inferno", "norm": norm, "alpha": 0.45, "interpolation": "nearest"}
+        look = {"cmap": "inferno", "norm": norm, "interpolation": "nearest"}
         ax.imshow(values, extent=(-0.5, width - 0.5, height - 0.5, -0.5), **look)
+        _draw_boxes(ax, boxes, "white")
+
+
+def _draw_boxes(ax, boxes: pd.DataFrame, colour: str) -> None:
+    for box in boxes.itertuples():
+        corner, size = (box.x0 - 0.5, box.y0 - 0.5), (box.x1 - box.x0, box.y1 - box.y0)
+        ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=0.7))

@@ -93,8 +93,13 @@ def draw(
     of_rows, of_columns, legend = _marks(panels)
     beneath = [label] * bool(label) + legend
     room = 0.85 + 0.12 * len(beneath)
-    widths = {"width_ratios": [frame.shape[1] + 0.3 for frame in frames]}
-    across = 72 * (width - 1.2) / sum(frame.shape[1] + 0.3 for frame in frames)  # points a column
+    # numbers without colours, hence without edges between them, stand further apart
+    bare = [frame.isna().all(axis=None) for frame in frames]
+    ratios = [
+        f.shape[1] * (1 + 0.4 * is_bare) + 0.3 for f, is_bare in zip(frames, bare, strict=True)
+    ]
+    widths = {"width_ratios": ratios}
+    across = 72 * (width - 1.2) / sum(ratios)  # points a column
     shared = {"sharey": True, "gridspec_kw": widths}
     fig, (axes,) = style.panels(1, len(panels), height + room, width, **shared)
     fig.get_layout_engine().set(w_pad=0.02, wspace=0.01)

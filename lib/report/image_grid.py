@@ -53,7 +53,7 @@ def draw(
         look = {"fontsize": style.SIZE, "color": MARKED if is_red else "black", "linespacing": 1.05}
         ax.set_title(text, loc="left", pad=2, **look)
         for box in own.itertuples():
-            _draw_box(ax, box, _edge(box.Class == marked))
+            _draw_box(ax, box, _edge(box.Class == marked), own["Class"].nunique() > 1)
     present = {name for own in boxes for name in own["Class"]}
     labels = {True: f"{marked}, which the paper marks in red"} if marked in present else {}
     if present - {marked}:
@@ -78,10 +78,14 @@ def _edge(red: bool) -> dict[str, Any]:
     return {"color": OTHER, "linewidth": 0.9, "linestyle": (0, (3, 1.5))}
 
 
-def _draw_box(ax, box, edge: dict[str, Any]) -> None:
-    """Draw a box's outline with a dark edge, so that it also shows on light walls."""
+def _draw_box(ax, box, edge: dict[str, Any], named: bool) -> None:
+    """Draw a box's outline with a dark edge, so that it also shows on light walls; `named`, with
+    its class inside."""
     (left, right), (top, bottom) = (box.x0 - 0.5, box.x1 - 0.5), (box.y0 - 0.5, box.y1 - 0.5)
     x, y = [left, right, right, left, left], [top, top, bottom, bottom, top]
     (line,) = ax.plot(x, y, **edge)
     dark = patheffects.Stroke(linewidth=edge["linewidth"] + 0.7, foreground="black", alpha=0.5)
     line.set_path_effects([dark, patheffects.Normal()])
+    if named:
+        text = ax.text(left + 2, top + 2, box.Class, va="top", color=edge["color"])
+        text.set_path_effects([patheffects.withStroke(linewidth=1.5, foreground="black")])

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from lib.analysis import judgement, wording
 from lib.report import markup, style
@@ -36,12 +37,13 @@ INK = dict.fromkeys(SHORT, "0.35") | {
     "below": "black",
     "not answerable": "0.45",
 }
+SUPPORTING, FAR = "#CFE6F5", 10.0  # the shade of the side that supports a claim, and its reach
 COLOURS = {"clean": "#000000", "paper": "#44AA99"}  # of a protocol's estimates
 MARKERS = {"described": "o", "released": "s"}
 GLYPHS = {"described": "●", "released": "□"}
 KEYS = ("claim", "line", "text", "statistic", "limits", "protocol", "mae", "metric", "seeds")
 NUMBERS = ("value", "low", "high", "limit")
-COLUMNS = (*KEYS, *NUMBERS, "verdict", "part", "parts", "note")
+COLUMNS = (*KEYS, *NUMBERS, "claimed", "verdict", "part", "parts", "note")
 GLUE = "\N{NO-BREAK SPACE}"  # before a sign that must not start a line
 METRICS = judgement.SCORES
 HEIGHT = 0.52  # inches a line
@@ -167,7 +169,8 @@ class Scorecard:
             for y, claim in enumerate(claims):
                 shown = [self.readings(*claim[:2], protocol, metric) for protocol in protocols]
                 if any(shown):
-                    _draw_limits(forest, y, self.limits(claim[0]))
+                    sides = {row["claimed"] for rows in shown for row in rows}
+                    _draw_limits(forest, y, self.limits(claim[0]), sides)
                 if any(row["metric"] == judgement.CURVES for row in shown[0]):
                     shown = shown[:1]  # curves are read by no protocol
                 _draw_estimates(forest, y, [row for rows in shown for row in rows])
@@ -206,21 +209,30 @@ def _write_claim(ax, y: int, claim: int, line: str, text: str, statistic: str) -
 def _forest(ax, place: tuple[float, ...], n: int):
     forest = ax.inset_axes(place, zorder=2)
     forest.set(ylim=(n - 0.5, -0.5), facecolor="none", yticks=[])
-    forest.set_xlabel("Value, 95 % interval")
+    forest.set_xlabel("Value, 95 % interval;\nshaded: supports")
     forest.spines["left"].set_visible(False)
     return forest
 
 
-def _draw_limits(ax, y: int, limits: list[float]) -> None:
+def _draw_limits(ax, y: int, limits: list[float], sides: set[str]) -> None:
+    """Draw a line at each limit, and shade what supports the claim: between two limits, or the one
+    side of one; nothing where readings ask for different sides of it."""
     for limit in limits:
         ax.plot([limit, limit], [y - 0.5, y + 0.5], color="0.5", linewidth=0.7, zorder=0)
+    ends = {("above",): (limits[-1], FAR), ("below",): (-FAR, limits[0])}.get(tuple(sides))
+    if len(limits) > 1:
+        ends = limits[0], limits[-1]
+    if ends:
+        side = Rectangle((ends[0], y - 0.5), ends[1] - ends[0], 1, color=SUPPORTING, linewidth=0)
+        ax.add_artist(side)  # unlike a patch, it leaves the axis as the estimates need it
+        side.set_zorder(-1)
 
 
 def _draw_estimates(ax, y: int, readings: list[pd.Series]) -> None:
     for offset, row in zip(_spread(len(readings), 0.27), readings, strict=True):
         if np.isnan(row["value"]):
             continue
-        colour, alpha = COLOURS[row["protocol"]], 0.5 if row["verdict"] in judgement.OPEN else 1
+        colour, alpha = COLOURS[row["protocol"]], 0.35 if row["verdict"] in judgement.OPEN else 1
         look = {"markersize": 3.2, "markeredgewidth": 0.8, "color": colour, "alpha": alpha}
         face = colour if row["mae"] == "described" else "white"
         ends = [row["low"], row["high"]]
