@@ -116,6 +116,21 @@ def test_magnetic_tiles(table):
     assert set(frame["Filename"].str[-4:]) == {".jpg"} and "10 masks" in text
 
 
+def test_masks_with_smooth_edges_are_masks(table):
+    """Those of magnetic tiles have up to 216 grey values along the edges of their spots; they were
+    taken for 388 more images of defects. A second photograph of the same name is none."""
+    for name in ("MT_Break", "MT_Free"):
+        draw(table.root, numbered(f"{name}/Imgs/{{}}.jpg", 3))
+        draw(table.root, numbered(f"{name}/Imgs/{{}}.png", 3), mask=name != "MT_Free")
+    smooth = np.zeros((20, 30), np.uint8)
+    smooth[5:10, 5:10] = 255
+    smooth[5:10, 10:13] = np.arange(15).reshape(5, 3) * 17  # 2.5 % of the pixels
+    Image.fromarray(smooth).save(table.root / "MT_Break/Imgs/0.png")
+    draw(table.root, ["MT_Break/Imgs/1.png"])
+    frame, text = table()
+    assert counts(frame) == {"": 3, "MT_Break": 4} and "5 masks" in text
+
+
 def test_image_folder_with_a_split(table):
     for side, n in {"train": 4, "val": 2, "test": 1}.items():
         draw(table.root, numbered(f"{side}/0/{{}}.png", n) + numbered(f"{side}/1/{{}}.png", n))
