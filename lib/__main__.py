@@ -27,17 +27,12 @@ def _cluster(choices):
 def _request(arguments: argparse.Namespace):
     from lib.scheduling.plan import Request
 
-    choices = arguments.choices
     return Request(
-        profile=choices.profile,
-        artefacts=choices.artefacts,
+        **vars(arguments.choices),
         run_id=getattr(arguments, "id", None),
-        **choices.runs,
         force=bool(environment.text("FORCE")),
         yes=bool(environment.text("YES")),
-        jobs=choices.jobs,
-        devices=choices.devices,
-        cluster=_cluster(choices),
+        cluster=_cluster(arguments.choices),
     )
 
 
@@ -60,21 +55,20 @@ def render(arguments: argparse.Namespace) -> int:
             choices.artefacts,
             profile,
             choices.protocol,
-            **choices.runs,
+            **choices.chosen,
             jobs=choices.jobs or hardware.cores(),
         )
     return 1 if failed else 0
 
 
-def report(arguments: argparse.Namespace) -> int:
+def report(arguments: argparse.Namespace) -> None:
     """show what was rendered on pages that open from disk"""
     from lib.publish import pages, renderings
 
     choices = arguments.choices
-    chosen = {"profile": choices.profile, "protocol": choices.protocol, **choices.runs}
+    chosen = {"profile": choices.profile, "protocol": choices.protocol, **choices.chosen}
     with renderings.alone(choices.profile):
         print(f"report: {pages.renew(renderings.folder(chosen))}")
-    return 0
 
 
 def replicate(arguments: argparse.Namespace) -> int:
@@ -90,7 +84,7 @@ def replicate(arguments: argparse.Namespace) -> int:
     return status if arguments.choices.artefacts else report(arguments) or status
 
 
-def notebook(arguments: argparse.Namespace) -> int:
+def notebook(arguments: argparse.Namespace) -> None:
     """execute any notebook with parameters, into a copy"""
     from lib.publish import notebooks
     from lib.system import paths
@@ -104,18 +98,16 @@ def notebook(arguments: argparse.Namespace) -> int:
     notebooks.execute(path, given, copy)
     saved = given.get("output") or build / "stepped"
     print(f"{path.name}: executed copy in {copy}; what it saved is in {saved}")
-    return 0
 
 
-def explain(arguments: argparse.Namespace) -> int:
+def explain(arguments: argparse.Namespace) -> None:
     """say which runs are complete, missing or stale, and why"""
     from lib.scheduling import plan
 
     plan.explain(_request(arguments))
-    return 0
 
 
-def estimate(arguments: argparse.Namespace) -> int:
+def estimate(arguments: argparse.Namespace) -> None:
     """say what the missing runs will take here: hours, disk, memory"""
     from lib.scheduling import plan
     from lib.system import hardware
@@ -125,10 +117,9 @@ def estimate(arguments: argparse.Namespace) -> int:
     if runs:
         plan.check_train_shares(runs, hardware.cores())
         plan.estimated(runs, request)
-    return 0
 
 
-def data(arguments: argparse.Namespace) -> int:
+def data(arguments: argparse.Namespace) -> None:
     """draw or check the images, and decode them once"""
     from lib.data import pixels
     from lib.study import profiles
@@ -136,7 +127,6 @@ def data(arguments: argparse.Namespace) -> int:
 
     profile = arguments.choices.profile
     pixels.prepare(profiles.load(profile)["data"], hardware.cores())
-    return 0
 
 
 def data_check(arguments: argparse.Namespace) -> int:
@@ -156,7 +146,7 @@ def data_check(arguments: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
-def labels(arguments: argparse.Namespace) -> int:
+def labels(arguments: argparse.Namespace) -> None:
     """write the table of labels of images that lie in folders: good, scratch, ..."""
     from lib.data import folders
 
@@ -164,10 +154,9 @@ def labels(arguments: argparse.Namespace) -> int:
     if folder is None:
         raise ValueError("set FOLDER to a folder of images: make labels FOLDER=folder OUT=csv.")
     folders.write_labels(folder, environment.path("OUT") or folder / "labels.csv")
-    return 0
 
 
-def archive(arguments: argparse.Namespace) -> int:
+def archive(arguments: argparse.Namespace) -> None:
     """write simulated frames as Sewer-ML's archive lays them out"""
     from lib.data import archive
     from lib.system import hardware
@@ -181,10 +170,9 @@ def archive(arguments: argparse.Namespace) -> int:
     archive.write(root, train, val, hardware.cores())
     print(f"{root}: {train} + {val} simulated frames laid out as Sewer-ML's archive; to rehearse")
     print(f"the paper's profile: make replicate PROFILE=rehearsal SEWERML_ROOT={root} YES=1")
-    return 0
 
 
-def predict(arguments: argparse.Namespace) -> int:
+def predict(arguments: argparse.Namespace) -> None:
     """score the images of a folder with a finished run"""
     from lib.system import paths
 
@@ -201,15 +189,13 @@ def predict(arguments: argparse.Namespace) -> int:
 
     out = environment.path("OUT") or paths.BUILD / profile / "predictions.csv"
     predict.predict(images, predict.find(profile, run_id), out)
-    return 0
 
 
-def reference(arguments: argparse.Namespace) -> int:
+def reference(arguments: argparse.Namespace) -> None:
     """renew the committed reference and figures from complete runs"""
     from lib.publish import reference
 
     reference.renew(arguments.choices.profile)
-    return 0
 
 
 def compare(arguments: argparse.Namespace) -> int:
@@ -221,30 +207,19 @@ def compare(arguments: argparse.Namespace) -> int:
     return 0 if within else 1
 
 
-def docs(arguments: argparse.Namespace) -> int:
+def docs(arguments: argparse.Namespace) -> None:
     """renew the numbers in the README and in docs/ from the reference"""
     from lib.publish import docs
 
     docs.renew()
-    return 0
 
 
 COMMANDS = {
-    "replicate": replicate,
-    "run": run,
-    "render": render,
-    "report": report,
-    "notebook": notebook,
-    "explain": explain,
-    "estimate": estimate,
-    "data": data,
-    "data-check": data_check,
-    "labels": labels,
-    "archive": archive,
-    "predict": predict,
-    "reference": reference,
-    "compare": compare,
-    "docs": docs,
+    command.__name__.replace("_", "-"): command
+    for command in (
+        *(replicate, run, render, report, notebook, explain, estimate, data, data_check),
+        *(labels, archive, predict, reference, compare, docs),
+    )
 }
 
 
@@ -276,7 +251,7 @@ def main(words: list[str] | None = None) -> int:
 
         atomic.sweep(paths.written())
         arguments.choices = choices.read(getattr(arguments, "artefacts", ()))
-        return COMMANDS[arguments.command](arguments)
+        return COMMANDS[arguments.command](arguments) or 0
     except KeyboardInterrupt as interrupt:
         stopped = "stopped; the same command goes on from what is finished."
         print(f"\n{str(interrupt) or stopped}")

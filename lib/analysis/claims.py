@@ -108,7 +108,7 @@ def rankme_says_little(reading: Reading) -> list[Part]:
 
 
 def _left_out(reading: Reading, printed: Part) -> str:
-    return reading.averaged(("supervised", *reading.ssl))[1]
+    return reading.averaged()[1]
 
 
 @claim(
@@ -123,7 +123,7 @@ def train_share_matters(reading: Reading) -> list[Part]:
     low, high = reading.shares()[0], reading.shares()[-1]
     if low == high:
         raise NotRun("it takes two train shares")
-    among, _ = reading.averaged(("supervised", *reading.ssl))
+    among, _ = reading.averaged()
     gap = reading.score(among, [high]) - reading.score(among, [low])
     return [reading.part(f"{share(high)} − {share(low)}", gap, among, [high])]
 
@@ -131,7 +131,7 @@ def train_share_matters(reading: Reading) -> list[Part]:
 def by_validation(reading: Reading) -> tuple[dict[str, Draws], list[System]]:
     """F1, precision and recall at the largest validation share minus at the smallest, each a mean
     over systems and train shares; and these systems."""
-    board, (among, _) = reading.board, reading.averaged(("supervised", *reading.ssl))
+    board, (among, _) = reading.board, reading.averaged()
     ends = min(board.validation_shares), max(board.validation_shares)
     options = {"evaluation": board.rule.imbalance, "shares": ends, "ranked": ()}
     each = [board.draws((*s, at), **options) for s, at in product(among, reading.shares())]
@@ -172,8 +172,16 @@ def validation_share_matters(reading: Reading) -> list[Part]:
     "One rival ahead of BYOL contradicts it.",
 )
 def byol_best_at_one(reading: Reading) -> list[Part]:
-    others = [method for method in reading.ssl if method != "byol"]
-    return reading.leads("byol", others, reading.shares(0.01, 0.01))
+    shares, parts = reading.shares(0.01, 0.01), []
+    trained = set(reading.board.systems(reading.ssl))
+    for rival in [method for method in reading.ssl if method != "byol"]:
+        if both := [b for b in BACKBONES if {("byol", b), (rival, b)} <= trained]:
+            ours, theirs = ([(method, b) for b in both] for method in ("byol", rival))
+            gap = reading.score(ours, shares) - reading.score(theirs, shares)
+            parts.append(reading.part(label(rival), gap, [*ours, *theirs], shares))
+    if not parts:
+        raise NotRun("BYOL has no rival at hand")
+    return parts
 
 
 @claim(
@@ -209,7 +217,7 @@ def barlow_robust(reading: Reading) -> list[Part]:
         for barlow in reading.systems(["barlow"]):
             lead, own = reading.over_mean(barlow, [s for s in ssl if s[1] == barlow[1]], [at])
             leads, rests_on = [*leads, lead], [*rests_on, *own]
-        parts.append(reading.part(share(at), np.mean(leads, axis=0), rests_on, [at], -MARGIN))
+        parts.append(reading.part(share(at), np.mean(leads, axis=0), rests_on, [at], limit=-MARGIN))
     return parts
 
 

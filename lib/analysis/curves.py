@@ -59,15 +59,17 @@ def points(wanted: list[Run | Stored], protocol: str, split: str) -> pd.DataFram
         elif rule.probe == "online":
             f1 = stored.history["train_f1"].iloc[-1]
         else:
-            f1 = _train_f1(stored, rule.probe)
-        rank, most = stored.record["rankme"], bound(stored)
+            f1 = _train_f1(stored)
+        rank = stored.record["rankme"]
+        most = min(stored.record["rankme_images"], width(stored.run))  # of n images
         measures = {"f1": f1, "rankme": rank, "bound": most, "rescaled": rank / most}
         rows.append(which | measures)
     return pd.DataFrame(rows)
 
 
-def _train_f1(stored: Stored, probe: str) -> float:
-    scores = stored.scores.query("split == 'train' and evaluation == 'clean' and probe == @probe")
+def _train_f1(stored: Stored) -> float:
+    scores = stored.scores
+    scores = scores.query("split == 'train' and evaluation == 'clean' and probe == 'converged'")
     return metrics.scores(scores["Defect"], scores["logit"] > 0, None)["f1"]
 
 
@@ -90,11 +92,6 @@ def over_seeds(points: pd.DataFrame) -> pd.DataFrame:
 def width(run: Run) -> int:
     """d, how many numbers the backbone makes of an image (docs/study.md, Training)."""
     return round({"resnet18": 512, "vit_tiny": 192}[run.backbone] * run.settings.width)
-
-
-def bound(stored: Stored) -> int:
-    """min(n, d), the most that the stored RankMe of n fixed images can be."""
-    return min(stored.record["rankme_images"], width(stored.run))
 
 
 def _rho(frame: pd.DataFrame, x: str, y: str) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from lib.analysis import wording
 from lib.analysis.board import Board, Draws, NotRun, System
 from lib.measures import seeds
-from lib.study.names import BACKBONES, UNTRAINED, label
+from lib.study.names import UNTRAINED, label
 
 JOINT = ("byol", "barlow", "simclr", "dino")
 PLACES = ("above", "below", "across")  # where an interval lies of a limit
@@ -93,43 +93,19 @@ class Reading:
 
     def score(self, systems: Iterable[System], shares: Iterable[float]) -> Draws:
         """The mean score of these systems over these train shares."""
-        return np.mean([self._score(*s, at) for s in systems for at in shares], axis=0)
+        cells = [(*system, at) for system in systems for at in shares]
+        return np.mean([self.board.draws(cell)[0][self.metric] for cell in cells], axis=0)
 
-    def _score(self, *cell) -> Draws:
-        return self.board.draws(cell)[0][self.metric]
-
-    def part(
-        self,
-        name: str,
-        draws: Draws,
-        rests_on: Iterable[System],
-        shares: Sequence[float],
-        limit: float = 0.0,
-        above: bool = True,
-    ) -> Part:
-        """A part that rests on these systems at these train shares."""
+    def part(self, name: str, draws: Draws, rests_on, shares: Sequence[float], **side) -> Part:
+        """A part that rests on these systems at these train shares; `side` is its limit, above."""
         rests_on = list(dict.fromkeys(rests_on))
         learned = set(self.learned(rests_on, shares))
-        return Part(name, draws, tuple(s for s in rests_on if s not in learned), limit, above)
+        return Part(name, draws, tuple(s for s in rests_on if s not in learned), **side)
 
     def lead(self, name: str, system: System, other: System, shares: Sequence[float]) -> Part:
         """A system's score minus another's, as a part of that name."""
         gap = self.score([system], shares) - self.score([other], shares)
         return self.part(name, gap, [system, other], shares)
-
-    def leads(self, method: str, others: Iterable[str], shares: Sequence[float]) -> list[Part]:
-        """A part for each other method: the mean score minus its own over the backbones that both
-        have. Raises NotRun where there is none."""
-        found, trained = [], set(self.board.systems([method, *(others := list(others))]))
-        for other in others:
-            both = [b for b in BACKBONES if {(method, b), (other, b)} <= trained]
-            if both:
-                ours, theirs = ([(m, b) for b in both] for m in (method, other))
-                gap = self.score(ours, shares) - self.score(theirs, shares)
-                found.append(self.part(label(other), gap, [*ours, *theirs], shares))
-        if not found:
-            raise NotRun(f"{label(method)} has no rival at hand")
-        return found
 
     def over_mean(
         self, system: System, others: Iterable[System], shares: Sequence[float]
@@ -142,10 +118,10 @@ class Reading:
         among = self.tell(others, shares)
         return self.score([system], shares) - self.score(among, shares), [system, *among]
 
-    def averaged(self, methods: Iterable[str]) -> tuple[list[System], str]:
-        """The systems that a mean over systems is of, those that `tell` at the largest train share,
-        and a note on those left out."""
-        systems, shares = self.systems(methods), self.shares()[-1:]
+    def averaged(self) -> tuple[list[System], str]:
+        """The systems that a mean over the paper's systems is of, those that `tell` at the largest
+        train share, and a note on those left out."""
+        systems, shares = self.systems(("supervised", *self.ssl)), self.shares()[-1:]
         among = self.tell(systems, shares)
         left = called(system for system in systems if system not in among)
         return among, f"mean without {left}: not above the untrained backbone" * bool(left)

@@ -26,7 +26,6 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
     facts = {
         "data": _data_name(runs[0].data),
         "profile": profile,
-        "title": profiles.load(profile)["title"],
         "networks": _networks(runs),
         "epochs": sorted({run.settings.epochs for run in runs}),
         "train_shares": len({run.share for run in runs}),
@@ -89,7 +88,6 @@ def of_data(profile: str) -> dict:
         "data": _data_name(p["data"]),
         "source": p["data"]["source"],
         "profile": profile,
-        "title": p["title"],
         "n_training": len(training),
         "n_validation": len(validation),
         "n_groups": pd.concat([training, validation])["Group"].nunique() if grouped else 0,

@@ -140,16 +140,7 @@ def forget() -> None:
 
 
 @lru_cache(maxsize=2048)
-def _draws(
-    stored: Stored,
-    written: int,
-    evaluation: str,
-    probe: str,
-    shares: tuple[float | None, ...],
-    sampling: str,
-    resamples: int,
-    ranked: tuple[str, ...],
-) -> dict[str, np.ndarray]:
+def _draws(stored, written, evaluation, probe, shares, sampling, resamples, ranked):
     logit, order = _reading(stored, evaluation, probe)
     defect, classes, video = (
         None if column is None else column[order] for column in _columns(*_table(stored))

@@ -36,12 +36,6 @@ def here(n_seeds: int) -> str:
     return " in these runs" * (n_seeds < ENOUGH)
 
 
-def verdict(
-    low: float,
-    high: float,
-    above: str = "supported",
-    below: str = "contradicted",
-    neither: str = "inconclusive",
-) -> str:
+def verdict(low: float, high: float, above: str, below: str, neither: str) -> str:
     """`above` for an interval above zero, `below` for one below it; `neither` else, and for nan."""
     return above if low > 0 else below if high < 0 else neither

@@ -63,18 +63,14 @@ def always_defect_f1(share: float) -> float:
     return 2 * share / (1 + share)
 
 
-def f2ciw_bounds(classes, weights) -> tuple[float, float]:
-    """F2CIW of always saying "normal", 0, and of always "defect", the most a detector can reach.
-
-    classes (n, 17), or None: nan; weights (n,), or None: equal. The upper bound is the importance
-    of the classes that occur with a positive weight over that of all 17: F2CIW sees no false alarm,
-    and an absent class scores 0.
-    """
+def f2ciw_maximum(classes, weights) -> float:
+    """F2CIW of always "defect", the most a detector can reach: the importance of the classes
+    (n, 17) that occur with a positive weight (n,) over that of all 17. It sees no false alarm, and
+    an absent class scores 0. nan where `classes` is None."""
     if classes is None:
-        return 0.0, float("nan")
-    classes = checked_classes(classes, len(classes))
-    present = classes[np.asarray(weights) > 0] if weights is not None else classes
-    return 0.0, float(IMPORTANCE @ present.any(axis=0) / IMPORTANCE.sum())
+        return float("nan")
+    present = checked_classes(classes, len(classes))[np.asarray(weights) > 0]
+    return float(IMPORTANCE @ present.any(axis=0) / IMPORTANCE.sum())
 
 
 def counted(defect, predicted, classes) -> list[np.ndarray]:

@@ -10,7 +10,6 @@ import inspect
 import io
 import re
 import tomllib
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache, partial
 from itertools import chain, groupby
@@ -54,7 +53,7 @@ def pages() -> dict[Path, str]:
     """Path -> the text that it should hold, for every page with a generated number."""
     words = entries.templates(keep_trailing_newline=True, autoescape=False)  # Markdown, not HTML
     references = {profile: findings.words(profile) for profile in findings.SUBJECTS}
-    words.globals |= references[PROFILE] | {"table": table, "solar": references["solar"]}
+    words.globals |= references[PROFILE] | {"table": markup.markdown, "solar": references["solar"]}
     words.globals |= {"agreement": findings.agreement(*references.values())}
     words.globals |= _effects() | _cache() | _artefacts() | _method() | _speed()
     texts = {DOCS / f"{name}.md": words.get_template(f"{name}.md.j2").render() for name in PAGES}
@@ -78,19 +77,12 @@ def filled(text: str, part: str, content: str, readme: str) -> str:
     return f"{around[0]}{start}\n{content}{end}{around[1]}"
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[str]], texts: int = 1) -> str:
-    """A table in Markdown; the columns after the first `texts` hold numbers, set flush right."""
-    head = list(head)
-    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
-    return markup.markdown(head, rule, rows)
-
-
 def _effects() -> dict[str, Any]:
     measured = reference.values("protocol")
     rows = tomllib.loads(DEVIATIONS.read_text(encoding="utf-8"))["row"]
     chosen = {run.method: run.settings for run in grid.cells(PROFILE)}
     groups = {
-        group: table(
+        group: markup.markdown(
             ("what", "paper", "released code", "here", "why", "effect here"),
             [
                 [*(row[f].format(**chosen) for f in FIELDS[:-1]), effects(measured, row["effect"])]
@@ -137,8 +129,8 @@ def _cache() -> dict[str, Any]:
     measures = ("grey levels", "dB", "detail")
     views = [f"{kind}: {name}" for kind in ("training", "evaluation") for name in measures]
     return {
-        "caches": table(("cache", "GB", "views enlarged", *views), by_side),
-        "table2_inputs": table(("input", "cache", *measures), by_input, texts=2),
+        "caches": markup.markdown(("cache", "GB", "views enlarged", *views), by_side),
+        "table2_inputs": markup.markdown(("input", "cache", *measures), by_input, texts=2),
     }
 
 
@@ -152,7 +144,7 @@ def _artefacts() -> dict[str, Any]:
             minutes = f"{sum(map(_seconds, runs)) / 60 / cores:.0f}"
         rows.append([artefact.title, f"`make {name}`", f"`{artefact.notebook}`", needs, minutes])
     head = ("artefact", "command", "notebook", "needs", "minutes")
-    return {"artefacts": table(head, rows, texts=4)}
+    return {"artefacts": markup.markdown(head, rows, texts=4)}
 
 
 @cache
@@ -212,9 +204,9 @@ def _speed() -> dict[str, Any]:
     head = ("system", "ms a step", "share of the model-only bound", "times as fast as lightly")
     return {
         "where": where,
-        "inputs": table(("views", "ours, cached", "Pillow", "times as fast"), read),
-        "views": table(("views", *views), made),
-        "steps": table(head, stepped),
+        "inputs": markup.markdown(("views", "ours, cached", "Pillow", "times as fast"), read),
+        "views": markup.markdown(("views", *views), made),
+        "steps": markup.markdown(head, stepped),
         "grid": "; ".join(f"{row.measured}: {row.ratio:.2f}" for row in grid_rows.itertuples()),
         "peak": grid_rows["peak_gb"].max(),
         "from_scores": medians["ours, from stored scores"],

@@ -173,7 +173,7 @@ def _spread(measured: pd.DataFrame, metric: str) -> str:
         cells = (own[own["train_share"] == share] for share in shares)
         lines.append([*map(names.label, system), *map(_over_runs, cells)])
     head = ["Method", "Backbone", *map(names.share, shares)]
-    return markup.markdown(head, ["---", "---", *["---:"] * len(shares)], lines)
+    return markup.markdown(head, lines, 2)
 
 
 def _over_runs(rows: pd.DataFrame) -> str:
@@ -211,7 +211,7 @@ def _calibration() -> str:
     forms |= dict.fromkeys(("coverage", "supported", "contradicted"), "{:.3f}")
     rows = pd.read_csv(CALIBRATION).to_dict("records")
     lines = [[form.format(row[name]) for name, form in forms.items()] for row in rows]
-    return markup.markdown(head, ["---:"] * len(head), lines)
+    return markup.markdown(head, lines, 0)
 
 
 def _effects(measured: pd.DataFrame) -> list[str]:

@@ -124,15 +124,12 @@ def render(
 ) -> list[str]:
     """Render the artefacts (all, if none is named) that are out of date, `jobs` at once; return why
     some failed, a sentence each, after printing it. `chosen` names runs as lib.study.grid.runs
-    takes them. Raises ValueError, before anything runs, for an unknown artefact, profile, protocol
-    or method."""
+    takes them."""
     from lib.data import sources
 
-    names.nearest(profile, profiles.available(), "profile")
-    wanted = [names.nearest(name, ARTEFACTS, "artefact") for name in artefacts] or drawn(profile)
     given = {
         "profile": profile,
-        "protocol": protocol and names.nearest(protocol, names.PROTOCOLS, "protocol"),
+        "protocol": protocol,
         **{name: chosen.get(name) or [] for name in choices.RUNS},
     }
     folder = renderings.folder(given)
@@ -144,7 +141,7 @@ def render(
         failures.append(str(error))
         tqdm.write(f"error: {error}", file=sys.stderr)
 
-    for name in wanted:
+    for name in artefacts or drawn(profile):
         shown = grid.runs(name, profile, **chosen)
         if ARTEFACTS[name].study and not shown:
             print(f"{name}: left out, METHODS or BACKBONES names nothing that it shows", flush=True)

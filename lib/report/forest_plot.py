@@ -56,9 +56,10 @@ def draw(
     _name(first, rows)
     if singles:
         ax = fig.add_subplot(cells[1, 0], sharex=first)
-        for y, part in enumerate(singles.values()):
-            _draw_row(ax, y, part)
-        _frame(ax, len(singles))
+        single = pd.concat(part.assign(method=name) for name, part in singles.items())
+        _draw_panel(
+            ax, single, list(dict.fromkeys(zip(single["method"], single["backbone"], strict=True)))
+        )
         ax.set(title=title, xlabel=UNIT)
         ax.set_yticks(range(len(singles)), list(singles))
     ax = fig.add_subplot(cells[1, 1:])
@@ -96,12 +97,6 @@ def _draw_panel(ax, measured: pd.DataFrame, rows: list[Key]) -> None:
     for row in measured.itertuples():
         _estimate(ax, rows.index((row.method, row.backbone)), row)
     _frame(ax, len(rows))
-
-
-def _draw_row(ax, y: int, measured: pd.DataFrame) -> None:
-    _guide(ax, y)
-    for row in measured.itertuples():
-        _estimate(ax, y, row)
 
 
 def _estimate(ax, y: float, row) -> None:

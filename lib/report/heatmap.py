@@ -120,7 +120,8 @@ def draw(
             name(row) + mark for row, mark in zip(rows, of_rows or [""] * len(rows), strict=True)
         ]
         ax.set_yticks(np.arange(len(rows)) + 0.5, labels, va="center")
-        style.bare(ax)
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
         if grouped:
             _group(ax, one.values, name, labels if ax is axes[0] else None)
     if grouped:  # the groups' names stand where the label would
@@ -131,11 +132,12 @@ def draw(
     if not bar:
         return fig
     colours = ScalarMappable(Normalize(*limits), COLOURS)
-    place = {"fraction": style.THICKNESS / height, "pad": 0.05 / height}
+    place = {"location": "bottom", "fraction": style.THICKNESS / height, "pad": 0.05 / height}
     aspect = (width - 0.8) / style.THICKNESS
     text = "   ".join(beneath)
     text = text if len(text) * style.LETTER < width - 0.8 else "\n".join(beneath)
-    style.colour_bar(fig, colours, list(axes), text, aspect=aspect, **place)
+    bar = fig.colorbar(colours, ax=list(axes), label=text, aspect=aspect, **place)
+    bar.outline.set_visible(False)
     return fig
 
 

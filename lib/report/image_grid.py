@@ -18,6 +18,7 @@ from lib.report import style
 
 SHOWN = 240  # px a side, of an image beside what networks read of it
 # Boxes show on grey and on brown pipes; the class that the paper marks in red is red.
+RED = "OS"
 MARKED, OTHER = "#E3001B", "#00D5FF"
 
 
@@ -28,12 +29,11 @@ def draw(
     boxes: Sequence[pd.DataFrame],
     red: Sequence[bool],
     *,
-    marked: str = "OS",
     columns: int = 6,
 ) -> Figure:
     """Frames (h, w, 3) uint8, captions above, known boxes (Class, x0, y0, x1, y1 in their pixels).
 
-    Boxes of the class `marked` are red and solid, the others cyan and dashed, so that they differ
+    Boxes of the class `RED` are red and solid, the others cyan and dashed, so that they differ
     in grey, too. `red` says which frames show that class; their captions are red.
     """
     rows = -(-len(images) // columns)
@@ -53,10 +53,10 @@ def draw(
         look = {"fontsize": style.SIZE, "color": MARKED if is_red else "black", "linespacing": 1.05}
         ax.set_title(text, loc="left", pad=2, **look)
         for box in own.itertuples():
-            _draw_box(ax, box, _edge(box.Class == marked), own["Class"].nunique() > 1)
+            _draw_box(ax, box, _edge(box.Class == RED), own["Class"].nunique() > 1)
     present = {name for own in boxes for name in own["Class"]}
-    labels = {True: f"{marked}, which the paper marks in red"} if marked in present else {}
-    if present - {marked}:
+    labels = {True: f"{RED}, which the paper marks in red"} if RED in present else {}
+    if present - {RED}:
         labels[False] = "other defects, where they were drawn"
     if labels:
         handles = [Line2D([], [], label=text, **_edge(red)) for red, text in labels.items()]

@@ -1,5 +1,7 @@
 """Rows of texts as Markdown and as LaTeX (booktabs)."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 # What LaTeX reads as a command, and signs that not every compiler prints as they are.
@@ -8,9 +10,11 @@ SPECIAL |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textas
 SPECIAL |= {"°": r"$^\circ$", "−": "$-$", "<": "$<$", ">": "$>$", "|": r"\textbar{}"}
 
 
-def markdown(header: list[str], alignments: list[str], lines: list[list[str]]) -> str:
-    """A Markdown table; `alignments` are the cells below its header, as "---:"."""
-    cells = ([cell.replace("|", r"\|") for cell in line] for line in (header, alignments, *lines))
+def markdown(header: Iterable[str], lines: Iterable[Iterable[str]], texts: int = 1) -> str:
+    """A Markdown table; the columns after the first `texts` hold numbers, set flush right."""
+    header = list(header)
+    rule = ["---"] * texts + ["---:"] * (len(header) - texts)
+    cells = ([cell.replace("|", r"\|") for cell in line] for line in (header, rule, *lines))
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 

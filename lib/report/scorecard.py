@@ -134,8 +134,7 @@ class Scorecard:
         return lines
 
     def markdown(self) -> str:
-        alignments = ["---:", *["---"] * (2 + len(METRICS) * len(self.protocols))]
-        table = markup.markdown(self.header(), alignments, self.lines())
+        table = markup.markdown(self.header(), self.lines(), len(self.header()))
         return "\n\n".join(filter(None, (table, self.not_run())))
 
     def latex(self) -> str:

@@ -9,7 +9,6 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
@@ -110,19 +109,6 @@ def wrapped(text: str, width: float) -> str:
     return textwrap.fill(text, int(width / LETTER))
 
 
-def bare(ax) -> None:
-    """Remove an axes' frame and tick marks; the tick labels stay."""
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-
-
 def beside(ax, text: str, xy: tuple, points: tuple[float, float], **look) -> Annotation:
     """Write `text` so many `points` (right, up) from `xy`, which is in data units by default."""
     return ax.annotate(text, xy, xytext=points, textcoords="offset points", **look)
-
-
-def colour_bar(fig: Figure, colours: ScalarMappable, axes: list, label: str, **place):
-    """A colour bar below `axes`, without a frame."""
-    bar = fig.colorbar(colours, ax=axes, location="bottom", label=label, **place)
-    bar.outline.set_visible(False)
-    return bar

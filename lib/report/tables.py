@@ -106,8 +106,7 @@ class Table:
         sections = []
         for block in self.blocks:
             lines = block.lines("**{}**")
-            alignments = ["---", "---", *["---:"] * block.value.shape[1]]
-            rows = markup.markdown(self.header(block), alignments, lines)
+            rows = markup.markdown(self.header(block), lines, 2)
             sections.append(f"### {block.title}\n\n{rows}")
         return "\n\n".join(sections)
 
@@ -212,7 +211,7 @@ class Counts:
 
     def markdown(self) -> str:
         header, layout, rows = self.columns()
-        return markup.markdown(header, [{"l": "---", "r": "---:"}[c] for c in layout], rows)
+        return markup.markdown(header, rows, layout.count("l"))
 
     def latex(self) -> str:
         header, layout, rows = self.columns()

@@ -3,7 +3,6 @@ The parent process never imports torch."""
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lib.data import pixels, sources, splits
@@ -14,27 +13,19 @@ from lib.scheduling.progress import cost
 from lib.store import run_directory
 from lib.store.stored import find, reachable, unreachable
 from lib.study import artefacts, grid, profiles
-from lib.study.choices import RUNS
+from lib.study.choices import Choices
 from lib.study.grid import Run
 from lib.system import atomic, hardware, paths
 from lib.system.progress import duration
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(Choices):
     """The runs that are to be complete, of some artefacts or a single one, and how they train."""
 
-    profile: str
-    artefacts: Sequence[str] = ()  # none: all that have a notebook
     run_id: str | None = None  # this run alone
-    methods: list[str] | None = None  # of the artefacts' runs, only these
-    backbones: list[str] | None = None
-    train_shares: list[float] | None = None
-    seeds: list[int] | None = None
     force: bool = False  # train stale runs of the profile `paper`, and the one that is named, too
     yes: bool = False  # start trainings on Sewer-ML without asking
-    jobs: int | None = None  # runs at a time; None for as many as the machine holds
-    devices: int = 1  # that share a run
     cluster: slurm.Cluster | None = None  # None: this machine
 
     def runs(self) -> list[Run]:
@@ -47,8 +38,7 @@ class Request:
 
     def reads(self, artefact: str) -> list[Run]:
         """The runs of one artefact, without train shares that the user's data cannot reach."""
-        chosen = {name: getattr(self, name) for name in RUNS}
-        return reachable(grid.runs(artefact, self.profile, **chosen))
+        return reachable(grid.runs(artefact, self.profile, **self.chosen))
 
     def pending(self) -> list[Job]:
         """The runs to train or measure; prints if there are none, and if stale runs are kept: those

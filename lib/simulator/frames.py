@@ -5,10 +5,10 @@ FRAMES frames in a row are one video: they share pipe, light, camera and overlay
 no video.
 """
 
-import csv
 import functools
 import math
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +64,6 @@ DRAW = {  # in painting order: the pipe, its wall, then what stands in front of 
     "IS": junctions.intruding_seal,
 }
 IN_FRONT = ("AF", "FO", "RO", "IS")  # these stand in the water or before it
-
-
-def video_of(split: str, index: int) -> str:
-    return f"{split}{index // FRAMES:05d}"
 
 
 @functools.lru_cache(maxsize=64)
@@ -169,12 +165,7 @@ def draw(
     return camera.record(image, video, rng), boxes
 
 
-def _paint_wall(
-    scene: Scene,
-    video: dict[str, Any],
-    rng: np.random.Generator,
-    change: np.random.Generator | None,
-) -> None:
+def _paint_wall(scene: Scene, video: dict[str, Any], rng, change) -> None:
     """Paint the wall. Where the construction changes (OK), the pipe beyond the step is of another
     material; `change` is that defect's random stream."""
     texture = video["texture"] + rng.uniform(0, 500)
@@ -194,12 +185,6 @@ def _box(name: str, mask: np.ndarray) -> Box | None:
     return name, int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def water_percent(seed: int, split: str, index: int) -> int:
-    """Water level of the frame's video in per cent of the pipe's height, in steps of 5 as
-    inspectors note it."""
-    return int(5 * round(20 * _video(seed, split, index // FRAMES)["water"]))
-
-
 def filename(split: str, index: int) -> str:
     return f"{SPLITS[split][2] + index:08d}.png"
 
@@ -210,10 +195,12 @@ def labels(seed: int, split: str, n: int, defect_share: float = DEFECT_SHARE) ->
     rows = []
     for i in range(n):
         classes = classes_of(seed, split, i, defect_share)
-        water, defect = water_percent(seed, split, i), int(bool(classes))
+        video, defect = i // FRAMES, int(bool(classes))
+        # In per cent of the pipe's height, in steps of 5 as inspectors note it.
+        water = int(5 * round(20 * _video(seed, split, video)["water"]))
         flags = (int(name in classes) for name in CLASSES)
         row = filename(split, i), water, int(water > 0), *flags, 1 - defect, defect
-        rows.append((*row, video_of(split, i)))
+        rows.append((*row, f"{split}{video:05d}"))
     return pd.DataFrame(rows, columns=[*COLUMNS, "Video"])
 
 
@@ -262,9 +249,7 @@ def write(root: Path, seed: int, train: int, val: int, px: int, workers: int = 1
             with parallel.pool(workers, "drew images") as pool:
                 boxes = parallel.results(pool, _write_some, jobs)
         pd.concat(tables)[["Filename", "Video"]].to_csv(work / "Videos.csv", index=False)
-        with open(work / "Boxes.csv", "w", newline="", encoding="utf-8") as f:
-            writer = csv.writer(f, lineterminator="\n")
-            writer.writerow(("Filename", "Class", "x0", "y0", "x1", "y1"))
-            writer.writerows(row for rows in boxes for row in rows)
+        names = ["Filename", "Class", "x0", "y0", "x1", "y1"]
+        pd.DataFrame(chain(*boxes), columns=names).to_csv(work / "Boxes.csv", index=False)
         tables = work.glob("*.csv")
         atomic.put_json(work / "checksums.json", {t.name: atomic.checksum(t) for t in tables})

@@ -106,7 +106,8 @@ class Scene:
         if squash:
             self._squash(*squash)
         over_face = self._step(*step) if step else 0.0
-        self.phi = self._clock(self.z)
+        x, y = self.at(self.z)
+        self.phi = np.arctan2(x, -y)
         self.along = self.z + over_face  # texture runs on over the face
         self.pixel = self.zoom / self.scale * self.z  # a pixel's size across the line of sight
         drop = (self.water_y - view.y) / np.maximum(self.slope[1], 1e-3)
@@ -154,10 +155,6 @@ class Scene:
         b = ox * sx + oy * sy
         root = np.sqrt(np.maximum(b * b - a * (ox * ox + oy * oy - radius * radius), 0))
         return np.minimum((root - b) / a, FAR)
-
-    def _clock(self, z: Array) -> Array:
-        x, y = self.at(z)
-        return np.arctan2(x, -y)
 
     def project(self, points: Array) -> tuple[Array, Array]:
         """World points (n, 3) to pixels (n, 2) and depths (n,)."""

@@ -109,7 +109,7 @@ def load(run: Run | Stored) -> Stored:
     if stored := reference(run):
         return stored
     what = f"{run.id} is {state} in profile {run.profile}"
-    raise MissingRuns(f"{what}: make run ID={run.id} makes it.")
+    raise MissingRuns(f"{what}: `make run PROFILE={run.profile} ID={run.id}` trains it.")
 
 
 def find(run: Run) -> Stored | None:

@@ -16,17 +16,17 @@ class Choices:
     """Every choice is valid; what was left open is "" or None, and the profile `mini`."""
 
     profile: str
-    protocol: str
-    methods: list[str] | None
-    backbones: list[str] | None
-    train_shares: list[float] | None
-    seeds: list[int] | None
-    artefacts: list[str]
-    jobs: int | None  # runs at a time, as many as this machine holds
-    devices: int  # that share a run
+    artefacts: Sequence[str] = ()  # none: all that have a notebook
+    protocol: str = ""
+    methods: list[str] | None = None
+    backbones: list[str] | None = None
+    train_shares: list[float] | None = None
+    seeds: list[int] | None = None
+    jobs: int | None = None  # runs at a time; None for as many as this machine holds
+    devices: int = 1  # that share a run
 
     @property
-    def runs(self) -> dict[str, list | None]:
+    def chosen(self) -> dict[str, list | None]:
         """What chooses runs of the grid, as lib.study.grid.runs takes it."""
         return {name: getattr(self, name) for name in RUNS}
 
@@ -63,23 +63,14 @@ def read(chosen_artefacts: Sequence[str] = ()) -> Choices:
     )
 
 
-def _words(name: str) -> list[str]:
-    words = environment.words(name)
-    if environment.text(name).strip() and not words:
-        raise ValueError(
-            f"{name}={environment.text(name)}: it names nothing; leave it unset for all."
-        )
-    return words
-
-
 def _names(name: str, valid: Sequence[str], what: str) -> list[str] | None:
     """The names in the study's order: equal choices are written alike."""
-    chosen = [names.nearest(word, valid, what) for word in _words(name)]
+    chosen = [names.nearest(word, valid, what) for word in environment.words(name)]
     return sorted(names.each_once(chosen, name), key=valid.index) or None
 
 
 def _numbers(name: str, read: Callable[[str], float]) -> list | None:
-    return sorted(names.each_once([read(word) for word in _words(name)], name)) or None
+    return sorted(names.each_once([read(word) for word in environment.words(name)], name)) or None
 
 
 def _share(word: str) -> float:

@@ -159,17 +159,9 @@ def cells(
     ]
 
 
-def runs(
-    artefact: str,
-    profile: str = "mini",
-    *,
-    methods=None,
-    backbones=None,
-    train_shares=None,
-    seeds=None,
-) -> list[Run]:
-    """Every Run that `artefact` reads under `profile`, of these methods, backbones, train shares
-    and seeds; none where it shows none of them.
+def runs(artefact: str, profile: str = "mini", **chosen) -> list[Run]:
+    """Every Run that `artefact` reads under `profile`, of the `chosen` methods, backbones, train
+    shares and seeds, as `cells` takes them; none where it shows none of them.
 
     Raises ValueError, naming the nearest valid name, for an unknown artefact, profile, method or
     backbone.
@@ -177,6 +169,5 @@ def runs(
     shown = artefacts.ARTEFACTS[names.nearest(artefact, artefacts.ARTEFACTS, "artefact")]
     if shown.study is None:
         return [parse("walkthrough", name) for name in shown.networks]
-    chosen = {"backbones": backbones, "train_shares": train_shares, "seeds": seeds}
-    every = cells(profile, shown.study, methods=methods, **chosen)
+    every = cells(profile, shown.study, **chosen)
     return [run for run in every if run.method in shown.methods and run.backbone in shown.backbones]

@@ -32,8 +32,12 @@ def number(name: str, default: int | None, what: str) -> int | None:
 
 
 def words(name: str) -> list[str]:
-    """A list, separated by commas or blanks; empty where the variable is unset."""
-    return text(name).replace(",", " ").split()
+    """A list, separated by commas or blanks; empty where the variable is unset or blank. Raises
+    ValueError where there are commas alone."""
+    found = text(name).replace(",", " ").split()
+    if text(name).strip() and not found:
+        raise ValueError(f"{name}={text(name)}: it names nothing; leave it unset for all.")
+    return found
 
 
 def choice(name: str, valid: tuple[str, ...]) -> str:

@@ -27,7 +27,7 @@ from lib.store import run_directory
 from lib.store.stored import MissingRuns, Stored, load
 from lib.study import grid
 from lib.study.grid import Run
-from lib.study.names import SOURCES, closest, label, nearest
+from lib.study.names import SOURCES, closest, label
 from lib.system import progress, torch_device
 from lib.system.errors import DataError
 from lib.training import probes
@@ -100,36 +100,18 @@ def _stored(run: Run | Stored) -> Stored:
             return stored
         what = f"{run.id} was not trained in profile own"
         raise MissingRuns(f"{what}: {_command(run)}, with your LABELS.")
-    try:
-        return load(run)
-    except MissingRuns:
-        what = f"{run.id} is {run_directory.state(run)[0]} in profile {run.profile}"
-        raise MissingRuns(f"{what}: {_command(run)}.") from None
-
-
-def scores(images: Sequence[Path], run: Run | Stored, probe: str = "converged") -> pd.DataFrame:
-    """A row per image, as in the `clean` evaluation: Filename (as given), logit, predicted (> 0).
-
-    `probe` is "converged" or "online". Computed in the run's own precision where this machine has
-    it, else in float32. An image that cannot be read raises DataError.
-    """
-    nearest(probe, ("converged", "online"), "probe")
-
-    def refuse(error: DataError) -> None:
-        raise error
-
-    return pd.concat(batches(images, run, probe, refuse), ignore_index=True)
+    return load(run)
 
 
 def batches(
-    images: Sequence[Path], run: Run | Stored, probe: str, skip: Callable[[DataError], None]
+    images: Sequence[Path], run: Run | Stored, skip: Callable[[DataError], None]
 ) -> Iterator[pd.DataFrame]:
-    """The rows of `scores`, a batch at a time; an image that cannot be read is left out, and `skip`
-    takes its error."""
-    method, converged = restore(run)
+    """A row an image, as the converged probe reads it in the `clean` evaluation, a batch at a time:
+    Filename (as given), logit, predicted (> 0). Computed in the run's own precision where this
+    machine has it, else in float32. `skip` takes the error of an image that cannot be read."""
+    method, decide = restore(run)
     stored = _stored(run)
     method.to(torch_device.device(), memory_format=torch.channels_last)  # as trained
-    decide = converged if probe == "converged" else probes.online(method)
     view, side = probes.clean(stored.run.px), stored.run.data["cache"]
     for start in range(0, len(images), probes.BATCH):
         batch = {}
@@ -194,7 +176,7 @@ def predict(folder: Path, run: Run, out: Path) -> None:
         tqdm.write(f"skipped: {error}", file=sys.stderr)
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    for batch in batches(images, run, "converged", skip):
+    for batch in batches(images, run, skip):
         batch["Filename"] = [_cell(Path(name).relative_to(folder)) for name in batch["Filename"]]
         batch["predicted"] = batch["predicted"].astype(int)
         # Six significant digits, not places after the point: a small logit keeps its sign.

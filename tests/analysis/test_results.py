@@ -117,7 +117,7 @@ def test_a_missing_run_names_the_command_that_makes_it(store):
         MissingRuns, match=r"30 of 30 runs are missing .*`make fig2 PROFILE=smoke` makes them"
     ):
         require(wanted, "make fig2 PROFILE=smoke")
-    with pytest.raises(MissingRuns, match=f"make run ID={wanted[0].id}"):
+    with pytest.raises(MissingRuns, match=f"make run PROFILE=smoke ID={wanted[0].id}"):
         load(wanted[0])
 
 

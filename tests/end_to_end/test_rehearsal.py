@@ -37,7 +37,7 @@ def on(tree) -> dict[str, str]:
 
 def test_the_rehearsal_is_the_papers_profile_but_for_its_epochs():
     paper, rehearsal = profiles.load("paper"), profiles.load("rehearsal")
-    expected = {**paper, "title": rehearsal["title"], "where": rehearsal["where"]}
+    expected = {**paper, "title": rehearsal["title"]}
     for part in ("training", "augmentation", "resolution"):
         expected[part] = paper[part] | {"epochs": 1}
     expected["method"] = paper["method"] | {

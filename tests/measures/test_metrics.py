@@ -117,17 +117,16 @@ def test_share_weights_at_the_natural_share_are_one_and_need_both_kinds_elsewher
         metrics.share_weights([1, 0], 45)
 
 
-def test_f2ciw_bounds_are_reached_by_the_constant_detectors(sample):
+def test_the_most_of_f2ciw_is_reached_by_the_constant_detector(sample):
     defect, classes = sample["defect"], sample["classes"]
-    low, high = metrics.f2ciw_bounds(classes, None)
-    assert low == metrics.scores(defect, np.zeros(400), classes)["f2ciw"]
+    high = metrics.f2ciw_maximum(classes, np.ones(400))
+    assert metrics.scores(defect, np.zeros(400), classes)["f2ciw"] == 0
     assert high == pytest.approx(metrics.scores(defect, np.ones(400), classes)["f2ciw"])
     assert high == pytest.approx(
         1 - (metrics.CIW["PF"] + metrics.CIW["OK"]) / 6.7024
     )  # the two absent classes
-    without_rb = metrics.f2ciw_bounds(classes, ~classes[:, 0])[
-        1
-    ]  # a class may be absent by its weights
+    # a class may be absent by its weights
+    without_rb = metrics.f2ciw_maximum(classes, ~classes[:, 0])
     assert high - without_rb == pytest.approx(metrics.CIW["RB"] / 6.7024)
 
 

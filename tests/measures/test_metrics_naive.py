@@ -222,11 +222,12 @@ def test_each_class_has_its_published_importance():
 def test_f2ciw_ignores_the_scale_of_its_weights(factor, monkeypatch):
     logit, labels = random_case(11)
     arguments = ([bool(names) for names in labels], logit > 0, matrix(labels))
-    before, bounds = metrics.scores(*arguments), metrics.f2ciw_bounds(arguments[2], None)
+    equal = np.ones(len(logit))
+    before, most = metrics.scores(*arguments), metrics.f2ciw_maximum(arguments[2], equal)
     monkeypatch.setattr(metrics, "IMPORTANCE", factor * metrics.IMPORTANCE)
     assert 0 < before["f2ciw"] < 1
     assert metrics.scores(*arguments) == pytest.approx(before, rel=1e-12)
-    assert metrics.f2ciw_bounds(arguments[2], None) == pytest.approx(bounds, rel=1e-12)
+    assert metrics.f2ciw_maximum(arguments[2], equal) == pytest.approx(most, rel=1e-12)
 
 
 def test_f2ciw_depends_on_the_order_of_classes_unless_their_weights_follow(monkeypatch):

@@ -87,7 +87,9 @@ def run(workspace):
 def test_a_run_with_a_damaged_file_is_missing_and_the_file_named(run, damage, name):
     damage(run / name)
     assert run_directory.state(RUN) == ("missing", f"{name} is damaged or gone")
-    with pytest.raises(MissingRuns, match=rf"{RUN.id} is missing .*make run ID={RUN.id}"):
+    with pytest.raises(
+        MissingRuns, match=rf"{RUN.id} is missing .*make run PROFILE=smoke ID={RUN.id}"
+    ):
         load(RUN)
 
 

@@ -134,7 +134,7 @@ def test_train_shares_are_those_of_the_grid_in_their_order():
 
 
 def test_valid_choices_are_read_once(monkeypatch):
-    assert choices.read() == choices.Choices("mini", "", None, None, None, None, [], None, 1)
+    assert choices.read() == choices.Choices("mini", artefacts=[])
     chosen = {"PROFILE": "smoke", "PROTOCOL": "paper", "METHODS": "simclr byol", "SEEDS": "42,0"}
     chosen |= {
         "BACKBONES": "vit_tiny",
@@ -147,7 +147,7 @@ def test_valid_choices_are_read_once(monkeypatch):
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
     runs = ["byol", "simclr"], ["vit_tiny"], [0.05, 0.15, 0.45], [0, 42]
-    expected = choices.Choices("smoke", "paper", *runs, ["fig2"], 4, 2)
+    expected = choices.Choices("smoke", ["fig2"], "paper", *runs, 4, 2)
     assert choices.read(["fig2"]) == expected
 
 

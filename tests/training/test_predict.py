@@ -54,19 +54,24 @@ def command(run, frames, monkeypatch):
     return monkeypatch
 
 
-def stored_logits(run, probe):
-    table = load(run).scores
-    chosen = (
-        (table["split"] == "val") & (table["evaluation"] == "clean") & (table["probe"] == probe)
-    )
-    return table[chosen].set_index("Filename")["logit"]
+def scored(images, run):
+    """The rows of all images; one that cannot be read raises its error."""
+
+    def refuse(error):
+        raise error
+
+    return pd.concat(predict.batches(images, run, refuse), ignore_index=True)
 
 
-@pytest.mark.parametrize("probe", ["converged", "online"])
-def test_scores_are_those_of_the_clean_evaluation(run, frames, probe):
-    found = predict.scores(folders.walk(frames)[0], run, probe)
+def stored_logits(run):
+    rows = "split == 'val' and evaluation == 'clean' and probe == 'converged'"
+    return load(run).scores.query(rows).set_index("Filename")["logit"]
+
+
+def test_scores_are_those_of_the_clean_evaluation(run, frames):
+    found = scored(folders.walk(frames)[0], run)
     names = [name.rpartition("/")[2] for name in found["Filename"]]
-    stored = stored_logits(run, probe).loc[names].to_numpy(np.float32)
+    stored = stored_logits(run).loc[names].to_numpy(np.float32)
     half = 2.0**-10  # a stored logit has 11 significant bits
     np.testing.assert_allclose(found["logit"], stored, rtol=half, atol=half)
     assert np.ptp(stored) > 10 * half  # the images are told apart
@@ -75,16 +80,16 @@ def test_scores_are_those_of_the_clean_evaluation(run, frames, probe):
 
 def test_batches_do_not_matter(run, frames, monkeypatch):
     images = folders.walk(frames)[0]
-    at_once = predict.scores(images, run)["logit"]
+    at_once = scored(images, run)["logit"]
     monkeypatch.setattr(probes, "BATCH", 4)
     np.testing.assert_allclose(
-        predict.scores(images, run)["logit"], at_once, rtol=1e-2, atol=1e-2
+        scored(images, run)["logit"], at_once, rtol=1e-2, atol=1e-2
     )  # bf16, where used
 
 
 def test_the_reference_holds_half_precision_and_comes_back_in_single(run, frames, monkeypatch):
     images = folders.walk(frames)[0]
-    full = predict.scores(images, run)["logit"]
+    full = scored(images, run)["logit"]
     reference.write([load(run)], paths.REFERENCE / run.profile, weights=True)
     committed = reference.committed(run).checkpoint
     checkpoint = torch.load(committed, weights_only=True)
@@ -97,7 +102,7 @@ def test_the_reference_holds_half_precision_and_comes_back_in_single(run, frames
     assert not method.training
     assert {p.dtype for p in method.parameters()} == {torch.float32}
     assert probe.weight.dtype == np.float32
-    np.testing.assert_allclose(predict.scores(images, run)["logit"], full, rtol=0.05, atol=0.05)
+    np.testing.assert_allclose(scored(images, run)["logit"], full, rtol=0.05, atol=0.05)
     committed.unlink()
     with pytest.raises(
         MissingRuns, match=rf"only scores .*`make run PROFILE=smoke ID={run.id}` trains it"
@@ -120,9 +125,9 @@ def test_an_unreadable_image_is_an_error_unless_skipped(run, frames):
     (frames / "a.png").write_bytes(b"not a png")
     images = folders.walk(frames)[0]
     with pytest.raises(DataError, match=r"a\.png cannot be decoded"):
-        predict.scores(images, run)
+        scored(images, run)
     skipped = []
-    (found,) = predict.batches(images, run, "converged", skipped.append)
+    (found,) = predict.batches(images, run, skipped.append)
     assert len(found) == 6 and len(skipped) == 1 and "a.png" in str(skipped[0])
 
 
