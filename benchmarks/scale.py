@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from math import floor
 
 from lib.data.check import PUBLISHED
-from lib.publish.docs import table
+from lib.report.markup import markdown
 from lib.scheduling import estimate
 from lib.scheduling.progress import cost
 from lib.study import grid
@@ -92,13 +92,13 @@ def tables() -> tuple[str, str]:
     parts["all"] = [run for runs in parts.values() for run in runs]
     head = "part", "runs", "images (10^9)", "passes (10^9)", "decoded, 10^6 (core-hours)"
     head += "caches, GB", "at once at least, GB", "read, TB", "scores, GB"
-    first = table(head, [amounts(PARTS.get(part, part), runs) for part, runs in parts.items()])
+    first = markdown(head, [amounts(PARTS.get(part, part), runs) for part, runs in parts.items()])
     columns = [(which, rate) for which in ("grid", "all") for rate in RATES]
     hours = [
         [f"{gpus}", *(f"{wall(parts[which], gpus, rate):,.0f}" for which, rate in columns)]
         for gpus in GPUS
     ]
-    return first, table(["GPUs", *(f"{which}, {rate:,}/s" for which, rate in columns)], hours)
+    return first, markdown(["GPUs", *(f"{which}, {rate:,}/s" for which, rate in columns)], hours)
 
 
 if __name__ == "__main__":
