@@ -63,7 +63,7 @@ def _square(values: list[float]) -> np.ndarray:
 
 def _caption(row: pd.Series) -> str:
     classes = ", ".join(CLASS_NAMES.get(name, name) for name in frames.classes(row))
-    score = f"{row['score']:+.1f}".replace("-", "−")
+    score = f"{round(row['score'], 1) + 0.0:+.1f}".replace("-", "−")  # never −0.0
     return f"{score} {classes or ('defect' if row['Defect'] else 'normal')}"
 
 
@@ -82,6 +82,7 @@ def draw(rows: list[Strip]) -> Figure:
     fig.suptitle(" ", size=style.SIZE)  # room for the first strip's title
     for ax in axes.flat:
         ax.axis("off")
+        ax.set_anchor("N")  # of several shapes, one below its caption as the others
     norm = Normalize(*np.quantile(np.concatenate(maps), (0.02, 0.98))) if maps else None
     line = iter(axes)
     for strip, captions in zip(rows, texts, strict=True):

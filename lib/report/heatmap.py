@@ -92,14 +92,20 @@ def draw(
     height = (ROW + LINE * lines) * len(first)
     of_rows, of_columns, legend = _marks(panels)
     beneath = [label] * bool(label) + legend
-    room = 0.85 + 0.12 * len(beneath)
     # numbers without colours, hence without edges between them, stand further apart
     bare = [frame.isna().all(axis=None) for frame in frames]
     ratios = [
         f.shape[1] * (1 + 0.4 * is_bare) + 0.3 for f, is_bare in zip(frames, bare, strict=True)
     ]
     widths = {"width_ratios": ratios}
-    across = 72 * (width - 1.2) / sum(ratios)  # points a column
+    texts = {
+        title: [name(column) + of_columns.get((title, column), "") for column in one.values.columns]
+        for title, one in panels.items()
+    }
+    longest = {title: style.LETTER * max(map(len, own)) for title, own in texts.items()}
+    turned = {t: long > (width - 1.2) / sum(ratios) for t, long in longest.items()}  # of a column
+    room = 0.85 + 0.12 * len(beneath)
+    room += max([long for title, long in longest.items() if turned[title]], default=0)
     shared = {"sharey": True, "gridspec_kw": widths}
     fig, (axes,) = style.panels(1, len(panels), height + room, width, **shared)
     fig.get_layout_engine().set(w_pad=0.02, wspace=0.01)
@@ -113,9 +119,8 @@ def draw(
             _outline(ax, one.values, outlined)
         columns, rows = one.values.columns, one.values.index.get_level_values(-1)
         ax.set(title=title, xlabel=xlabel if len(columns) > 1 else "", ylabel="")
-        texts = [name(column) + of_columns.get((title, column), "") for column in columns]
-        turn = 90 if max(map(len, texts)) * 72 * style.LETTER > across else 0
-        ax.set_xticks(np.arange(len(columns)) + 0.5, texts, rotation=turn)
+        turn = 90 * turned[title]
+        ax.set_xticks(np.arange(len(columns)) + 0.5, texts[title], rotation=turn)
         labels = [
             name(row) + mark for row, mark in zip(rows, of_rows or [""] * len(rows), strict=True)
         ]

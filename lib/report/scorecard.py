@@ -153,7 +153,7 @@ class Scorecard:
         group = FOREST + VERDICT * len(protocols)
         width, lines = TEXT + group * len(METRICS), len(claims) + 2
         ax = style.page(HEIGHT * lines, (0, width), (len(claims) + 0.6, -1.4))
-        left_out = textwrap.fill(self.not_run(), 52)
+        left_out = textwrap.fill(self.not_run(), 44)
         ax.text(0.25, len(claims) - 0.4, left_out, va="top", color="0.3")
         for y in range(0, len(claims), 2):
             ax.axhspan(y - 0.5, y + 0.5, color="0.95", linewidth=0)

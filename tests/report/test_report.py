@@ -10,7 +10,7 @@ from PIL import Image
 
 from lib.analysis import results
 from lib.report import captions, saving, style, tables
-from lib.report.heatmap import draw, panel
+from lib.report.heatmap import LINE, ROW, draw, panel
 from lib.study.names import share
 from lib.system import paths
 
@@ -99,6 +99,18 @@ def test_cells_have_the_colours_of_their_values_and_none_where_unknown():
     shown = np.ma.filled(cells.get_array().astype(float), np.nan).reshape(frame.shape)
     np.testing.assert_array_equal(shown, frame)
     assert ax.get_ylim() == (len(frame), 0)  # the first row is on top
+
+
+def test_long_names_of_columns_leave_the_rows_their_height():
+    """They are turned; the rows of a small table shrank by their length, and lines overlapped."""
+    names = ["Probe, with labels", "kNN", "Mahalanobis", "PCA residual", "Isolation forest"]
+    one = panel(pd.DataFrame(np.zeros((4, 5)), columns=names))
+    one.lines.append(one.values.map("({:+.2f})".format))
+    fig = draw({"a": one, "b": one}, width=style.DOUBLE)
+    fig.get_layout_engine().execute(fig)
+    assert fig.axes[0].get_xticklabels()[0].get_rotation() == 90
+    tall = fig.axes[0].get_position().height * fig.get_figheight() / 4
+    assert tall > ROW + 2 * LINE
 
 
 def test_panels_share_one_colour_scale():
