@@ -124,8 +124,9 @@ def render(
 ) -> list[str]:
     """Render the artefacts (all, if none is named) that are out of date, `jobs` at once; return why
     some failed, a sentence each, after printing it. `chosen` names runs as lib.study.grid.runs
-    takes them."""
+    takes them. Of all, those of which no run is there are left out, if others have theirs."""
     from lib.data import sources
+    from lib.store.stored import find
 
     given = {
         "profile": profile,
@@ -135,7 +136,7 @@ def render(
     folder = renderings.folder(given)
     given["output"] = str(paths.FIGURES / folder)
     sources.warn(profiles.load(profile)["data"])
-    pending, failures, reasons = [], [], {}
+    pending, failures, reasons, absent, current = [], [], {}, [], 0
 
     def failed(error: object) -> None:
         failures.append(str(error))
@@ -153,11 +154,20 @@ def render(
         try:
             now = renderings.inputs(name, own)
         except RuntimeError as error:
-            failed(f"{name}: {error}")
+            if artefacts or any(map(find, shown)):
+                failed(f"{name}: {error}")
+            else:
+                absent.append((name, error))
             continue
+        current += bool(shown)
         if reason := renderings.outdated(stamp, now):
             reasons.setdefault(reason, []).append(name)
             pending.append((name, own, now, stamp))
+    for name, error in absent:
+        if current:
+            print(f"{name}: left out, {error}", flush=True)
+        else:
+            failed(f"{name}: {error}")
     for reason, members in reasons.items():
         print(f"{reason}: {', '.join(members)}")
     pending.sort(key=lambda due: not ARTEFACTS[due[0]].networks)  # the longest first

@@ -16,7 +16,8 @@ import pytest
 
 from lib.__main__ import main
 from lib.publish import formulas, notebooks, renderings
-from lib.store import fingerprints
+from lib.store import fingerprints, stored
+from lib.store.stored import MissingRuns
 from lib.study import artefacts
 from lib.system import fork_server, paths
 
@@ -349,6 +350,31 @@ def test_what_shows_none_of_the_methods_is_left_out(workspace, monkeypatch, caps
         "fig1",
     }
     assert "fig3: left out, METHODS or BACKBONES names nothing that it shows" in said
+
+
+@pytest.mark.parametrize("known", [["fig2", "fig4"], []])
+def test_of_all_artefacts_those_without_any_run_are_left_out(workspace, monkeypatch, capsys, known):
+    """The reference of solar holds no ablations; where no artefact has its runs, it is an error."""
+    monkeypatch.setattr(paths, "WORKSPACE", workspace)
+
+    def inputs(artefact, given):
+        if artefact not in known:
+            raise MissingRuns(f"9 of 9 runs are missing: `make {artefact}` makes them.")
+        return {"runs": artefact}
+
+    monkeypatch.setattr(renderings, "inputs", inputs)
+    monkeypatch.setattr(stored, "find", lambda run: None)
+    monkeypatch.setattr(notebooks, "_render", lambda artefact, *_: f"{artefact}: yes")
+    failed = notebooks.render([], "smoke")
+    said = capsys.readouterr()
+    if known:
+        assert failed == [] and "fig2: yes" in said.out
+        assert "fig3: left out, 9 of 9 runs are missing: `make fig3` makes them." in said.out
+    else:
+        assert any(line.startswith("fig3: 9 of 9 runs are missing") for line in failed)
+    assert notebooks.render(["fig3"], "smoke") == [
+        "fig3: 9 of 9 runs are missing: `make fig3` makes them."
+    ]
 
 
 @pytest.mark.parametrize(
