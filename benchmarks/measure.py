@@ -73,9 +73,11 @@ def compare(
 
 
 def machine() -> dict[str, object]:
-    """What the numbers were measured on."""
+    """What the numbers were measured on; of a processor with its vectors, as "AVX2"."""
+    gpus = hardware.gpus()
+    vectors = "" if gpus else f", {torch.backends.cpu.get_cpu_capability()}"
     return {
-        "machine": hardware.machine(hardware.gpus()),
+        "machine": hardware.machine(gpus) + vectors,
         "cores": hardware.cores(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

@@ -206,6 +206,7 @@ def _speed() -> dict[str, Any]:
         "where": where,
         "inputs": markup.markdown(("views", "ours, cached", "Pillow", "times as fast"), read),
         "views": markup.markdown(("views", *views), made),
+        "views_machine": measured["views"]["machine"].iloc[0],
         "steps": markup.markdown(head, stepped),
         "grid": "; ".join(f"{row.measured}: {row.ratio:.2f}" for row in grid_rows.itertuples()),
         "peak": grid_rows["peak_gb"].max(),

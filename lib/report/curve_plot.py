@@ -20,7 +20,7 @@ ROWS = {
     ("embedding_mean",): "Embedding mean\n(unit vectors)",
     ("embedding_std",): "Embedding std\n(1/√d)",
 }
-DASHES = ("", (3, 2))  # of the first and the second metric
+DASHES, POINTS = ("", (3, 2)), ("o", "D")  # of the first and the second metric
 
 
 @style.styled
@@ -30,7 +30,8 @@ def draw(measured: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
 
     `measured` is lib.analysis.curves.curves of one method. `paper` (lib.analysis.paper.values) adds
     diamonds at its backbone, train share, epoch and metric; its "rankme" is that of a batch, as the
-    authors compute it. Lines get wider with the share, so that those which coincide are all seen.
+    authors compute it. Lines get thinner with the share, so that those which coincide are all seen.
+    A single epoch is a point.
     """
     backbones, shares = measured["backbone"].unique(), sorted(measured["train_share"].unique())
     colours = dict(zip(shares, style.steps(len(shares)), strict=True))
@@ -47,6 +48,8 @@ def draw(measured: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
                     "style_order": metrics,
                     "dashes": DASHES[: len(metrics)],
                 }
+                if rows["epoch"].nunique() == 1:  # a line of one point would not be seen
+                    look["markers"] = POINTS[: len(metrics)]
                 sns.lineplot(rows, x="epoch", y="value", ax=ax, **look)
                 _cross_out(ax, rows)
             if paper is not None:

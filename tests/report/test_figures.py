@@ -100,6 +100,13 @@ def test_curves_draw_every_share_at_every_epoch():
     assert [len(line.get_xdata()) for line in dashed] == [1] * len(SHARES)
 
 
+def test_a_single_epoch_is_a_point_and_no_empty_panel():
+    measured = histories()
+    fig = curve_plot.draw(measured[measured["epoch"] == 3])
+    assert all(line.get_marker() in curve_plot.POINTS for ax in fig.axes for line in ax.lines)
+    assert all(line.get_marker() == "None" for line in curve_plot.draw(measured).axes[-1].lines)
+
+
 def test_nothing_lies_above_the_panel_of_rankme():
     """RankMe of the fixed images is many times that of a batch."""
     measured = histories()
