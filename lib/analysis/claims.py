@@ -91,7 +91,7 @@ def _excluded(reading: Reading, printed: Part) -> str:
 
 @claim(
     "RankMe does not correlate with F1",
-    f"Spearman’s ρ of RankMe and score, each backbone; none: |ρ| < {LITTLE}",
+    f"Spearman’s ρ of RankMe and score, SSL systems of each backbone; none: |ρ| < {LITTLE}",
     "A correlation that is not found may still be there, so the whole interval, over points drawn "
     f"anew, must lie within ±{LITTLE} on each backbone: a mean of the two would hide opposites. "
     "Systems that did not learn are points, too: RankMe should tell them.",
@@ -223,7 +223,7 @@ def barlow_robust(reading: Reading) -> list[Part]:
 
 @claim(
     "DINO with ResNet-18 is poor at 1–2 %, with ViT-Tiny not",
-    f"it − mean of the other joint embeddings at 1–2 %; poor: < −{MARGIN}",
+    f"it − mean of other joint embeddings, 1–2 %; ResNet-18: < −{MARGIN}, ViT-Tiny: > −{MARGIN}",
     f"“Poor” and “not poor” are the two sides of one margin, {MARGIN} below the others’ mean on "
     "the same backbone. ResNet-18 must lie below it, ViT-Tiny above it.",
     "DINO near the others on ResNet-18, or behind them on ViT-Tiny, contradicts it.",

@@ -23,7 +23,7 @@ from lib.study.grid import Run
 from lib.study.names import APART, CLASSES, share
 
 ANY, NORMAL = "any defect", "normal"  # beside the classes: all defects together, and no defect
-TOTALS = ("Normal (ND)", "Defect", "All")
+TOTALS = ("Normal", "Defect", "All")
 GROUPS = "Groups"  # a total, too, where the user's own table has them
 METRICS = {"recall": "Recall", "auroc": "AUROC against normals"}
 Key = tuple[str, str]  # metric, class

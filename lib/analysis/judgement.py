@@ -144,12 +144,13 @@ def disagreements(scored: pd.DataFrame, by: str) -> list[int]:
 
 
 def distinct(scored: pd.DataFrame) -> pd.DataFrame:
-    """The rows that hold a verdict or a place, once where both readings of MAE give the same, and
+    """The rows that hold a verdict or a place, once where both readings of MAE print the same, and
     once of curves, which no protocol reads."""
     decided = scored[~scored["verdict"].isin(OPEN)]
     decided = decided.assign(protocol=decided["protocol"].mask(decided["metric"] == CURVES, ""))
-    same = ["claim", "line", "protocol", "metric", "value", "low", "high", "verdict"]
-    return decided.drop_duplicates(same)
+    printed = [wording.of_row(row) for row in decided.to_dict("records")]
+    same = ["claim", "line", "protocol", "metric", "printed", "verdict"]
+    return decided.assign(printed=printed).drop_duplicates(same).drop(columns="printed")
 
 
 def by_chance(scored: pd.DataFrame) -> str:

@@ -11,14 +11,14 @@ from lib.measures import bootstrap
 from lib.store.stored import Stored, load
 from lib.study import profiles
 from lib.study.grid import Run
-from lib.study.names import SOURCES, UNTRAINED
+from lib.study.names import SOURCES
 
 
 def of_runs(wanted: list[Run | Stored]) -> dict:
     """What a footer says of these runs: data, profile, seeds, sizes, how many are fresh."""
     stored = [load(run) for run in wanted]
     runs = [one.run for one in stored]
-    trained = [one for one in stored if one.run.method not in UNTRAINED]
+    trained = [one for one in stored if one.run.method != "random"]
     profile, verdicts = runs[0].profile, results.health(trained)
     cells: dict[Run, list[str]] = {}  # of each the verdicts, one a seed
     for one in trained:

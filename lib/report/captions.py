@@ -26,8 +26,8 @@ def marked(facts: dict[str, Any]) -> str:
         text += "; a mean over seeds bears the mark if any of its runs does)." if several else ")."
     if weak:
         what = "systems and shares" if several else "trained runs"
-        text += f" °: {'mean ' * several}AUROC not above that of the untrained backbone"
-        text += f", over seeds and {facts['groups']}" * several + f" ({weak} of {cells} {what})."
+        text += f" °: {'mean ' * several}AUROC minus that of the untrained backbone is not above 0 "
+        text += f"at 95 % ({weak} of {cells} {what})."
     return text
 
 

@@ -19,6 +19,7 @@ from lib.report import style
 SHOWN = 240  # px a side, of an image beside what networks read of it
 # Boxes show on grey and on brown pipes; the class that the paper marks in red is red.
 RED = "OS"
+CORNERS = (("left", "top"), ("right", "top"), ("left", "bottom"), ("right", "bottom"))
 MARKED, OTHER = "#E3001B", "#00D5FF"
 
 
@@ -52,8 +53,9 @@ def draw(
         ax.imshow(image, interpolation="bicubic")
         look = {"fontsize": style.SIZE, "color": MARKED if is_red else "black", "linespacing": 1.05}
         ax.set_title(text, loc="left", pad=2, **look)
-        for box in own.itertuples():
-            _draw_box(ax, box, _edge(box.Class == RED), own["Class"].nunique() > 1)
+        for i, box in enumerate(own.itertuples()):
+            named = own["Class"].nunique() > 1
+            _draw_box(ax, box, _edge(box.Class == RED), CORNERS[i % len(CORNERS)] if named else ())
     present = {name for own in boxes for name in own["Class"]}
     labels = {True: f"{RED}, which the paper marks in red"} if RED in present else {}
     if present - {RED}:
@@ -78,14 +80,16 @@ def _edge(red: bool) -> dict[str, Any]:
     return {"color": OTHER, "linewidth": 0.9, "linestyle": (0, (3, 1.5))}
 
 
-def _draw_box(ax, box, edge: dict[str, Any], named: bool) -> None:
-    """Draw a box's outline with a dark edge, so that it also shows on light walls; `named`, with
-    its class inside."""
+def _draw_box(ax, box, edge: dict[str, Any], corner: tuple[str, ...]) -> None:
+    """Draw a box's outline with a dark edge, so that it also shows on light walls; in the `corner`,
+    if there is one, its class."""
     (left, right), (top, bottom) = (box.x0 - 0.5, box.x1 - 0.5), (box.y0 - 0.5, box.y1 - 0.5)
     x, y = [left, right, right, left, left], [top, top, bottom, bottom, top]
     (line,) = ax.plot(x, y, **edge)
     dark = patheffects.Stroke(linewidth=edge["linewidth"] + 0.7, foreground="black", alpha=0.5)
     line.set_path_effects([dark, patheffects.Normal()])
-    if named:
-        text = ax.text(left + 2, top + 2, box.Class, va="top", color=edge["color"])
+    if corner:
+        ha, va = corner
+        place = left + 2 if ha == "left" else right - 2, top + 2 if va == "top" else bottom - 2
+        text = ax.text(*place, box.Class, ha=ha, va=va, color=edge["color"])
         text.set_path_effects([patheffects.withStroke(linewidth=1.5, foreground="black")])

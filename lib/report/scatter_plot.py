@@ -18,7 +18,7 @@ from lib.study.names import APART, label, share
 
 # The marker of a run by its health: filled, hollow, a cross. A collapsed run cannot be overlooked.
 MARKERS = {"healthy": "o", "no better than random": "v", "collapsed": "X", "diverged": "P"}
-WORDS = {"no better than random": "not above untrained"}  # of a run's health, in the legend
+WORDS = {"no better than random": "not above untrained°"}  # of a run's health, in the legend
 # The legend's entry for the paper's own values, which `diamonds` draws.
 PAPER: dict[str, Any] = {"marker": "D", "markersize": 4.5, "markerfacecolor": "none"}
 PAPER |= {"linestyle": "none", "color": "black", "label": "the paper's value"}
@@ -82,7 +82,7 @@ def draw(
             Line2D([], [], marker="o", markersize=5, color=style.PALETTE[m], label=label(m), **dot)
             for m in points["method"].unique()
         ],
-        "Run": [
+        "Health": [
             Line2D(
                 [],
                 [],

@@ -57,7 +57,7 @@ matplotlib.rcdefaults()  # a matplotlibrc of the user does not change what is dr
 matplotlib.rcParams["text.parse_math"] = False  # a "$" in a name of one's own is no formula
 RED = PALETTE["mae"]  # what a reader should notice: a verdict against, a class without images
 MARKS = {"diverged": "†", "collapsed": "†", "no better than random": "°", "healthy": ""}
-LEGEND = {"†": "† collapsed or diverged", "°": "° AUROC not above the untrained backbone"}
+LEGEND = {"†": "† collapsed or diverged", "°": "° AUROC not reliably above the untrained backbone"}
 THICKNESS = 0.08  # inches, of a colour bar
 
 

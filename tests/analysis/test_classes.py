@@ -225,7 +225,7 @@ def test_an_image_of_two_classes_counts_for_both():
         {"Training": labelled("", "RB", "RB FS"), "Validation": labelled("FS", "")}
     )
     of = counted.set_index(["subset", "class"])["images"]
-    assert of["Training"][["Normal (ND)", "Defect", "All", "RB", "FS", "OK"]].tolist() == [
+    assert of["Training"][["Normal", "Defect", "All", "RB", "FS", "OK"]].tolist() == [
         1,
         2,
         3,
@@ -233,7 +233,7 @@ def test_an_image_of_two_classes_counts_for_both():
         1,
         0,
     ]
-    assert of["Validation"][["Normal (ND)", "Defect", "All", "RB", "FS"]].tolist() == [
+    assert of["Validation"][["Normal", "Defect", "All", "RB", "FS"]].tolist() == [
         1,
         1,
         2,
@@ -249,7 +249,7 @@ def test_table_names_every_class_and_keeps_the_order():
     lines = table.markdown().splitlines()
     assert lines[0] == "| Class | Code | Training | at 1 % |"
     assert lines[2:5] == [
-        "| Normal (ND) |  | 1 | 1 |",
+        "| Normal |  | 1 | 1 |",
         "| Defect |  | 17 | 1 |",
         "| All |  | 18 | 2 |",
     ]
@@ -262,7 +262,7 @@ def test_table_names_every_class_and_keeps_the_order():
 def test_without_class_columns_there_are_totals_alone():
     table = tables.counts(classes.count({"Training": pd.DataFrame({"Defect": [0, 1, 1]})}))
     assert table.markdown().splitlines()[2:] == [
-        "| Normal (ND) | 1 |",
+        "| Normal | 1 |",
         "| Defect | 2 |",
         "| All | 3 |",
     ]
@@ -274,8 +274,8 @@ def test_a_train_share_keeps_the_normals(store):
     counted = classes.count(classes.subsets(data, [0.05, 0.45])).set_index(["subset", "class"])[
         "images"
     ]
-    normals = counted["Training", "Normal (ND)"]
-    assert normals == counted["at 5 %", "Normal (ND)"] == counted["at 45 %", "Normal (ND)"]
+    normals = counted["Training", "Normal"]
+    assert normals == counted["at 5 %", "Normal"] == counted["at 45 %", "Normal"]
     assert counted["at 5 %", "Defect"] == int(normals * 0.05 / 0.95)
     assert "for Table 1" not in counted.index.get_level_values("subset")
 

@@ -51,7 +51,7 @@ def test_table_5_counts_the_users_own_classes_and_groups(own):
     lines = tables.counts(classes.count(subsets)).markdown().splitlines()
     assert lines[0] == "| Class | Training | at 20 % | Validation |"
     assert [line.split(" | ") for line in lines[2:6]] == [
-        ["| Normal (ND)", "8", "8", "8 |"],
+        ["| Normal", "8", "8", "8 |"],
         ["| Defect", "12", "2", "12 |"],
         ["| All", "20", "10", "20 |"],
         ["| Groups", "5", str(subsets["at 20 %"]["Group"].nunique()), "5 |"],

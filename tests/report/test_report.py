@@ -155,17 +155,18 @@ def test_a_cell_prints_its_interval_without_leading_zeros():
 
 def test_the_caption_counts_each_verdict():
     health = {"healthy": 5, "collapsed": 2, "diverged": 1, "no better than random": 4}
-    facts = {"health": health, "marks": health, "seeds": [1], "groups": "videos"}
+    facts = {"health": health, "marks": health, "seeds": [1]}
     text = captions.marked(facts)
     assert text == (
         " †: collapsed or diverged (3 of 12 trained runs)."
-        " °: AUROC not above that of the untrained backbone (4 of 12 trained runs)."
+        " °: AUROC minus that of the untrained backbone is not above 0 at 95 % (4 of 12 trained "
+        "runs)."
     )
     marks = {"healthy": 4, "collapsed": 1, "no better than random": 1}
     assert captions.marked(facts | {"marks": marks, "seeds": [1, 2]}) == (
         " †: collapsed or diverged (3 of 12 trained runs; a mean over seeds bears the mark if any "
         "of its runs does)."
-        " °: mean AUROC not above that of the untrained backbone, over seeds and videos (1 of 6 "
+        " °: mean AUROC minus that of the untrained backbone is not above 0 at 95 % (1 of 6 "
         "systems and shares)."
     )
     assert captions.marked(facts | {"health": {"healthy": 5}, "marks": {"healthy": 5}}) == ""
