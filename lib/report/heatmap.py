@@ -143,8 +143,8 @@ def draw(
     text = text if len(text) * style.LETTER < width - 0.8 else "\n".join(beneath)
     beyond = any((frame < limits[0]).any(axis=None) for frame in frames)
     place["extend"] = "min" if beyond else "neither"
-    bar = fig.colorbar(colours, ax=list(axes), label=text, aspect=aspect, **place)
-    bar.outline.set_visible(False)
+    drawn = fig.colorbar(colours, ax=list(axes), label=text, aspect=aspect, **place)
+    drawn.outline.set_visible(False)
     return fig
 
 

@@ -4,6 +4,7 @@ fig = image_grid.draw(images, ["Normal", "OS"], [no_boxes, boxes], red=[False, T
 """
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -53,9 +54,9 @@ def draw(
         ax.imshow(image, interpolation="bicubic")
         look = {"fontsize": style.SIZE, "color": MARKED if is_red else "black", "linespacing": 1.05}
         ax.set_title(text, loc="left", pad=2, **look)
-        for i, box in enumerate(own.itertuples()):
-            named = own["Class"].nunique() > 1
-            _draw_box(ax, box, _edge(box.Class == RED), CORNERS[i % len(CORNERS)] if named else ())
+        several = own["Class"].nunique() > 1
+        for box, corner in zip(own.itertuples(), cycle(CORNERS if several else [()]), strict=False):
+            _draw_box(ax, box, _edge(box.Class == RED), corner)
     present = {name for own in boxes for name in own["Class"]}
     labels = {True: f"{RED}, which the paper marks in red"} if RED in present else {}
     if present - {RED}:

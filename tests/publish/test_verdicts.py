@@ -116,8 +116,7 @@ def test_pills_carry_a_word_and_a_class(report):
     ]
     assert all(word.replace(" ", "-") == name for name, word in pills)
     style = (report / "style.css").read_text()
-    ruled = set(re.findall(r"\.([\w-]+)(?=[,{ ])", style))
-    assert ruled >= {name.replace(" ", "-") for name in scorecard.SHORT}
+    assert all(f".{name.replace(' ', '-')} {{" in style for name in scorecard.SHORT)
     assert "verdicts are read together" in page
 
 

@@ -134,7 +134,7 @@ def test_train_shares_are_those_of_the_grid_in_their_order():
 
 
 def test_valid_choices_are_read_once(monkeypatch):
-    assert choices.read() == choices.Choices("mini", artefacts=[])
+    assert choices.read() == choices.Choices("mini", [], "", None, None, None, None, None, 1)
     chosen = {"PROFILE": "smoke", "PROTOCOL": "paper", "METHODS": "simclr byol", "SEEDS": "42,0"}
     chosen |= {
         "BACKBONES": "vit_tiny",
