@@ -8,6 +8,7 @@ lost = classes.lost(scores)
 """
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,11 @@ from lib.study.names import APART, CLASSES, share
 ANY, NORMAL = "any defect", "normal"  # beside the classes: all defects together, and no defect
 TOTALS = ("Normal", "Defect", "All")
 GROUPS = "Groups"  # a total, too, where the user's own table has them
-METRICS = {"recall": "Recall", "auroc": "AUROC against normals"}
+METRICS = {
+    "recall_at_5": "Recall at 5 % false alarms",
+    "recall": "Recall",
+    "auroc": "AUROC against normals",
+}
 Key = tuple[str, str]  # metric, class
 
 
@@ -83,7 +88,8 @@ def detections(
     logit (n,), a defect where above 0; defect (n,) and counted (n,) hold 0 or 1, classes (n, k)
     too, a column for each of the k `names`, or is None where they are unknown; groups (n,) as in
     lib.measures.bootstrap.resampled, which draws the same resamples for equal groups. `recall` of a
-    class is the share of its defect images that are called a defect, `auroc` ranks them against the
+    class is the share of its defect images that are called a defect, `recall_at_5` that share where
+    the threshold calls 5 % of the normals a defect, and `auroc` ranks these images against the
     normals; `ANY` is every defect, and `recall` of `NORMAL` the false-alarm rate. nan for a class
     without such images, in all of the data or in a resample: what is absent is not missed.
     """
@@ -99,15 +105,15 @@ def detections(
         groups,
         counted * np.where(defect == 1, members.T, 1),
         draws=draws,
-        ranked=("auroc",),
+        ranked=("auroc", "recall_at_5"),
     )
-    recalls = np.where(np.isnan(by_class["auroc"]), np.nan, by_class["recall"])
+    by_class["recall"] = np.where(np.isnan(by_class["auroc"]), np.nan, by_class["recall"])
     # With the labels exchanged, recall is the share of the normals that are called a defect.
     exchanged = bootstrap.resampled(
         logit, 1 - defect, None, groups, counted[None], draws=draws, ranked=()
     )
-    values = {("recall", name): row for name, row in zip(names, recalls, strict=True)}
-    values |= {("auroc", name): row for name, row in zip(names, by_class["auroc"], strict=True)}
+    places = product(METRICS, range(len(names)))
+    values = {(metric, names[i]): by_class[metric][i] for metric, i in places}
     return values | {("recall", NORMAL): exchanged["recall"][0]}
 
 
@@ -148,8 +154,10 @@ class Scores:
         return np.stack(means, axis=-1)
 
     def excess(self, metric: str, name: str) -> Draws:
-        """`curves` above chance: recall minus the same detectors' false alarms, AUROC minus 0.5."""
-        chance = self.curves("recall", NORMAL) if metric == "recall" else 0.5
+        """`curves` above chance: recall minus the false alarms of the same detectors, AUROC minus
+        0.5."""
+        fixed = {"recall_at_5": 0.05, "auroc": 0.5}
+        chance = fixed[metric] if metric in fixed else self.curves("recall", NORMAL)
         return self.curves(metric, name) - chance
 
 
@@ -204,7 +212,7 @@ def halvings(scores: Scores, metric: str) -> dict[str, Draws]:
 
 
 def lost(scores: Scores) -> pd.DataFrame:
-    """`halvings` by both metrics, a row a class: columns metric, class, value, low, high,
+    """`halvings` by every metric, a row a class: columns metric, class, value, low, high,
     validation."""
     columns = ["metric", "class", "value", "low", "high", "validation"]
     rows = [
@@ -247,7 +255,11 @@ def sentences(scores: Scores, training: dict[str, int]) -> dict[str, str]:
 
 
 def _order_sentence(scores: Scores, metric: str, training: dict[str, int], n: int = 3) -> str:
-    what = {"recall": "recall above the false-alarm rate", "auroc": "AUROC above 0.5"}[metric]
+    what = {
+        "recall_at_5": "recall at 5 % false alarms, above these 5 %,",
+        "recall": "recall above the false-alarm rate",
+        "auroc": "AUROC above 0.5",
+    }[metric]
     halves = halvings(scores, metric)
     smallest = scores.shares[0]
     means = {c: _printed(v)[0] for c, v in halves.items()}

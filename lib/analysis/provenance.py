@@ -1,7 +1,6 @@
 """What a footer says of where numbers come from: data, profile, seeds, sizes, runs."""
 
 from collections import Counter
-from dataclasses import replace
 
 import pandas as pd
 
@@ -22,7 +21,7 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
     profile, verdicts = runs[0].profile, results.health(trained)
     cells: dict[Run, list[str]] = {}  # of each the verdicts, one a seed
     for one in trained:
-        cells.setdefault(replace(one.run, seed=0), []).append(verdicts[one.run.id])
+        cells.setdefault(one.run.cell, []).append(verdicts[one.run.id])
     facts = {
         "data": _data_name(runs[0].data),
         "profile": profile,

@@ -1,7 +1,6 @@
 """Metrics of stored runs as tables, their differences, and verdicts on their health."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -92,7 +91,7 @@ def health(runs: Iterable[Stored], probe: str = "converged") -> dict[str, str]:
         diverged = probe == "online" and one.record["online_probe"] == "diverged"
         verdicts[one.run.id] = "diverged" if diverged else one.record["health"]
         if one.run.study == "grid" and one.run.method != "random":
-            cells.setdefault(replace(one.run, seed=0), {})[one.run.id] = one
+            cells.setdefault(one.run.cell, {})[one.run.id] = one
     for run, cell in cells.items():
         of_seeds = (one.run.seed for one in cell.values())
         twins = (grid.run(run.profile, "random", run.backbone, run.share, s) for s in of_seeds)

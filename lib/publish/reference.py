@@ -155,7 +155,7 @@ def _halve(source: Path, target: Path) -> None:
 def _provenance(runs: list[Stored]) -> dict:
     """The machine, and how long a replication with one seed took on it, one thread each; of a run
     with several seeds the quickest counts, as the others waited for whatever else ran."""
-    rows = [(replace(s.run, seed=0).id, s.run.study, s.record["total_seconds"]) for s in runs]
+    rows = [(s.run.cell.id, s.run.study, s.record["total_seconds"]) for s in runs]
     took = pd.DataFrame(rows, columns=["run", "study", "seconds"])
     quickest = took.groupby(["study", "run"])["seconds"].min()
     minutes = quickest.groupby("study").sum() / 60

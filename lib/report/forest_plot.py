@@ -1,8 +1,10 @@
 """Forest plots: paired differences by system and effect, and rank correlations of measures.
 
 fig = forest_plot.draw(measured, {"Probe": ("probe", "clean images")}, ("MAE", {}))
-fig = forest_plot.correlations(correlated, {"lidar": "LiDAR"}, correlation.SCOPES, "f1")
+fig = forest_plot.correlations(correlated, {"lidar": "LiDAR"}, correlation.SCOPES, ["f1", "auroc"])
 """
+
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -132,22 +134,24 @@ def _name(ax, rows: list[Key]) -> None:
 
 @style.styled
 def correlations(
-    measured: pd.DataFrame, names: dict[str, str], scopes: dict[str, str], metric: str
+    measured: pd.DataFrame, names: dict[str, str], scopes: dict[str, str], metrics: Sequence[str]
 ) -> Figure:
-    """Rank correlations, a panel a metric, and last the gain over RankMe in `metric`.
+    """Rank correlations, a panel for each of the `metrics`, and last the gain over RankMe in the
+    first of them.
 
     `measured` is lib.analysis.correlation.correlate's. A row is a measure, in the order of `names`,
     under a heading a scope, in the order of `scopes`; both give titles. A scope with too few points
     for any rho is left out. Every rho is drawn in the direction in which its paper expects it:
-    further right ranks better. Thick: the interval of these runs; thin: of runs like these. Filled:
-    decided. Beside a heading stands what is decided under it, in `metric`.
+    further right ranks better. Intervals are those of runs like these; filled: decided. Beside a
+    heading stands what is decided under it, in the first metric.
     """
+    metric = metrics[0]
     measured = measured[measured.groupby("scope")["rho"].transform("count") > 0]
     scopes = {scope: title for scope, title in scopes.items() if scope in set(measured["scope"])}
     present = set(measured["measure"])
     shown = ["", *(name for name in names if name in present)]
     rows = [(scope, measure) for scope in scopes for measure in shown]
-    panels = {f"{METRIC_NAMES[m]}: rho": (m, "rho", "") for m in measured["metric"].unique()}
+    panels = {f"{METRIC_NAMES[m]}: rho": (m, "rho", "") for m in metrics}
     panels[f"{METRIC_NAMES[metric]}: rho minus RankMe’s"] = (metric, "gain", "gain_")
     fig, (axes,) = style.panels(1, len(panels), ROW * len(rows) + 0.75, sharey=True)
     for ax, (title, (name, value, prefix)) in zip(axes, panels.items(), strict=True):
@@ -175,13 +179,11 @@ def correlations(
 
 
 def _correlation(ax, y: float, row: dict, value: str, prefix: str) -> None:
-    """Draw one estimate with both intervals: a gain in its verdict's colour, a rho in black."""
+    """Draw one estimate with its interval: a gain in its verdict's colour, a rho in black."""
     if np.isnan(row[value]):
         return
     sign, colour = (1, DECIDED[row["verdict"]]) if prefix else (row["sign"], "#000000")
-    for suffix, weight in (("_runs", 0.7), ("", 2)):
-        ends = [sign * row[f"{prefix}low{suffix}"], sign * row[f"{prefix}high{suffix}"]]
-        ax.plot(ends, [y, y], color=colour, linewidth=weight, solid_capstyle="butt")
-    decided = row[f"{prefix}low_runs"] * row[f"{prefix}high_runs"] > 0
-    look = {"color": colour, "markerfacecolor": colour if decided else "white"}
+    low, high = (sign * row[f"{prefix}{end}_runs"] for end in ("low", "high"))
+    ax.plot([low, high], [y, y], color=colour, solid_capstyle="butt")
+    look = {"color": colour, "markerfacecolor": colour if low * high > 0 else "white"}
     ax.plot(sign * row[value], y, "o", markersize=2.8, markeredgewidth=0.8, **look)

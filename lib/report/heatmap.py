@@ -20,18 +20,21 @@ from lib.report import style
 from lib.study import names
 
 LINE, ROW = 0.118, 0.05  # inches: of a line of text in a cell, and what a row has beside
+CORNER, TRIANGLE = 9, [(0, 0), (0, 1), (1, 0), (0, 0)]  # of a cell, its side in points
 COLOURS = "cividis"  # differs in lightness, so it also reads in grey
 
 
 @dataclass
 class Panel:
     """Values, which give the colours, and the lines of text that their cells print; the first line
-    of a `strong` cell is bold. `marks` are those of unhealthy runs."""
+    of a `strong` cell is bold. `marks` are those of unhealthy runs. A cell that is `below` what a
+    constant answer scores has a corner."""
 
     values: pd.DataFrame
     lines: list[pd.DataFrame]
     strong: pd.DataFrame | None = None
     marks: pd.DataFrame | None = None
+    below: pd.DataFrame | None = None
 
 
 def panel(
@@ -41,6 +44,7 @@ def panel(
     interval: tuple[pd.DataFrame, pd.DataFrame] | None = None,
     paper: pd.DataFrame | None = None,
     strong: pd.DataFrame | None = None,
+    below: pd.DataFrame | None = None,
     form: Callable[[float], str] = wording.PLAIN,
 ) -> Panel:
     """Cells print the value with the mark of its `health`, below it the ends of its `interval`, and
@@ -52,7 +56,7 @@ def panel(
     if paper is not None and paper.notna().any(axis=None):
         lines.append(paper.map(lambda value: "" if np.isnan(value) else f"({form(value)})"))
     marks = None if health is None else health.map(lambda verdict: style.MARKS.get(verdict, ""))
-    return Panel(values, lines, strong, marks)
+    return Panel(values, lines, strong, marks, below)
 
 
 def _short(value: float) -> str:
@@ -92,20 +96,21 @@ def draw(
     height = (ROW + LINE * lines) * len(first)
     of_rows, of_columns, legend = _marks(panels)
     beneath = [label] * bool(label) + legend
+    if any(one.below is not None and one.below.any(axis=None) for one in panels.values()):
+        beneath.append("◣ below always “defect”")
     # numbers without colours, hence without edges between them, stand further apart
     bare = [frame.isna().all(axis=None) for frame in frames]
     ratios = [
         f.shape[1] * (1 + 0.4 * is_bare) + 0.3 for f, is_bare in zip(frames, bare, strict=True)
     ]
     widths = {"width_ratios": ratios}
-    texts = {
-        title: [name(column) + of_columns.get((title, column), "") for column in one.values.columns]
-        for title, one in panels.items()
-    }
-    longest = {title: style.LETTER * max(map(len, own)) for title, own in texts.items()}
-    turned = {t: long > (width - 1.2) / sum(ratios) for t, long in longest.items()}  # of a column
-    room = 0.85 + 0.12 * len(beneath)
-    room += max([long for title, long in longest.items() if turned[title]], default=0)
+    texts, turned, longer = {}, {}, {}
+    for (title, one), ratio in zip(panels.items(), ratios, strict=True):
+        columns = one.values.columns
+        heads = [name(column) + of_columns.get((title, column), "") for column in columns]
+        widest = (width - 1.2) * ratio / sum(ratios) / len(columns)
+        texts[title], turned[title], longer[title] = _fitted(heads, widest)
+    room = 0.85 + 0.12 * len(beneath) + max(longer.values())
     shared = {"sharey": True, "gridspec_kw": widths}
     fig, (axes,) = style.panels(1, len(panels), height + room, width, **shared)
     fig.get_layout_engine().set(w_pad=0.02, wspace=0.01)
@@ -125,6 +130,7 @@ def draw(
             name(row) + mark for row, mark in zip(rows, of_rows or [""] * len(rows), strict=True)
         ]
         ax.set_yticks(np.arange(len(rows)) + 0.5, labels, va="center")
+        ax.xaxis.set(ticks_position="top", label_position="top")  # read before the numbers
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         if grouped:
@@ -146,6 +152,17 @@ def draw(
     drawn = fig.colorbar(colours, ax=list(axes), label=text, aspect=aspect, **place)
     drawn.outline.set_visible(False)
     return fig
+
+
+def _fitted(heads: list[str], widest: float) -> tuple[list[str], bool, float]:
+    """Names of columns that are so many inches wide, a word a line where they are too long; whether
+    they still are and must be turned; and the inches by which they are higher than one line."""
+    if style.LETTER * max(map(len, heads)) > widest:
+        heads = [text.replace(" ", "\n") for text in heads]
+    longest = style.LETTER * max(len(line) for text in heads for line in text.split("\n"))
+    lines = max(text.count("\n") for text in heads)
+    turned = longest > widest
+    return heads, turned, longest if turned else style.LINE * lines
 
 
 def _marks(panels: dict[str, Panel]) -> tuple[list[str], dict[tuple, str], list[str]]:
@@ -180,6 +197,8 @@ def _write_cells(ax, one: Panel, line: float, marked: bool) -> None:
             y, half = i + 0.5 - line * (len(texts) - 1) / 2, 2.4 * len(texts[0])
             place = {"ha": "left", "va": "center_baseline", "color": colour}
             style.beside(ax, one.marks.iat[i, j], (j + 0.5, y), (half, 0), **place)
+        if one.below is not None and one.below.iat[i, j]:
+            ax.scatter(j, i + 1, CORNER**2, colour, marker=TRIANGLE, linewidth=0)
 
 
 def _outline(ax, frame: pd.DataFrame, cell: tuple[Any, Any]) -> None:

@@ -62,12 +62,19 @@ class Block:
         return text + escape(mark) + paper
 
     def frames(self, references: list[str]) -> dict[str, pd.DataFrame]:
-        """Name -> frame as a picture shows it: rows for the `references` first."""
+        """Name -> frame as a picture shows it: rows for the `references` first.
+
+        `below` holds which F1 a constant answer surpasses, as printed; recall and F2CIW are highest
+        for it.
+        """
         frames = {part: getattr(self, part) for part in (*PARTS, "best")}
+        known = self.title == METRIC_NAMES["f1"] and self.bounds
+        constant = np.max([*self.bounds.values()], axis=0) if known else -np.inf
+        frames["below"] = self.value.round(2) < np.round(constant, 2)
         for name in reversed(references):
             row = self.bounds.get(name, [np.nan] * self.value.shape[1])
             for part, frame in frames.items():
-                unknown = {"health": "", "best": False}.get(part, np.nan)
+                unknown = {"health": "", "best": False, "below": False}.get(part, np.nan)
                 values = row if part == "value" else [unknown] * len(row)
                 frames[part] = heatmap.referred(frame, name, values)
         return frames
@@ -137,7 +144,7 @@ class Table:
                 part: pd.concat(
                     {title: parts[part][column] for title, parts in frames.items()}, axis=1
                 )
-                for part in (*PARTS, "best")
+                for part in (*PARTS, "best", "below")
             }
             panels[label(column)] = _panel(own, interval=True)
         return heatmap.draw(panels, ylabel=self.column, width=style.DOUBLE)
@@ -145,7 +152,8 @@ class Table:
 
 def _panel(parts: dict[str, pd.DataFrame], interval: bool) -> heatmap.Panel:
     ends = (parts["low"], parts["high"]) if interval else None
-    options = {"health": parts["health"], "paper": parts["paper"], "strong": parts["best"]}
+    options = {name: parts[name] for name in ("health", "paper", "below")}
+    options["strong"] = parts["best"]
     return heatmap.panel(parts["value"], interval=ends, **options)
 
 

@@ -43,6 +43,11 @@ class Run:
             name += f"-crop{self.crop:g}-jit{self.jitter:g}"
         return name
 
+    @property
+    def cell(self) -> "Run":
+        """What the runs of several seeds have in common: this run with seed 0."""
+        return replace(self, seed=0)
+
     def with_settings(self, **changes) -> "Run":
         """This run, some of its settings changed."""
         return replace(self, settings=replace(self.settings, **changes))

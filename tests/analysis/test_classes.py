@@ -57,6 +57,17 @@ def test_recall_and_false_alarms_equal_a_naive_count(random):
     )
 
 
+def test_recall_at_equal_false_alarms_equals_a_naive_count(random):
+    found = detections(random)
+    normals, thresholds = random.logit[random.defect == 0], np.unique(random.logit)
+    lowest = min(t for t in thresholds if (normals >= t).mean() <= 0.05)
+    for j, name in enumerate(CLASSES):
+        if name != ABSENT:
+            expected = (random.logit[random.labels[:, j] == 1] >= lowest).mean()
+            assert found["recall_at_5", name][0] == pytest.approx(expected)
+    assert ("recall_at_5", classes.NORMAL) not in found  # 5 % by construction
+
+
 def test_auroc_against_normals_equals_scikit_learn(random):
     found = detections(random)
     for j, name in enumerate(CLASSES):
@@ -110,6 +121,7 @@ def test_resamples_are_those_of_every_other_metric(random):
 def test_without_class_columns_all_defects_are_one(random):
     found = classes.detections(random.logit, random.defect, None, random.video, np.ones(300), 10)
     assert set(found) == {
+        ("recall_at_5", classes.ANY),
         ("recall", classes.ANY),
         ("auroc", classes.ANY),
         ("recall", classes.NORMAL),
@@ -166,7 +178,7 @@ class Made(classes.Scores):
         self.validation = dict.fromkeys([*CLASSES, classes.ANY, classes.NORMAL], 30)
 
     def curves(self, metric, name):
-        chance = 0.1 if metric == "recall" else 0.5
+        chance = {"recall_at_5": 0.05, "recall": 0.1, "auroc": 0.5}[metric]
         if name == classes.NORMAL:
             return np.full((1, 21, 5), chance)
         k = 3.0 if name == classes.ANY else CLASSES.index(name) * 0.2
@@ -178,9 +190,10 @@ class Made(classes.Scores):
 
 def test_the_false_alarm_rate_is_no_finding():
     np.testing.assert_allclose(Made().excess("recall", "RB")[0, 0, -1], 0.5)
-    halves = classes.halvings(Made(), "recall")
-    assert halves["RB"][0, 0] == pytest.approx(0.15)
-    assert list(halves) == [*CLASSES, classes.ANY]
+    for metric in classes.METRICS:
+        halves = classes.halvings(Made(), metric)
+        assert halves["RB"][0, 0] == pytest.approx(0.15)
+        assert list(halves) == [*CLASSES, classes.ANY]
 
 
 def test_the_reading_names_the_first_and_the_last():

@@ -403,8 +403,9 @@ def test_the_forest_draws_every_rho_in_its_expected_direction_and_no_label_is_cu
         made(quality, {"rankme": bad, "alignment": lambda c, s: -right(c, s)})
     )
     names = {measure: of.name for measure, of in MEASURES.items()}
-    fig = forest_plot.correlations(measured, names, SCOPES, "f1")
-    f1, _, _, gain = fig.axes
+    fig = forest_plot.correlations(measured, names, SCOPES, ["f1", "auroc"])
+    f1, auroc, gain = fig.axes
+    assert (f1.get_title(), auroc.get_title()) == ("F1: rho", "AUROC: rho")
     labels = [text.get_text() for text in f1.get_yticklabels()]
     assert labels == [name for title in SCOPES.values() for name in (title, *names.values())]
     place = labels.index("Alignment")  # the first heading's: within backbones
@@ -416,13 +417,8 @@ def test_the_forest_draws_every_rho_in_its_expected_direction_and_no_label_is_cu
     row = correlation.judged(measured, "f1").loc["alignment"]
     assert row["rho"] < -0.9 and drawn[f1][place].get_xdata()[0] == pytest.approx(-row["rho"])
     assert drawn[gain][place].get_xdata()[0] == pytest.approx(row["gain"])
-    bars = [sorted(line.get_xdata()) for line in f1.lines if list(line.get_ydata()) == [place] * 2][
-        -2:
-    ]
-    assert bars == [
-        pytest.approx([-row["high_runs"], -row["low_runs"]]),
-        pytest.approx([-row["high"], -row["low"]]),
-    ]
+    bars = [sorted(line.get_xdata()) for line in f1.lines if list(line.get_ydata()) == [place] * 2]
+    assert bars[1:] == [pytest.approx([-row["high_runs"], -row["low_runs"]])]  # first the guide
     filled = {y: line.get_markerfacecolor() != "white" for y, line in drawn[gain].items()}
     decided = measured[(measured["metric"] == "f1") & measured["verdict"].isin(["better", "worse"])]
     assert sum(filled.values()) == len(decided) and filled[place]

@@ -1,6 +1,8 @@
 """Style and saving of tables and figures: what is drawn is what was measured, and equal content
 gives equal bytes."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -101,16 +103,30 @@ def test_cells_have_the_colours_of_their_values_and_none_where_unknown():
     assert ax.get_ylim() == (len(frame), 0)  # the first row is on top
 
 
-def test_long_names_of_columns_leave_the_rows_their_height():
-    """They are turned; the rows of a small table shrank by their length, and lines overlapped."""
-    names = ["Probe, with labels", "kNN", "Mahalanobis", "PCA residual", "Isolation forest"]
+@pytest.mark.parametrize(("longest", "turn"), [("Isolation forest", 0), ("Reconstructions", 90)])
+def test_long_names_of_columns_leave_the_rows_their_height(longest, turn):
+    """A word a line, or turned: the rows of a small table shrank by their length, and lines
+    overlapped."""
+    names = ["Probe, with labels", "kNN", "Mahalanobis", "PCA residual", longest]
     one = panel(pd.DataFrame(np.zeros((4, 5)), columns=names))
     one.lines.append(one.values.map("({:+.2f})".format))
     fig = draw({"a": one, "b": one}, width=style.DOUBLE)
     fig.get_layout_engine().execute(fig)
-    assert fig.axes[0].get_xticklabels()[0].get_rotation() == 90
+    first = fig.axes[0].get_xticklabels()[0]
+    assert (first.get_rotation(), first.get_text()) == (turn, "Probe,\nwith\nlabels")
     tall = fig.axes[0].get_position().height * fig.get_figheight() / 4
     assert tall > ROW + 2 * LINE
+
+
+def test_cells_below_a_constant_answer_have_a_corner():
+    frame = wide(measured())
+    below = frame < frame.median().median()
+    assert below.any(axis=None)
+    fig = draw({"a": panel(frame, below=below)})
+    corners = {tuple(map(float, c.get_offsets()[0])) for c in fig.axes[0].collections[1:]}
+    rows, columns = np.nonzero(below.to_numpy())
+    assert corners == {(float(j), float(i + 1)) for i, j in zip(rows, columns, strict=True)}
+    assert "◣ below always “defect”" in fig.axes[-1].get_xlabel()
 
 
 def test_panels_share_one_colour_scale():
@@ -249,6 +265,17 @@ def test_the_best_can_be_sought_within_a_train_share():
 def test_reference_rows_come_first():
     lines = table(bounds={"F1": {"Always": [0.02, 0.62]}}).markdown().splitlines()
     assert lines[4] == "| Always |  | 0.02 | 0.62 |"
+
+
+def test_only_f1_is_held_against_a_constant_answer():
+    """Which has the highest recall and F2CIW there are; AUROC has no threshold."""
+    (f1,) = table(bounds={"F1": {"Always": [0.39, 0.4]}}).blocks
+    below = f1.frames(["Always"])["below"]
+    expected = f1.value.round(2) < [0.39, 0.4]  # as printed: 0.40 is not below 0.40
+    assert expected.any(axis=None) and not expected.all(axis=None)
+    assert below.to_numpy().tolist() == [[False, False], *expected.to_numpy().tolist()]
+    recall = replace(f1, title="Recall", bounds={"Always": [1.0, 1.0]})
+    assert not recall.frames(["Always"])["below"].any(axis=None)
 
 
 def test_latex_escapes_percent():
