@@ -26,7 +26,7 @@ DASHES, POINTS = ("", (3, 2)), ("o", "D")  # of the first and the second metric
 @style.styled
 def draw(measured: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
     """Panels of `ROWS` by backbone, each on an axis of its own, with a line a train share: the mean
-    over seeds, and a band from the lowest to the highest seed.
+    over seeds. The smallest and the largest share have a band from the lowest to the highest seed.
 
     `measured` is lib.analysis.curves.curves of one method. `paper` (lib.analysis.paper.values) adds
     diamonds at its backbone, train share, epoch and metric; its "rankme" is that of a batch, as the
@@ -42,7 +42,7 @@ def draw(measured: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
             rows = measured[_chosen(measured, metrics, backbone)]
             if len(rows):
                 look = {"hue": "train_share", "palette": colours, "legend": False}
-                look |= {"size": "train_share", "sizes": widths, "errorbar": ("pi", 100)}
+                look |= {"size": "train_share", "sizes": widths, "errorbar": None}
                 look |= {
                     "style": "metric",
                     "style_order": metrics,
@@ -51,6 +51,11 @@ def draw(measured: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
                 if rows["epoch"].nunique() == 1:  # a line of one point would not be seen
                     look["markers"] = POINTS[: len(metrics)]
                 sns.lineplot(rows, x="epoch", y="value", ax=ax, **look)
+                for share in {shares[0], shares[-1]}:  # five bands would hide one another
+                    of_share = rows[rows["train_share"] == share].groupby(["metric", "epoch"])
+                    for _, ends in of_share["value"].agg(["min", "max"]).groupby("metric"):
+                        place = (ends.index.get_level_values("epoch"), ends["min"], ends["max"])
+                        ax.fill_between(*place, color=colours[share], alpha=0.2, linewidth=0)
                 _cross_out(ax, rows)
             if paper is not None:
                 theirs = paper[_chosen(paper, metrics, backbone)]

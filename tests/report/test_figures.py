@@ -4,6 +4,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PolyCollection
 from matplotlib.text import Text
 
 from lib.report import curve_plot, forest_plot, image_grid, scatter_plot, style
@@ -119,8 +120,10 @@ def test_a_band_holds_the_seeds_and_the_line_is_their_mean():
     fig = curve_plot.draw(histories(seeds=(42, 44)))
     ax = fig.axes[-1]
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [e + 0.101 for e in EPOCHS])
-    band = ax.collections[0].get_paths()[0].get_extents()
-    assert (band.y0, band.y1) == pytest.approx((1.1, 3.102))
+    filled = [one for one in ax.collections if isinstance(one, PolyCollection)]
+    bands = [band.get_paths()[0].get_extents() for band in filled]
+    expected = [(1 + 10 * s, 3.002 + 10 * s) for s in (SHARES[0], SHARES[-1])]
+    assert sorted((band.y0, band.y1) for band in bands) == [pytest.approx(e) for e in expected]
 
 
 def test_shares_differ_in_colour_order_and_width():
