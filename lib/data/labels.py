@@ -42,6 +42,8 @@ def read_table(path: Path, columns: tuple[str, ...] = COLUMNS) -> pd.DataFrame:
     table = table.set_axis([*read.values()], axis=1).set_axis(lines)
     for column in set(TEXTS) & set(table):
         table[column] = table[column].str.strip()
+        if column != "Filename":  # a file is found by the name it has on disk
+            table[column] = table[column].str.normalize("NFC")
     check_filled(path, table, "Filename")
     _check_names(path, table)
     _check_labels(path, table)

@@ -3,6 +3,7 @@ by their content."""
 
 import os
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -213,6 +214,16 @@ def test_groups_that_look_like_equal_numbers_are_not_merged(folder):
         "1 groups of labels.csv (07 ...) lie in both splits"
         in sources.own(folder / "labels.csv", 1)[1]
     )
+
+
+def test_names_that_differ_in_their_unicode_form_alone_are_one(folder):
+    """macOS writes accents as letters of their own (NFD), most editors do not (NFC)."""
+    forms = [unicodedata.normalize(form, "tuyau fêlé") for form in ("NFC", "NFD")]
+    rows = [f"{i}.bmp,{i % 2},{('train', 'val')[i > 5]},{forms[i > 5]},x" for i in range(10)]
+    write(folder, *rows, header="Filename,Defect,Split,Group,Class")
+    table, warning = sources.own(folder / "labels.csv", 1)
+    assert set(table["Group"]) == {forms[0]}
+    assert "1 groups of labels.csv (tuyau fêlé ...) lie in both splits" in warning
 
 
 @pytest.mark.parametrize("value, label", [("1.0", 1), (" 0 ", 0), ("01", 1)])
