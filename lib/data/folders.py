@@ -21,8 +21,7 @@ import pandas as pd
 
 from lib.data.decoding import ENDINGS, Place, decode
 from lib.data.own_labels import SPLITS
-from lib.system import progress
-from lib.system.atomic import put_text
+from lib.system import atomic, progress
 from lib.system.errors import DataError
 
 NO_IMAGE = "not images"
@@ -55,6 +54,8 @@ def walk(folder: Path) -> tuple[list[Path], Passed]:
     """Every image file below `folder`, sorted, and every other entry by why it is passed over.
     Links to folders are followed after all else and lead to no folder twice. Raises ValueError
     where `folder` is none."""
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file: name a folder; extract an archive into one.")
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}: name one that holds images.")
     images, passed = [], defaultdict(list)
@@ -129,10 +130,8 @@ def write_labels(folder: Path, out: Path) -> None:
     table = pd.DataFrame(rows)
     notes = filter(None, [_groups(table), _split(table)])
     text = table.drop(columns=["path", "Taken"]).to_csv(index=False)
-    if out.exists() and out.read_bytes() != text.encode():
-        raise ValueError(f"{out} exists and differs: name another file with OUT, or remove it.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    put_text(out, text)
+    atomic.claim(out, lambda path: path.read_bytes() == text.encode())
+    atomic.put_text(out, text)
     counts = table["Defect"].value_counts()
     print(f"{folder}: {counts[0]:,} normal and {counts[1]:,} defect images")
     for (defect, taken), n in table.groupby(["Defect", "Taken"]).size().items():

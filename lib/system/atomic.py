@@ -37,6 +37,19 @@ def put(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
+def claim(path: Path, ours: Callable[[Path], bool]) -> None:
+    """Make the folder of the file that a user wants written to `path`. Raises ValueError where that
+    cannot be, and where something lies there, not empty, that is not `ours` to replace."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file in it with OUT.")
+    if path.exists() and path.stat().st_size and not ours(path):
+        raise ValueError(f"{path} exists and differs: name another file with OUT, or remove it.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ValueError(f"{path.parent} is a file, no folder: name another with OUT.") from None
+
+
 def put_text(path: Path, text: str) -> Path:
     """As `put`, of a text in UTF-8."""
     return put(path, lambda beside: beside.write_text(text, encoding="utf-8"))

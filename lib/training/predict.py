@@ -28,7 +28,7 @@ from lib.store.stored import MissingRuns, Stored, load
 from lib.study import grid
 from lib.study.grid import Run
 from lib.study.names import SOURCES, closest, label
-from lib.system import progress, torch_device
+from lib.system import atomic, progress, torch_device
 from lib.system.errors import DataError
 from lib.training import probes
 from lib.training.probes import Probe
@@ -36,6 +36,7 @@ from lib.training.probes import Probe
 # What zipfile and torch raise for a file that is cut short, damaged or something else.
 UNREADABLE = (zipfile.BadZipFile, pickle.UnpicklingError, zlib.error, struct.error, OSError)
 UNREADABLE += (ValueError, RuntimeError, EOFError, LookupError, TypeError, AttributeError)
+COLUMNS = ("Filename", "logit", "predicted")  # of the CSV of scores
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # Lightning's names
 
 
@@ -162,12 +163,14 @@ def predict(folder: Path, run: Run, out: Path) -> None:
     """Score every image below `folder` into the CSV `out`, a batch at a time; standard error names
     unreadable ones, and the last line but one accounts for every file.
 
-    Raises ValueError without a readable image, and MissingRuns for a run without weights.
+    Raises ValueError without a readable image, or where `out` is any other file than the scores of
+    an earlier call, and MissingRuns for a run without weights.
     """
     images, passed = folders.walk(folder)
     if not images:
         rest = "; ".join(folders.account(passed)) or "it is empty"
         raise ValueError(f"{folder} holds no image ({rest}): set IMAGES to one that does.")
+    atomic.claim(out, lambda path: path.read_bytes().startswith(",".join(COLUMNS).encode()))
     unreadable: list[DataError] = []
     bar, rows, defects = progress.Images("scores", len(images), loud=True), 0, 0
 
@@ -175,7 +178,6 @@ def predict(folder: Path, run: Run, out: Path) -> None:
         unreadable.append(error)
         tqdm.write(f"skipped: {error}", file=sys.stderr)
 
-    out.parent.mkdir(parents=True, exist_ok=True)
     for batch in batches(images, run, skip):
         batch["Filename"] = [_cell(Path(name).relative_to(folder)) for name in batch["Filename"]]
         batch["predicted"] = batch["predicted"].astype(int)

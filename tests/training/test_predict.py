@@ -218,6 +218,7 @@ def test_a_logit_next_to_0_keeps_its_sign_in_the_csv(run, frames, monkeypatch):
 def test_out_names_the_csv(frames, command):
     command.setenv("OUT", str(frames / "new" / "scores.csv"))
     assert main(["predict"]) == 0
+    assert main(["predict"]) == 0  # its own scores are replaced
     assert len(pd.read_csv(frames / "new" / "scores.csv")) == 6
 
 
@@ -226,7 +227,11 @@ def test_out_names_the_csv(frames, command):
     [
         ("IMAGES", "", "set IMAGES to a folder of images"),
         ("IMAGES", "nowhere", "there is no folder nowhere"),
+        ("IMAGES", "{frames}/bad/bad.png", "bad.png is a file: name a folder; extract an archive"),
         ("IMAGES", "{frames}/none", "holds no image"),
+        ("OUT", "{frames}", "is a folder: name a file in it with OUT"),
+        ("OUT", "{frames}/bad/mine.csv", "mine.csv exists and differs: name another file with OUT"),
+        ("OUT", "{frames}/bad/bad.png/scores.csv", "bad.png is a file, no folder: name another"),
         ("IMAGES", "{frames}/bad", "none of the 1 images"),
         ("RUN", "", "set RUN to the id of a finished run"),
         ("RUN", "simclr-resnet-d45-s42", "did you mean RUN=simclr-resnet18-d45-s42?"),
@@ -243,6 +248,7 @@ def test_mistakes_are_one_sentence(frames, command, capsys, name, value, message
     (frames / "none").mkdir()
     (frames / "bad").mkdir()
     (frames / "bad" / "bad.png").write_bytes(b"")
+    (frames / "bad" / "mine.csv").write_text("Filename,Defect\n")
     command.setenv(name, value.format(frames=frames))
     assert main(["predict"]) == 2
     *_, last = capsys.readouterr().err.splitlines()
