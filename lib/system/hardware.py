@@ -93,5 +93,5 @@ def machine(gpus: list[str]) -> str:
         if model := re.search(
             r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8")
         ):
-            return model[1].strip()
+            return re.sub(r"\((R|TM)\)| (CPU|Processor)\b", "", model[1]).strip()
     return platform.processor() or platform.machine()

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from commands import python
 
-from lib.system import atomic, parallel, paths
+from lib.system import atomic, hardware, parallel, paths
 from lib.system.errors import DataError
 
 
@@ -208,3 +209,17 @@ def test_trainings_compute_on_one_thread_whatever_the_cores(tmp_path):
     (tmp_path / "threads.py").write_text(THREADS)
     done = python(str(tmp_path / "threads.py"), OMP_NUM_THREADS="", MKL_NUM_THREADS="")
     assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("AMD EPYC 7763 64-Core Processor", "AMD EPYC 7763 64-Core"),
+        ("Intel(R) Xeon(R) Processor", "Intel Xeon"),
+        ("Intel(R) Core(TM) i7-8700 CPU @ 3.20GHz", "Intel Core i7-8700 @ 3.20GHz"),
+    ],
+)
+def test_a_processor_is_named_without_its_makers_signs(monkeypatch, model, name):
+    text = f"vendor_id\t: x\nmodel name\t: {model}\nmodel name\t: {model}\n"
+    monkeypatch.setattr(Path, "read_text", lambda self, **how: text)
+    assert hardware.machine([]) == name
