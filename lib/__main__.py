@@ -30,8 +30,8 @@ def _request(arguments: argparse.Namespace):
     return Request(
         **vars(arguments.choices),
         run_id=getattr(arguments, "id", None),
-        force=bool(environment.text("FORCE")),
-        yes=bool(environment.text("YES")),
+        force=environment.flag("FORCE"),
+        yes=environment.flag("YES"),
         cluster=_cluster(arguments.choices),
     )
 
@@ -139,7 +139,7 @@ def data_check(arguments: argparse.Namespace) -> int:
     if not environment.text("PROFILE"):
         real = "paper" if environment.sewerml_root() else profile
         profile = "own" if environment.labels() else real
-    wrong = check(profile, bool(environment.text("SCAN")), choices.jobs or hardware.cores())
+    wrong = check(profile, environment.flag("SCAN"), choices.jobs or hardware.cores())
     print(f"\n{len(wrong)} thing(s) wrong:" if wrong else "\nAll is well.", flush=True)
     for sentence in wrong:
         print(f"error: {sentence}", file=sys.stderr)

@@ -32,11 +32,16 @@ OTHERS = (
     (0, rb"P[1-7]\s", "a PNM image"),
     (0, rb"\x89HDF|SIMPLE  =", "an array of measurements"),
     (128, rb"DICM", "a DICOM file"),
+    (0, rb"II\*\0|MM\0\*", "a TIFF that is damaged or of a kind that is not read"),
+    (0, rb"\xff\xd8\xff", "a JPEG that is damaged or of a kind that is not read"),
     (0, rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<svg", "an SVG drawing"),
 )
 SMALLEST = 16  # px a side: the smallest input of a profile is 32, and no inspection frame is near
 LARGEST = 50_000_000  # px: Sewer-ML's frames have under 1 million, the largest cameras under 50
 Image.MAX_IMAGE_PIXELS = None  # Pillow would warn at 89 million; `decode` refuses above LARGEST
+# What Pillow raises for files and for metadata that are damaged.
+BROKEN = (OSError, SyntaxError, EOFError, ValueError, TypeError, LookupError, AttributeError)
+BROKEN += (OverflowError, struct.error, zlib.error)
 PLAIN = ("RGB", "L", "1")  # modes that become 8-bit RGB without loss
 TRANSPARENT = ("RGBA", "LA", "P", "PA", "La", "RGBa")  # these do where nothing is transparent
 
@@ -93,8 +98,8 @@ def decode(place: Place) -> np.ndarray:
                 raise ImageError("other format", message) from None
         what = "is no image that can be recognised" if data else "is an empty file"
         kind = "no image"
-    except (OSError, SyntaxError, EOFError, ValueError, struct.error, zlib.error) as error:
-        what, kind = f"is cut short or damaged ({error})", "damaged"  # Pillow raises all of these
+    except BROKEN as error:
+        what, kind = f"is cut short or damaged ({error})", "damaged"
     raise ImageError(kind, f"{place} cannot be decoded, it {what}: {remedy}.")
 
 
@@ -113,16 +118,23 @@ def _check(place: Place, image: Image.Image) -> None:
         raise ImageError("several pages", f"{what}: {remedy}.")
     raw = str(image.tile[0].args) if image.tile else ""  # as in 'RGB;16B'
     bits = image.tag_v2.get(258, (8,)) if image.format == "TIFF" else (8,)
+    if image.format == "TIFF":  # Pillow reads the first bands as colours, and any sign as none
+        bands, formats = image.tag_v2.get(277, 1), image.tag_v2.get(339, 1)
+        if bands != len(image.getbands()):
+            raise _wrong_mode(place, f"a TIFF of {bands} bands")
+        if image.mode in PLAIN and {*np.atleast_1d(formats)} != {1}:
+            raise _wrong_mode(place, f"a TIFF of signed {image.mode}")
     if image.mode in PLAIN + TRANSPARENT and (re.search(";16[BLN]", raw) or max(bits) > 8):
         raise _wrong_mode(place, f"{image.mode} of 16 bits a channel")
 
 
 def _rgb(place: Place, image: Image.Image) -> Image.Image:
     """The image as 8-bit RGB. Raises ImageError where the conversion would lose something."""
-    if image.mode in PLAIN:
+    if image.mode in PLAIN and "transparency" not in image.info:
         return image.convert("RGB")
-    mode = {"I;16": "16-bit grey", "I": "grey of more than 8 bits"}.get(image.mode, image.mode)
-    if image.mode in TRANSPARENT:
+    deep = {"I": "grey of more than 8 bits", "F": "grey of 32-bit fractions"}
+    mode = "16-bit grey" if image.mode[:4] == "I;16" else deep.get(image.mode, image.mode)
+    if image.mode in PLAIN + TRANSPARENT:
         whole = image.convert("RGBA")
         if whole.getextrema()[3][0] == 255:  # the least opaque pixel
             return whole.convert("RGB")

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from lib.data.decoding import ENDINGS, Place, decode
-from lib.data.own_labels import SPLITS
+from lib.data.own_labels import SPLITS, TOTALS
 from lib.system import atomic, progress
 from lib.system.errors import DataError
 
@@ -36,9 +36,9 @@ PASSED = {
 }
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes what begins so for a formula
 THUMBNAIL = re.compile(r"^thumb(nail)?[ _-]|[ _-]thumb(nail)?$")
-# good, OK, MT_Free, normal images, no_defect; not: no_good, abnormal, nok.
+# good, OK, MT_Free, normal images, no_defect; not: no_good, not - ok, abnormal, nok.
 NORMAL = re.compile(
-    r"(.*[^a-z])?(?<!no[^a-z])(?<!not[^a-z])(?<!non[^a-z])(good|ok|normals?|free)"
+    r"(?!.*(?<![a-z])(no|not|non|never|ab|un)(?![a-z]))(.*[^a-z])?(good|ok|normals?|free)"
     r"([^a-z]*(images?|imgs?|samples?|parts?))?[^a-z]*|non?[^a-z]?(defects?|defective|anomal.*)"
 )
 MASK = re.compile(r"[ _-](labels?|gt|masks?|ground_?truth)$", re.IGNORECASE)  # ends a mask's name
@@ -113,6 +113,8 @@ def write_labels(folder: Path, out: Path) -> None:
     images, passed = walk(folder)
     passed["with names that are not UTF-8"] = [p for p in images if escaped(p) != str(p)]
     images = [path for path in images if escaped(path) == str(path)]
+    passed["with line breaks in their names"] = [p for p in images if re.search(r"[\r\n]", str(p))]
+    images = [path for path in images if not re.search(r"[\r\n]", str(path))]
     masks = _masks(images, passed, folder)
     taken = set(masks.values())
     passed.setdefault(MASKS, []).extend(path for path in images if path in taken)
@@ -188,8 +190,10 @@ def _is_drawn(pixels: np.ndarray) -> bool:
 
 def _row(path: Path, folder: Path, defect: bool, taken: str, name: str, group: str) -> dict:
     filename = path.relative_to(folder).as_posix()
-    filename = f"./{filename}" if filename.startswith(FORMULA) else filename
+    if filename.startswith(FORMULA) or filename[0].isspace():  # blanks are not read
+        filename = f"./{filename}"
     sides = [SIDES[p.lower()] for p in path.relative_to(folder).parts[:-1] if p.lower() in SIDES]
+    name = "" if name.casefold() in TOTALS else name.replace(";", ",")  # ; separates classes
     row = {"Filename": filename, "Defect": int(defect), "Class": name, "Group": group}
     return row | {"Split": sides[0] if sides else "", "path": path, "Taken": taken}
 
@@ -204,9 +208,9 @@ def _by_folder(images: list[Path], folder: Path, numbered: bool) -> list[dict]:
     roots = {p[:i] for p in set(parts.values()) for i in range(len(p)) if normal(p[i])}
     rows = []
     for path, names in parts.items():
-        depth = next((i for i in range(len(names)) if names[:i] in roots), None)
-        if depth is not None:
-            name, *group = names[depth:]
+        depths = [i for i in range(len(names)) if names[:i] in roots]
+        if depths:  # of dev/good beside good, the deeper one says what the image is
+            name, *group = names[depths[-1] :]
             row = not normal(name), f"in {name}", "" if normal(name) else name, "/".join(group)
             rows.append(_row(path, folder, *row))
     return rows

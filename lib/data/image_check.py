@@ -126,8 +126,10 @@ def _content(place: Place) -> str:
 def _zeroed(data: bytes, image: np.ndarray) -> bool:
     """Whether zeros were written over a JPEG's picture: a run of zeros stands for a flat part at
     most, and the image has none."""
-    at = 2
+    at = 2  # a progressive picture holds such runs wherever a scan adds nothing
     while at + 4 < len(data) and data[at + 1] != 0xDA:  # tables and metadata before the picture
+        if data[at + 1] == 0xC2:
+            return False
         at += 2 + int.from_bytes(data[at + 2 : at + 4])
     height, width = (side // 8 for side in image.shape[:2])
     blocks = image[: 8 * height, : 8 * width].reshape(height, 8, width, 8, 3)

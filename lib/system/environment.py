@@ -20,6 +20,11 @@ def text(name: str, default: str = "") -> str:
     return os.environ.get(name) or default
 
 
+def flag(name: str) -> bool:
+    """Whether the variable is set, and not to 0, no, off or false."""
+    return text(name).strip().casefold() not in ("", "0", "no", "off", "false")
+
+
 def number(name: str, default: int | None, what: str) -> int | None:
     """A whole number of 1 or more, `default` where it is unset; `what` says what it is. Raises
     ValueError for anything else."""

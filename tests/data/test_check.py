@@ -1,6 +1,7 @@
 """What data are there is told against what is expected, and whatever is wrong with them, with file
 and remedy."""
 
+import io
 import re
 import shutil
 import subprocess
@@ -475,3 +476,13 @@ def test_make_leaves_the_profile_open_unless_it_is_given():
             command, cwd=paths.ROOT, input=printed, capture_output=True, text=True
         )
         assert done.stdout.strip() == expected
+
+
+def test_a_progressive_jpeg_with_runs_of_zeros_is_whole():
+    """Its later scans add nothing to periodic pictures, in long runs of zeros."""
+    tile = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(np.tile(tile, (64, 64, 1))).save(file, "JPEG", progressive=True, quality=90)
+    pixels = np.asarray(Image.open(file))
+    assert bytes(image_check.ZEROS) in file.getvalue()
+    assert not image_check._zeroed(file.getvalue(), pixels)

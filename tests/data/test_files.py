@@ -3,6 +3,7 @@ file and the remedy."""
 
 import io
 import shutil
+import struct
 import zipfile
 
 import numpy as np
@@ -270,12 +271,38 @@ def test_what_becomes_rgb_without_loss_is_accepted(tmp_path, picture, expected):
     np.testing.assert_array_equal(archive(tmp_path).read("a.png"), expected)
 
 
+def odd_resolution() -> bytes:
+    """A JPEG that is to be turned and whose resolution is a text, on which Pillow stumbles."""
+    tags = struct.pack("<HHIHH", 274, 3, 1, 6, 0) + struct.pack("<HHI4s", 282, 2, 3, b"72\0\0")
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + tags + struct.pack("<I", 0)
+    whole = png(Image.fromarray(NOISE), "JPEG")
+    return whole[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + whole[2:]
+
+
+def odd_page() -> bytes:
+    """A TIFF whose second page would lie beyond its end."""
+    whole = bytearray(png(Image.fromarray(NOISE), "TIFF"))
+    (first,) = struct.unpack("<I", whole[4:8])
+    (tags,) = struct.unpack("<H", whole[first : first + 2])
+    struct.pack_into("<I", whole, first + 2 + 12 * tags, 9999999)
+    return bytes(whole)
+
+
+@pytest.mark.parametrize("content", [odd_resolution, odd_page])
+def test_what_pillow_stumbles_over_is_named(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content())
+    assert "a.png cannot be decoded, it is cut short or damaged (" in message(tmp_path)
+
+
 @pytest.mark.parametrize(
     "picture, form, options, mode",
     [
         (Image.fromarray(GREY.astype(np.uint16) * 200), "PNG", {}, "16-bit grey"),
         (Image.fromarray(GREY.astype(np.int32)), "TIFF", {}, "grey of more than 8 bits"),
-        (Image.fromarray(GREY.astype(np.float32)), "TIFF", {}, "F"),
+        (Image.fromarray(GREY.astype(np.float32)), "TIFF", {}, "grey of 32-bit fractions"),
+        (Image.fromarray(NOISE).convert("RGBX"), "TIFF", {}, "a TIFF of 4 bands"),
+        (Image.fromarray(GREY), "TIFF", {"tiffinfo": {339: 2}}, "a TIFF of signed L"),
+        (Image.fromarray(GREY), "PNG", {"transparency": 0}, "L with transparent pixels"),
         (Image.fromarray(NOISE).convert("CMYK"), "JPEG", {}, "CMYK"),
         (Image.fromarray(np.dstack([NOISE, GREY])), "PNG", {}, "RGBA with transparent pixels"),
         (

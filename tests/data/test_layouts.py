@@ -1,6 +1,7 @@
 """`make labels`: trees laid out as data sets lay them out give the right table of labels."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from lib.__main__ import main
+from lib.data import own_labels
 from lib.data.folders import NORMAL
 
 
@@ -169,6 +171,9 @@ def test_groups_below_the_classes(table):
         "nok": 0,
         "NotOK": 0,
         "not_ok": 0,
+        "NOT - OK": 0,
+        "not so good": 0,
+        "ab-normal": 0,
         "no good": 0,
         "abnormal": 0,
         "ko": 0,
@@ -221,3 +226,25 @@ def test_another_table_is_not_overwritten(table):
     draw(table.root, ["good/a.png", "bad/b.png"])
     (table.root.parent / "labels.csv").write_text("Filename,Defect\n")
     assert "labels.csv exists and differs: name another file with OUT" in table(status=2)
+
+
+@pytest.mark.parametrize("side", ["dev", "site1"])
+def test_the_deeper_folder_of_normals_decides(table, side):
+    """Half of them were defects of the class "dev" before."""
+    for place in ("train", side):
+        for kind in ("good", "bad"):
+            draw(table.root / place / kind, numbered("{}.png", 6))
+    found, _ = table()
+    assert found["Defect"].tolist() == ["bad" in name for name in found["Filename"]]
+    assert set(found["Class"]) == {"", "bad"}
+
+
+def test_what_is_written_is_read_again(table):
+    """Names that tables give to all defects, a semicolon, a leading blank, a line break."""
+    names = ("good/0", "good/ 1", " odd/2", "defect/3", "dent;scratch/4", "dent;scratch/x\ny")
+    draw(table.root, [f"{name}.png" for name in names])
+    found, said = table()
+    assert set(found["Class"]) == {" odd", "", "dent,scratch"}
+    assert "1 with line breaks in their names" in said
+    read = own_labels.read(table.root.parent / "labels.csv")
+    assert {Path(name) for name in read["Filename"]} == {Path(f"{n}.png") for n in names[:5]}

@@ -14,6 +14,14 @@ from lib.study import artefacts
 from lib.system import environment, hardware, paths, torch_device
 
 
+@pytest.mark.parametrize(
+    ("value", "on"), [("1", True), ("yes", True), ("", False), ("0", False), ("No", False)]
+)
+def test_a_flag_that_is_0_or_no_is_off(monkeypatch, value, on):
+    monkeypatch.setenv("SCAN", value)
+    assert environment.flag("SCAN") is on
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "²", "00", " "])
 def test_a_number_is_whole_and_positive(monkeypatch, value):
     monkeypatch.setenv("JOBS", value)
