@@ -77,7 +77,9 @@ def _root(data: dict[str, Any]) -> Path:
     if data["source"] == "simulated":
         remedy = "`make data`, with the same PROFILE, draws the simulated images"
         raise DataError(f"{root} does not exist: {remedy}.")
-    variable = "IMAGES" if data["source"] == "own" and environment.images() else "SEWERML_ROOT"
+    if data["source"] == "own" and not environment.images():
+        raise DataError(f"{root} is no folder: set LABELS to your CSV.")
+    variable = "IMAGES" if data["source"] == "own" else "SEWERML_ROOT"
     raise DataError(f"{root} is no folder: set {variable} to the one that holds the images.")
 
 

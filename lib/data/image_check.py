@@ -1,12 +1,13 @@
 """Which images of a table are there, where, and whether each can be decoded."""
 
 import os
+import posixpath
 import re
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
@@ -34,7 +35,7 @@ class Presence:
 
     def __init__(self, stored: Images, names: Sequence[str]):
         self.stored = stored
-        self.keys = {files.key(name): name for name in names}
+        self.keys = {files.key(_plain(name)): name for name in names}
         self.stored_keys: set[str] = set()  # of all image files, in the table or not
         self.count_by_place: Counter = Counter()  # folder or zip -> images of the table read there
         self._duplicates: list[str] = []
@@ -48,12 +49,12 @@ class Presence:
     def _entries(self) -> Iterator[tuple[str, str]]:
         """(folder or zip, key) of every image file, in the names' folders, then in the zips."""
         parents = sorted({key.rpartition("/")[0] for key in self.keys})
-        endings = tuple({"." + key.rpartition(".")[2] for key in self.keys})
+        endings = tuple({suffix for key in self.keys if (suffix := PurePosixPath(key).suffix)})
         for folder in self.stored.existing_folders:
             for parent in parents:
                 for entry in os.scandir(folder / parent) if os.path.isdir(folder / parent) else ():
                     key = files.key(f"{parent}/{entry.name}" if parent else entry.name)
-                    if key.endswith(endings) and entry.is_file():
+                    if (key in self.keys or key.endswith(endings)) and entry.is_file():
                         yield f"{folder}{os.sep}", key
         for key, places in self.stored.zips.members.items():
             for place in places:
@@ -99,6 +100,11 @@ class Presence:
         """What `find` says against the image."""
         place = cache.place_or_error(self.stored.find, name)
         return str(place) if isinstance(place, DataError) else ""
+
+
+def _plain(name: str) -> str:
+    """The name as folders list it: ./a.png is a.png."""
+    return posixpath.normpath(name) if "/" in name else name
 
 
 def examine(rows: Sequence[Any], places: Sequence[Any]) -> list[parallel.Bad]:

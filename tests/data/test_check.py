@@ -16,6 +16,7 @@ from test_splits import arrange, spoil, table
 
 from lib.__main__ import main
 from lib.data import cache, check, image_check, pixels, sources
+from lib.data.files import Images
 from lib.simulator import frames
 from lib.study import names, profiles
 from lib.study.grid import cells
@@ -486,3 +487,13 @@ def test_a_progressive_jpeg_with_runs_of_zeros_is_whole():
     pixels = np.asarray(Image.open(file))
     assert bytes(image_check.ZEROS) in file.getvalue()
     assert not image_check._zeroed(file.getvalue(), pixels)
+
+
+def test_names_without_an_ending_and_with_a_dot_are_found(tmp_path):
+    for name in ("i00", "i01.png", "i02.png", "labels.csv"):
+        (tmp_path / name).write_bytes(png())
+    stored = Images(tmp_path, (".",), "none*.zip")
+    presence = image_check.Presence(stored, ["i00", "./i01.png", "i02.png"])
+    assert presence.absent == [] and presence.wrong() == []
+    assert sum(presence.count_by_place.values()) == 3
+    assert presence.stored_keys == {"i00", "i01.png", "i02.png"}
