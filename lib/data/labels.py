@@ -16,6 +16,7 @@ OWN = ("Filename", "Defect")  # all that the user's own CSV must have
 OPTIONAL = ("Split", "Group", "Class")  # what else it may have, beside Sewer-ML's classes
 TEXTS = ("Filename", *OPTIONAL)  # read as written: 7, 07 and NA are three names
 SPELLINGS = {name.casefold(): name for name in (*COLUMNS, *OPTIONAL)}
+csv.field_size_limit(2**27)  # a column that is not read may hold whole images as text
 
 
 def read_table(path: Path, columns: tuple[str, ...] = COLUMNS) -> pd.DataFrame:

@@ -239,6 +239,11 @@ def test_two_rows_that_name_one_file_are_refused(folder, again):
         sources.own(four(folder, f"{again},0,val"), 1)
 
 
+def test_a_long_field_of_a_column_that_is_not_read_is_no_open_quote(tmp_path):
+    path = write(tmp_path, f"a.png,1,{'x' * 200_000}", header="Filename,Defect,Thumbnail")
+    assert own_labels.read(path)["Defect"].tolist() == [1]
+
+
 # Content
 
 
