@@ -14,7 +14,7 @@ from lib.data import cache, image_check, labels, own_labels, pixels, sources, sp
 from lib.data.files import Images
 from lib.data.image_check import Presence, some
 from lib.study import grid, profiles
-from lib.study.names import CLASS_NAMES, SOURCES
+from lib.study.names import SOURCES, class_names
 from lib.system import environment, paths
 from lib.system.errors import DataError
 
@@ -126,7 +126,8 @@ def _classes(tables: Tables) -> None:
     counts = pd.DataFrame({s: labels.class_flags(table).sum() for s, table in tables.items()})
     if counts.empty:
         return _show("No class columns: F2CIW is left out.", [])
-    named = counts.rename(lambda name: f"{name} {CLASS_NAMES.get(name, '')}".rstrip())
+    called = class_names(counts.index)
+    named = counts.rename({k: f"{k} {name}" for k, name in called.items() if name != k})
     coded = all(labels.class_labels(table) is not None for table in tables.values())
     remarks = [] if coded else ["These are not Sewer-ML's 17 classes: F2CIW is left out."]
     _show("Images of each class", [["", *tables], *map(list, named.itertuples())], remarks)

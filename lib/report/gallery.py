@@ -62,7 +62,8 @@ def _square(values: list[float]) -> np.ndarray:
 
 
 def _caption(row: pd.Series) -> str:
-    classes = ", ".join(CLASS_NAMES.get(name, name) for name in frames.classes(row))
+    called = {} if "Class" in row else CLASS_NAMES
+    classes = ", ".join(called.get(name, name) for name in frames.classes(row))
     score = f"{round(row['score'], 1) + 0.0:+.1f}".replace("-", "−")  # never −0.0
     return f"{score} {classes or ('defect' if row['Defect'] else 'normal')}"
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from lib.analysis import wording
 from lib.analysis.results import rectangle
 from lib.report import heatmap, markup, style
-from lib.study.names import CLASS_NAMES, METRIC_NAMES, UNTRAINED, label
+from lib.study.names import METRIC_NAMES, UNTRAINED, class_names, label
 
 HEADS = {"method": "Method", "backbone": "Backbone", "train_share": "Train share"}
 COLUMNS = {
@@ -209,8 +209,8 @@ class Counts:
     def columns(self) -> tuple[list[str], str, list[list[str]]]:
         """Header, layout as LaTeX writes it ("llrr"), and rows: name of the class, its code if any
         class has one, then its images."""
-        codes = [name * (name in CLASS_NAMES) for name in self.images.index]
-        names = [CLASS_NAMES.get(name, name) for name in self.images.index]
+        named = class_names(self.images.index)
+        names, codes = [*named.values()], [key * (key != name) for key, name in named.items()]
         heads, parts = (["Class", "Code"], [names, codes]) if any(codes) else (["Class"], [names])
         texts = self.images.map("{:,}".format).to_numpy().tolist()
         rows = [[*row[:-1], *row[-1]] for row in zip(*parts, texts, strict=True)]
@@ -229,7 +229,8 @@ class Counts:
 
     def draw(self) -> Figure:
         """The counts, without colours."""
-        names = [f"{CLASS_NAMES[n]}  {n}" if n in CLASS_NAMES else n for n in self.images.index]
+        named = class_names(self.images.index)
+        names = [name if name == key else f"{name}  {key}" for key, name in named.items()]
         one = heatmap.Panel(
             (np.nan * self.images).set_axis(names), [self.images.map("{:,}".format)]
         )

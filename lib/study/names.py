@@ -34,6 +34,15 @@ CLASS_NAMES = {
 }
 CLASSES = tuple(CLASS_NAMES)
 
+
+def class_names(classes: Iterable[str]) -> dict[str, str]:
+    """Class -> what it is called: of Sewer-ML's 17 codes the meaning. A user's own classes are
+    called as they are, even if one has such a code for a name."""
+    classes = list(classes)
+    known = CLASS_NAMES if set(CLASSES) <= set(classes) else {}
+    return {name: known.get(name, name) for name in classes}
+
+
 # The study's rows, in the order of tables. Added methods and untrained backbones are rows of ours,
 # not of the paper, and are set apart.
 TRAINED, ADDED, UNTRAINED = map(tuple, (settings.TRAINED, settings.ADDED, settings.UNTRAINED))

@@ -11,6 +11,7 @@ from lib.data import gallery, own_labels, sources, splits
 from lib.data.labels import class_flags
 from lib.publish import notebooks, renderings
 from lib.report import captions, tables
+from lib.study.names import CLASSES, class_names
 from lib.system.errors import DataError
 
 HEADER = "Filename,Defect,Split,Class,Group"
@@ -147,3 +148,12 @@ def test_the_footer_counts_groups_and_a_table_without_runs_tells_of_a_leak(
     assert f"Data: labels.csv ({leak}). Profile own: 20" in captions.footer(
         provenance.of_data("own"), []
     )
+
+
+def test_a_class_of_ones_own_may_be_called_like_a_code_of_sewer_ml():
+    """Images that a user calls OK were connections with construction changes."""
+    assert class_names(["OK", "crack"]) == {"OK": "OK", "crack": "crack"}
+    assert class_names([*CLASSES, "All"])["OK"] == "connection with construction changes"
+    counts = tables.Counts(pd.DataFrame({"Training": [3, 4]}, index=["OK", "crack"]))
+    assert counts.columns()[0] == ["Class", "Training"]
+    assert "connection" not in counts.markdown()
