@@ -1,6 +1,7 @@
 """Images in folders or in the zips of Sewer-ML's archive: found where they lie."""
 
 import os
+import posixpath
 import struct
 import unicodedata
 import zipfile
@@ -168,7 +169,8 @@ def _plain(name: str) -> str:
 
 
 def key(name: str) -> str:
-    """The name with its suffix in lower case: a.PNG is a.png."""
+    """The name as folders list it, with its suffix in lower case: a.PNG and ./a.png are a.png."""
+    name = posixpath.normpath(name) if "/" in name else name
     stem, dot, suffix = name.rpartition(".")
     return f"{stem}{dot}{suffix.lower()}"
 

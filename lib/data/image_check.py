@@ -1,7 +1,6 @@
 """Which images of a table are there, where, and whether each can be decoded."""
 
 import os
-import posixpath
 import re
 import tempfile
 from collections import Counter
@@ -35,7 +34,7 @@ class Presence:
 
     def __init__(self, stored: Images, names: Sequence[str]):
         self.stored = stored
-        self.keys = {files.key(_plain(name)): name for name in names}
+        self.keys = {files.key(name): name for name in names}
         self.stored_keys: set[str] = set()  # of all image files, in the table or not
         self.count_by_place: Counter = Counter()  # folder or zip -> images of the table read there
         self._duplicates: list[str] = []
@@ -100,11 +99,6 @@ class Presence:
         """What `find` says against the image."""
         place = cache.place_or_error(self.stored.find, name)
         return str(place) if isinstance(place, DataError) else ""
-
-
-def _plain(name: str) -> str:
-    """The name as folders list it: ./a.png is a.png."""
-    return posixpath.normpath(name) if "/" in name else name
 
 
 def examine(rows: Sequence[Any], places: Sequence[Any]) -> list[parallel.Bad]:

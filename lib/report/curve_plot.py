@@ -51,11 +51,7 @@ def draw(measured: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
                 if rows["epoch"].nunique() == 1:  # a line of one point would not be seen
                     look["markers"] = POINTS[: len(metrics)]
                 sns.lineplot(rows, x="epoch", y="value", ax=ax, **look)
-                for share in {shares[0], shares[-1]}:  # five bands would hide one another
-                    of_share = rows[rows["train_share"] == share].groupby(["metric", "epoch"])
-                    for _, ends in of_share["value"].agg(["min", "max"]).groupby("metric"):
-                        place = (ends.index.get_level_values("epoch"), ends["min"], ends["max"])
-                        ax.fill_between(*place, color=colours[share], alpha=0.2, linewidth=0)
+                _bands(ax, rows, {share: colours[share] for share in (shares[0], shares[-1])})
                 _cross_out(ax, rows)
             if paper is not None:
                 theirs = paper[_chosen(paper, metrics, backbone)]
@@ -93,6 +89,16 @@ def _title(measured: pd.DataFrame, backbone: str) -> str:
     dead = verdicts.isin(("collapsed", "diverged")).sum()
     text = f": {dead} of {len(verdicts)} runs collapsed or diverged (×)" if dead else ""
     return names.label(backbone) + text
+
+
+def _bands(ax, rows: pd.DataFrame, colours: dict[float, tuple]) -> None:
+    """Bands from the lowest to the highest seed of the shares in `colours`; all five would hide one
+    another."""
+    shown = rows[rows["train_share"].isin([*colours])]
+    for (share, _), own in shown.groupby(["train_share", "metric"]):
+        ends = own.groupby("epoch")["value"].agg(["min", "max"])
+        look = {"color": colours[share], "alpha": 0.2, "linewidth": 0}
+        ax.fill_between(ends.index, ends["min"], ends["max"], **look)
 
 
 def _cross_out(ax, rows: pd.DataFrame) -> None:

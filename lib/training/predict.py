@@ -127,7 +127,7 @@ def batches(
                 features = probes.features(method, pixels, np.arange(len(batch)), view)
             logit = decide(features)
             names = pd.Series(list(batch), dtype=object)  # a name may be no UTF-8, no pandas text
-            yield pd.DataFrame({"Filename": names, "logit": logit, "predicted": logit > 0})
+            yield pd.DataFrame(dict(zip(COLUMNS, (names, logit, logit > 0), strict=True)))
 
 
 def autocast(precision: str):
