@@ -257,8 +257,8 @@ def main(words: list[str] | None = None) -> int:
         print(f"\n{str(interrupt) or stopped}")
         return 130
     except (ValueError, OSError, RuntimeError) as error:
-        where, full = getattr(error, "filename", None), getattr(error, "errno", None) in errors.FULL
-        sentence = errors.no_room(Path(where or paths.WORKSPACE)) if full else error
+        known = isinstance(error, OSError)
+        sentence = errors.of_system(error, paths.WORKSPACE) if known else error
         print(f"error: {sentence}", file=sys.stderr)
         return 2
 

@@ -142,15 +142,15 @@ def _images(data: dict[str, Any], tables: Tables) -> list[str]:
     groups = {name: Presence(*part) for name, part in parts.items()}
     rows, wrong = [["", "in the table", "found", "absent"]], []
     for name, group in groups.items():
-        n, absent = len(group.keys), len(group.absent)
+        n, absent = len(group.names), len(group.absent)
         rows.append([name, n, n - absent, absent])
         rows += [[f"  {p}", "", count, ""] for p, count in group.count_by_place.items()]
         wrong += group.wrong()
     remarks = [group.zips() for group in groups.values() if group.zips()]
     notes = [group.stored.copies_note() for group in groups.values()]
     if len(tables) == len(sources.TABLES):
-        named = set.union(*(set(group.keys) for group in groups.values()))
-        if spare := set.union(*(group.stored_keys for group in groups.values())) - named:
+        used = set.union(*(group.used for group in groups.values()))
+        if spare := set.union(*(group.all_files for group in groups.values())) - used:
             what = f"images are in no table and are not used ({some(spare)})"
             remarks.append(f"{len(spare):,} {what}.")
     _show("Images", rows, remarks, filter(None, notes))

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lib.system import atomic, paths, progress
+from lib.system.errors import DataError
 
 # Nanoseconds. A file that changed so shortly before it was hashed may change again and keep its
 # times, which file systems count in steps; so its hash is not remembered.
@@ -16,16 +17,18 @@ LOUD = 1e9  # bytes that take a while to read
 
 
 def hashes(files: Sequence[Path | None]) -> list[str]:
-    """The SHA-256 of each file's content, "" for one that cannot be read. A file counts as
-    unchanged by its path, size, times and inode (data/contents.json)."""
+    """The SHA-256 of each file's content, "" for one that is absent. A file counts as unchanged by
+    its path, size, times and inode (data/contents.json). Raises DataError for one that is there and
+    cannot be read."""
     memory, now = paths.DATA / "contents.json", time.time_ns()
     known, states = atomic.read_json(memory) or {}, [_state(file) for file in files]
     found = {key: known.get(key, "") for key, *_ in filter(None, states)}
     new = [state for state in states if state and not found[state[0]]]
+    refused: list[str] = []
     bar = progress.Images("reading images", len(new), sum(size for _, _, size, _ in new) > LOUD)
     try:
         for key, file, _, _ in new:
-            found[key] = _hash(file)
+            found[key] = _hash(file, refused)
             bar.advance(1)
     finally:
         bar.close()
@@ -34,6 +37,9 @@ def hashes(files: Sequence[Path | None]) -> list[str]:
         if kept != known:
             memory.parent.mkdir(parents=True, exist_ok=True)
             atomic.put_json(memory, kept)
+    if refused:
+        first, more = refused[0], f" ({len(refused):,} such images)" * (len(refused) > 1)
+        raise DataError(f"{first}{more}: check its rights and the disk, or remove the row.")
     return [found[state[0]] if state else "" for state in states]
 
 
@@ -49,7 +55,11 @@ def _state(file: Path | None) -> tuple[str, Path, int, int] | None:
     return None
 
 
-def _hash(file: Path) -> str:
-    with suppress(OSError), open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-    return ""
+def _hash(file: Path, refused: list[str]) -> str:
+    """The hash of one file; of one that cannot be read, "", and `refused` is told why."""
+    try:
+        with open(file, "rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        refused.append(f"{file} cannot be read ({error.strerror})")
+        return ""

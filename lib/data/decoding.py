@@ -6,11 +6,12 @@ import struct
 import warnings
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from lib.system.errors import DataError
 
@@ -38,6 +39,7 @@ OTHERS = (
 )
 SMALLEST = 16  # px a side: the smallest input of a profile is 32, and no inspection frame is near
 LARGEST = 50_000_000  # px: Sewer-ML's frames have under 1 million, the largest cameras under 50
+PngImagePlugin.MAX_TEXT_CHUNK = 2**26  # bytes of a text in a PNG: notes of a microscope, or worse
 Image.MAX_IMAGE_PIXELS = None  # Pillow would warn at 89 million; `decode` refuses above LARGEST
 # What Pillow raises for files and for metadata that are damaged.
 BROKEN = (OSError, SyntaxError, EOFError, ValueError, TypeError, LookupError, AttributeError)
@@ -81,12 +83,13 @@ def decode(place: Place) -> np.ndarray:
     """(h, w, 3) uint8 RGB of the image, turned as its EXIF orientation says; grey becomes RGB.
     Raises ImageError where that fails, or would lose something."""
     data = read_bytes(place)
-    remedy = "download the zip again" if place.member else "extract or download it again"
+    remedy = "download the zip again" if place.member else "extract, download or save it again"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tags that are damaged and not needed
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _check(place, image)
+                _check_exif(place, image)
                 return np.asarray(_rgb(place, ImageOps.exif_transpose(image)))
     except ImageError:
         raise
@@ -94,13 +97,25 @@ def decode(place: Place) -> np.ndarray:
         for at, begin, other in OTHERS:
             if re.match(begin, data[at:500], re.DOTALL):
                 what = f"{place} is {other}, expected PNG, JPEG, TIFF, BMP, WebP or GIF"
-                message = f"{what}: convert it, or remove the row."
+                message = f"{what}: convert it, or leave it out."
                 raise ImageError("other format", message) from None
         what = "is no image that can be recognised" if data else "is an empty file"
         kind = "no image"
     except BROKEN as error:
         what, kind = f"is cut short or damaged ({error})", "damaged"
     raise ImageError(kind, f"{place} cannot be decoded, it {what}: {remedy}.")
+
+
+def mask(path: Path) -> np.ndarray:
+    """The values of a mask, of any bits and size, 0 where it is transparent; empty where it cannot
+    be read, is larger than any image may be, or has several pages."""
+    with suppress(*BROKEN), Image.open(path, formats=FORMATS) as image:
+        if image.width * image.height <= LARGEST and getattr(image, "n_frames", 1) == 1:
+            if image.mode in TRANSPARENT or "transparency" in image.info:
+                pixels = np.asarray(image.convert("RGBA"))
+                return pixels[..., :3] * (pixels[..., 3:] > 0)
+            return np.asarray(image)
+    return np.array([], np.uint8)
 
 
 def _check(place: Place, image: Image.Image) -> None:
@@ -110,11 +125,11 @@ def _check(place: Place, image: Image.Image) -> None:
     if min(image.size) < SMALLEST or width * height > LARGEST:
         limits = f"at least {SMALLEST} px a side and at most {LARGEST / 1e6:.0f} million px"
         what = f"{width} x {height} px, expected {limits}"
-        raise ImageError("wrong size", f"{place} has {what}: replace it, or remove the row.")
+        raise ImageError("wrong size", f"{place} has {what}: replace it, or leave it out.")
     pages = getattr(image, "n_frames", 1)
     if pages > 1 and image.format != "MPO":
         what = f"{place} holds {pages} pages or frames, expected one"
-        remedy = "save each one that is needed as an image of its own, with a row"
+        remedy = "save each one that is needed as an image of its own"
         raise ImageError("several pages", f"{what}: {remedy}.")
     raw = str(image.tile[0].args) if image.tile else ""  # as in 'RGB;16B'
     bits = image.tag_v2.get(258, (8,)) if image.format == "TIFF" else (8,)
@@ -126,6 +141,16 @@ def _check(place: Place, image: Image.Image) -> None:
             raise _wrong_mode(place, f"a TIFF of signed {image.mode}")
     if image.mode in PLAIN + TRANSPARENT and (re.search(";16[BLN]", raw) or max(bits) > 8):
         raise _wrong_mode(place, f"{image.mode} of 16 bits a channel")
+
+
+def _check_exif(place: Place, image: Image.Image) -> None:
+    """Raise ImageError for EXIF data that cannot be read: they say which way is up."""
+    image.load()  # what is cut short has no end to its data
+    try:
+        image.getexif()
+    except BROKEN as error:
+        what = f"the EXIF data of {place}, which say which way is up, are damaged ({error})"
+        raise ImageError("damaged", f"{what}: save it without them, or leave it out.") from None
 
 
 def _rgb(place: Place, image: Image.Image) -> Image.Image:
@@ -147,7 +172,7 @@ def _wrong_mode(place: Place, mode: str) -> ImageError:
     if "bit" in mode:  # a file does not say how many of its 16 bits are used
         how = "save all images as 8-bit with one scale: 16-bit values / 257, 12-bit values / 16"
     what = f"{place} is {mode}, expected 8-bit RGB or grey"
-    return ImageError("wrong mode", f"{what}: {how}, or remove the row.")
+    return ImageError("wrong mode", f"{what}: {how}, or leave it out.")
 
 
 def read_bytes(place: Place) -> bytes:

@@ -5,7 +5,7 @@ import posixpath
 import struct
 import unicodedata
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from lib.data.decoding import ENDINGS, ImageError, Place, decode
+from lib.system.errors import DataError
 
 # The archive's zips, by the pattern that finds them (Haurum and Moeslund 2021).
 SERIES = {
@@ -56,6 +57,35 @@ class Zips:
             self.members.setdefault(key(name.name), []).append(place)
 
 
+class Listing:
+    """The files in one folder. Raises DataError where it must not be listed."""
+
+    def __init__(self, folder: Path):
+        self.files: set[str] = set()
+        try:
+            with os.scandir(folder) as entries:
+                self.files = {entry.name for entry in entries if entry.is_file()}
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a zero byte
+            pass
+        except OSError as error:
+            why = f"({error.strerror}): check its name and its rights"
+            raise DataError(f"the folder {folder} cannot be listed {why}.") from None
+
+    def _images_by(self, equal: Callable[[str], str]) -> dict[str, str]:
+        names = sorted(self.files, reverse=True)  # the first one stays
+        return {equal(name): name for name in names if name.lower().endswith(ENDINGS)}
+
+    @cached_property
+    def by_key(self) -> dict[str, str]:
+        """`key` -> name of every image."""
+        return self._images_by(key)
+
+    @cached_property
+    def by_plain(self) -> dict[str, str]:
+        """Plain name -> name of every image."""
+        return self._images_by(_plain)
+
+
 @dataclass(frozen=True)
 class Images:
     """The images of one table: in `folders` below `root`, or in its zips that match `archives`."""
@@ -66,8 +96,7 @@ class Images:
 
     # (the place used, another one) for each image found so far in two places.
     copies: list[tuple[Place, Place]] = field(default_factory=list, compare=False)
-    # Folder -> plain name -> name of its images, for each folder that was listed.
-    _listings: dict[Path, dict[str, str]] = field(default_factory=dict, compare=False)
+    _listings: dict[tuple[Path, str], Listing] = field(default_factory=dict, compare=False)
 
     @cached_property
     def zips(self) -> Zips:
@@ -77,14 +106,25 @@ class Images:
     def existing_folders(self) -> list[Path]:
         return [self.root / folder for folder in self.folders if (self.root / folder).is_dir()]
 
+    def listing(self, folder: Path, parent: str) -> Listing:
+        """The files in `parent`, a path from one of the folders; they are listed once."""
+        if (folder, parent) not in self._listings:
+            self._listings[folder, parent] = Listing(folder / parent)
+        return self._listings[folder, parent]
+
+    def found(self, name: str) -> list[tuple[Path, str]]:
+        """The folders that hold a file of that name, or else one whose name has the same `key`, and
+        what it is called there."""
+        parent, slash, last = _normal(name).rpartition("/")
+        lists = [(folder, self.listing(folder, parent)) for folder in self.existing_folders]
+        if same := [folder for folder, listing in lists if last in listing.files]:
+            return [(folder, _normal(name)) for folder in same]
+        similar = [(folder, listing.by_key.get(key(last))) for folder, listing in lists]
+        return [(folder, f"{parent}{slash}{file}") for folder, file in similar if file]
+
     def files(self, name: str) -> list[Path]:
-        """The files of that name in the folders, else with the suffix in the other case (.PNG)."""
-        stem, dot, suffix = name.rpartition(".")
-        for spelling in dict.fromkeys((name, key(name), f"{stem}{dot}{suffix.upper()}")):
-            paths = [folder / spelling for folder in self.existing_folders]
-            if files := [path for path in paths if os.path.isfile(path)]:  # False if too long
-                return files
-        return []
+        """The files that are `found`."""
+        return [folder / file for folder, file in self.found(name)]
 
     def find(self, name: str) -> Place:
         """Where the image is read from: a folder first, then the zips in order.
@@ -111,6 +151,10 @@ class Images:
         zips, remedy = self.zips, "complete the images, or remove the row"
         both = f"neither under {self.root} nor in its zips ({self.archives})"
         looked = both if self.archives else f"not in {self.root}"
+        for path in (folder / name for folder in self.existing_folders):
+            if os.path.lexists(path):
+                kind = "a folder" if path.is_dir() else "a link that leads to no file"
+                return f"{looked}, where it is {kind}: {remedy}"
         if similar := self._similar(name):
             return f"{looked}: {similar} is there, so write that as its Filename, or remove the row"
         if not self.archives:
@@ -131,19 +175,12 @@ class Images:
 
     def _similar(self, name: str) -> str:
         """An image whose name has another ending, case, separator or folder, "" without one."""
-        path = PurePosixPath(name.replace("\\", "/"))
-        for parent in dict.fromkeys((path.parent, PurePosixPath())):
+        parent, _, last = _normal(name.replace("\\", "/")).rpartition("/")
+        for place in dict.fromkeys((parent, "")):
             for folder in self.existing_folders:
-                if similar := self._listed(folder / parent).get(_plain(path.name)):
-                    return str(parent / similar)
-        return self._members.get(_plain(path.name), "")
-
-    def _listed(self, folder: Path) -> dict[str, str]:
-        """Plain name -> name of every image in the folder, which is listed once."""
-        if folder not in self._listings:
-            names = os.listdir(folder) if os.path.isdir(folder) else []
-            self._listings[folder] = {_plain(n): n for n in names if n.lower().endswith(ENDINGS)}
-        return self._listings[folder]
+                if similar := self.listing(folder, place).by_plain.get(_plain(last)):
+                    return posixpath.join(place, similar)
+        return self._members.get(_plain(last), "")
 
     @cached_property
     def _members(self) -> dict[str, str]:
@@ -168,11 +205,16 @@ def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name.rpartition(".")[0] or name).casefold()
 
 
+def _normal(name: str) -> str:
+    """The name as folders list it: ./a.png is a.png."""
+    return posixpath.normpath(name) if "/" in name else name
+
+
 def key(name: str) -> str:
-    """The name as folders list it, with its suffix in lower case: a.PNG and ./a.png are a.png."""
-    name = posixpath.normpath(name) if "/" in name else name
-    stem, dot, suffix = name.rpartition(".")
-    return f"{stem}{dot}{suffix.lower()}"
+    """What equals in the names of one file: a.PNG and ./a.png are a.png, in whichever of the two
+    ways of Unicode its accents are written; macOS has its own."""
+    stem, dot, suffix = _normal(name).rpartition(".")
+    return unicodedata.normalize("NFC", f"{stem}{dot}{suffix.lower()}")
 
 
 def in_ranges(names: Sequence[str], series: Sequence[str]) -> str:

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.data.decoding import ENDINGS, Place, decode
+from lib.data import decoding
+from lib.data.decoding import ENDINGS
 from lib.data.own_labels import SPLITS, TOTALS
 from lib.system import atomic, progress
 from lib.system.errors import DataError
@@ -119,7 +120,7 @@ def write_labels(folder: Path, out: Path) -> None:
     taken = set(masks.values())
     passed.setdefault(MASKS, []).extend(path for path in images if path in taken)
     images = [path for path in images if path not in taken]
-    rows = _by_folder(images, folder, numbered=not masks) or _by_mask(images, masks, folder)
+    rows = _by_folder(images, folder, numbered=not masks) or _by_mask(images, masks, folder, passed)
     if {row["Defect"] for row in rows} != {0, 1}:
         names = sorted({path.parent.name for path in images})
         seen = f"found {', '.join(names[:5])}{' ...' * (len(names) > 5)}" if names else "no image"
@@ -166,25 +167,17 @@ def _masks(images: list[Path], passed: Passed, folder: Path) -> dict[Path, Path]
     for path in images:
         same[path.with_suffix("")].append(path)
     for paths in same.values():
-        drawn = [path for path in paths if len(paths) > 1 and _is_drawn(_pixels(path))]
+        drawn = [path for path in paths if len(paths) > 1 and _is_drawn(decoding.mask(path))]
         named |= {key(path): path for path in drawn if len(drawn) < len(paths)}
     pairs = {path: named[key(path)] for path in images if key(path) in named}
     return {path: mask for path, mask in pairs.items() if path != mask}
-
-
-def _pixels(path: Path) -> np.ndarray:
-    """The pixels of an image, uint8; none where it cannot be read."""
-    try:
-        return decode(Place(path))
-    except DataError:
-        return np.array([], np.uint8)
 
 
 def _is_drawn(pixels: np.ndarray) -> bool:
     """Whether nine tenths of them have one of two values, as in a mask, whose edges may be smooth:
     of magnetic tiles they have up to 216 values, and two of them make 97 % of each mask, but 21 %
     of a photograph at most."""
-    counts = np.sort(np.bincount(pixels.ravel(), minlength=256))
+    counts = np.sort(np.unique(pixels, return_counts=True)[1])
     return bool(counts[-2:].sum() >= 0.9 * max(pixels.size, 1))
 
 
@@ -216,14 +209,19 @@ def _by_folder(images: list[Path], folder: Path, numbered: bool) -> list[dict]:
     return rows
 
 
-def _by_mask(images: list[Path], masks: Mapping[Path, Path], folder: Path) -> list[dict]:
-    """Rows of the images with a mask; of those without, as normals, where no mask is empty."""
-    bar, defect = progress.Images("masks", len(masks), loud=True), {}
+def _by_mask(images: list[Path], masks: Mapping[Path, Path], folder: Path, passed: Passed):
+    """Rows of the images with a mask; of those without, as normals, where no mask is empty. Masks
+    that cannot be read are `passed` over."""
+    bar, defect, unread = progress.Images("masks", len(masks), loud=True), {}, set()
     for path, mask in masks.items():
         bar.advance(1)
-        if (pixels := _pixels(mask)).size:
+        if (pixels := decoding.mask(mask)).size:
             defect[path] = bool(pixels.any())
+        else:
+            unread.add(mask)
     bar.close()
+    passed[MASKS] = [path for path in passed[MASKS] if path not in unread]
+    passed["masks that cannot be read"] = sorted(unread)
     if all(defect.values()):
         defect |= {path: False for path in images if path not in masks}
     rows = []

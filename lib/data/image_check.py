@@ -1,10 +1,11 @@
 """Which images of a table are there, where, and whether each can be decoded."""
 
 import os
+import posixpath
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -33,36 +34,34 @@ class Presence:
     """Compares the names in a table with those in the folders and zips; opens no image."""
 
     def __init__(self, stored: Images, names: Sequence[str]):
-        self.stored = stored
-        self.keys = {files.key(name): name for name in names}
-        self.stored_keys: set[str] = set()  # of all image files, in the table or not
+        self.stored, self.names = stored, names
+        self.absent: list[str] = []  # names of the table without an image
+        self.used: set[str] = set()  # files of the table, as they are called in a folder or zip
         self.count_by_place: Counter = Counter()  # folder or zip -> images of the table read there
         self._duplicates: list[str] = []
-        for place, key in self._entries():
-            if key in self.keys and key in self.stored_keys:
-                self._duplicates.append(self.keys[key])
-            elif key in self.keys:
-                self.count_by_place[place] += 1
-            self.stored_keys.add(key)
-
-    def _entries(self) -> Iterator[tuple[str, str]]:
-        """(folder or zip, key) of every image file, in the names' folders, then in the zips."""
-        parents = sorted({key.rpartition("/")[0] for key in self.keys})
-        endings = tuple({suffix for key in self.keys if (suffix := PurePosixPath(key).suffix)})
-        for folder in self.stored.existing_folders:
-            for parent in parents:
-                for entry in os.scandir(folder / parent) if os.path.isdir(folder / parent) else ():
-                    key = files.key(f"{parent}/{entry.name}" if parent else entry.name)
-                    if (key in self.keys or key.endswith(endings)) and entry.is_file():
-                        yield f"{folder}{os.sep}", key
-        for key, places in self.stored.zips.members.items():
-            for place in places:
-                yield place.path.name, key
+        for name in sorted(names):
+            key = files.key(name)
+            found = [(f"{folder}{os.sep}", file) for folder, file in stored.found(name)]
+            found += [(place.path.name, key) for place in stored.zips.members.get(key, ())]
+            if not found:
+                self.absent.append(name)
+                continue
+            self.count_by_place[found[0][0]] += 1
+            self.used |= {file for _, file in found}
+            if len(found) > 1:
+                self._duplicates.append(name)
 
     @cached_property
-    def absent(self) -> list[str]:
-        """Names of the table without an image."""
-        return sorted(name for key, name in self.keys.items() if key not in self.stored_keys)
+    def all_files(self) -> set[str]:
+        """Every file of the kinds in the table, in the names' folders and in the zips."""
+        keys = set(map(files.key, self.names))
+        endings = tuple({suffix for key in keys if (suffix := PurePosixPath(key).suffix)})
+        parents = sorted({key.rpartition("/")[0] for key in keys})
+        places = [(f, parent) for f in self.stored.existing_folders for parent in parents]
+        files_in = ((parent, self.stored.listing(f, parent).files) for f, parent in places)
+        every = (posixpath.join(parent, name) for parent, names in files_in for name in names)
+        in_folders = {file for file in every if file.lower().endswith(endings)}
+        return in_folders | set(self.stored.zips.members)
 
     def zips(self) -> str:
         """Which zips of the archive are there, "" where there are none."""
@@ -81,9 +80,9 @@ class Presence:
         damaged = zips.damaged.items()
         sentences = [f"{path} is not a complete zip ({why}): {again}." for path, why in damaged]
         for path in sorted(zips.locked):
-            inside = [key for key, places in zips.members.items() if places[0].path == path]
-            names = [self.keys[key] for key in inside if key in self.keys]
-            if locked := [name for name in names if not self.stored.files(name)]:
+            of_names = ((name, zips.members.get(files.key(name))) for name in self.names)
+            names = [name for name, places in of_names if places and places[0].path == path]
+            if locked := [name for name in names if not self.stored.found(name)]:
                 count = f"{len(locked):,} images are in a locked zip"
                 sentences.append(f"{count}: {self._why(locked[0])}")
         reasons = map(self._why, self._duplicates)
@@ -91,7 +90,7 @@ class Presence:
             count = f"{len(different):,} names stand for two different images"
             sentences.append(f"{count}: {different[0]}")
         if self.absent:
-            count = f"{len(self.absent):,} of {len(self.keys):,} images are absent"
+            count = f"{len(self.absent):,} of {len(self.names):,} images are absent"
             sentences.append(f"{count} ({some(self.absent)}): {self._why(self.absent[0])}")
         return sentences
 
@@ -118,7 +117,7 @@ def _content(place: Place) -> str:
         complaint = FORGIVEN.search(_heard(data))
         if complaint or _zeroed(data, image):
             why = complaint.group() if complaint else "a run of zeros"
-            remedy = "replace it by an intact copy, or remove the row"
+            remedy = "replace it by an intact copy, or leave it out"
             raise ImageError("damaged", f"{place} is a JPEG with damaged bytes ({why}): {remedy}.")
     return pixels.shown(image)
 

@@ -16,6 +16,7 @@ OWN = ("Filename", "Defect")  # all that the user's own CSV must have
 OPTIONAL = ("Split", "Group", "Class")  # what else it may have, beside Sewer-ML's classes
 TEXTS = ("Filename", *OPTIONAL)  # read as written: 7, 07 and NA are three names
 SPELLINGS = {name.casefold(): name for name in (*COLUMNS, *OPTIONAL)}
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}  # of tables that are refused
 csv.field_size_limit(2**27)  # a column that is not read may hold whole images as text
 
 
@@ -70,7 +71,7 @@ def structure(path: Path) -> tuple[list[str], int, list[int]]:
     no CSV with commas, for a row with more or fewer fields than the header, and for a quote that
     does not close in its line.
     """
-    names, header, lines, last, odd = [], 0, [], 0, []
+    names, header, lines, last, odd, below = [], 0, [], 0, [], 0
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
@@ -80,6 +81,8 @@ def structure(path: Path) -> tuple[list[str], int, list[int]]:
                 last = reader.line_num
                 if names and fields:
                     lines.append(last)
+                    if set(OWN) <= set(map(_column, fields)):
+                        below = below or last
                     if len(fields) != len(names):
                         odd.append((last, len(fields)))
                 elif fields and not fields[0].startswith("sep="):
@@ -92,10 +95,13 @@ def structure(path: Path) -> tuple[list[str], int, list[int]]:
     if not names or "\0" in "".join(names):
         why = "it holds bytes of value 0" if names else "it is empty"
         raise DataError(f"{path} is no CSV in UTF-8 ({why}): save it as one.")
-    for mark, name in ((";", "semicolons"), ("\t", "tabs")):  # where the comma is the decimal mark
+    for mark, name in SEPARATORS.items():
         if len(names) == 1 and mark in names[0]:
             what = f"separated by {name}, expected commas"
             raise DataError(f"{path} is {what}: save it as a CSV with commas.")
+    if below and not set(OWN) <= set(names):
+        what = f"{path} begins with other text, its columns are named in row {below}"
+        raise DataError(f"{what}: remove what stands above.")
     if odd:
         what = f"it has {odd[0][1]} fields, the header has {len(names)}"
         remedy = "add what is missing, or remove the row"

@@ -127,6 +127,8 @@ def parse(name: str, run_id: str) -> Run:
         crop, jitter = float(part["crop"]), float(part["jitter"])
         options = {"study": "augmentation", "crop": crop, "jitter": jitter}
     share = names.NATURAL if part["share"] == "nat" else int(part["share"]) / 100
+    if share is not names.NATURAL and not profiles.is_share(share):
+        raise ValueError(f"'{run_id}': a share of defects is {profiles.SHARE}.")
     return run(name, part["method"], part["backbone"], share, int(part["seed"]), **options)
 
 

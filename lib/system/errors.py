@@ -12,6 +12,20 @@ class DataError(ValueError):
     """The images or tables are not what they should be."""
 
 
+def of_system(error: OSError, workspace: Path) -> str:
+    """The sentence of an error of the operating system, which may name a file."""
+    where = Path(error.filename) if isinstance(error.filename, str) else workspace
+    if error.errno in FULL:
+        return no_room(where)
+    why = (error.strerror or str(error)).lower()
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        remedy = "change its rights, or name another place"
+        return f"{where} cannot be read or written ({why}): {remedy}."
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return f"{where} or what it lies in is a file where a folder should be: name another place."
+    return f"{where}: {why}." if error.filename else str(error)
+
+
 def no_room(folder: Path, need: str = "") -> str:
     """The sentence of a full disk: where it lies, what is free and needed, and the remedy."""
     place = next(path for path in (folder, *folder.parents) if path.exists())

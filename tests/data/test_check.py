@@ -255,7 +255,7 @@ def test_what_is_wrong_is_seen_without_opening_an_image(real, capsys, monkeypatc
         (
             cut_image,
             "damaged",
-            "cannot be decoded, it is cut short or damaged .*: extract or download it again",
+            "cannot be decoded, it is cut short or damaged .*: extract, download or save it again",
         ),
         (
             deep_image,
@@ -265,7 +265,7 @@ def test_what_is_wrong_is_seen_without_opening_an_image(real, capsys, monkeypatc
         (
             tiny_image,
             "wrong size",
-            "has 24 x 9 px, expected at least 16 px a side .*: replace it, or remove the row",
+            "has 24 x 9 px, expected at least 16 px a side .*: replace it, or leave it out",
         ),
         (
             lambda root: image(root, 7).write_text("404"),
@@ -496,4 +496,4 @@ def test_names_without_an_ending_and_with_a_dot_are_found(tmp_path):
     presence = image_check.Presence(stored, ["i00", "./i01.png", "i02.png"])
     assert presence.absent == [] and presence.wrong() == []
     assert sum(presence.count_by_place.values()) == 3
-    assert presence.stored_keys == {"i00", "i01.png", "i02.png"}
+    assert presence.used == {"i00", "i01.png", "i02.png"} == presence.all_files | {"i00"}

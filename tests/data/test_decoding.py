@@ -1,8 +1,10 @@
 """Images are read as they are meant, upright and whole, or refused in a sentence that says why."""
 
+import struct
 import subprocess
 import sys
 import zipfile
+import zlib
 
 import cv2
 import numpy as np
@@ -13,6 +15,7 @@ from test_files import NOISE, archive, message, png, zipped
 from lib.data import image_check
 from lib.data.decoding import Place
 from lib.data.files import Images
+from lib.data.image_check import Presence
 from lib.system.errors import DataError
 
 SMOOTH = cv2.resize(NOISE, (300, 240))
@@ -83,7 +86,7 @@ def test_sixteen_bits_are_refused_and_never_halved(tmp_path, channels, ending, b
     what = {1: "16-bit grey", 3: "RGB of 16 bits a channel", 4: "RGBA of 16 bits a channel"}
     assert text == (
         f" is {what[channels]}, expected 8-bit RGB or grey: save all images as 8-bit with one "
-        "scale: 16-bit values / 257, 12-bit values / 16, or remove the row."
+        "scale: 16-bit values / 257, 12-bit values / 16, or leave it out."
     )
 
 
@@ -203,7 +206,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 30 24\n%%EndComments\nshowpa
 )
 def test_a_file_of_another_kind_is_named_with_what_helps(tmp_path, data, kind):
     assert refused(tmp_path, data) == (
-        f" is {kind}, expected PNG, JPEG, TIFF, BMP, WebP or GIF: convert it, or remove the row."
+        f" is {kind}, expected PNG, JPEG, TIFF, BMP, WebP or GIF: convert it, or leave it out."
     )
 
 
@@ -224,7 +227,6 @@ def test_no_program_is_started_for_a_file_of_another_kind(tmp_path, monkeypatch)
         ("img/a.png", "img/A.PNG"),
         ("a.PNG", "A.jpeg"),
         ("img/a.png", "a.png"),
-        ("caf\u00e9.png", "cafe\u0301.png"),
         ("a", "a.png"),
     ],
 )
@@ -237,6 +239,86 @@ def test_a_name_that_is_spelt_otherwise_is_suggested(tmp_path, name, there):
         f"{name} is in the table, but not in {tmp_path}: {there} is there, so write that as its "
         "Filename, or remove the row."
     )
+
+
+@pytest.mark.parametrize(
+    "name, there",
+    [
+        ("a.png", "a.Png"),
+        ("a.JPG", "a.jPg"),
+        ("caf\u00e9.png", "cafe\u0301.PNG"),
+        ("e\u0301/a.png",) * 2,
+    ],
+)
+def test_a_name_is_found_whatever_the_case_of_its_ending_and_its_form_in_unicode(
+    tmp_path, name, there
+):
+    """The quick check found i00.Png, which training then refused."""
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    (tmp_path / there).write_bytes(png())
+    assert Images(tmp_path).read(name).shape == NOISE.shape
+    assert Presence(Images(tmp_path), [name]).wrong() == []
+
+
+def test_names_that_differ_in_the_case_of_their_ending_are_two_where_both_are_there(tmp_path):
+    for name in ("a.png", "a.PNG"):
+        (tmp_path / name).write_bytes(png())
+    both = Presence(Images(tmp_path), ["a.png", "a.PNG"])
+    assert both.absent == [] and both.count_by_place.total() == 2 and both.wrong() == []
+    one = Presence(Images(tmp_path), ["a.png"])
+    assert one.wrong() == [] and one.all_files - one.used == {"a.PNG"}
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_is_called_like_an_image_and_is_none_is_named(tmp_path, kind):
+    """The remedy was to write a.png as its Filename."""
+    path = tmp_path / "a.png"
+    path.mkdir() if kind == "folder" else path.symlink_to(tmp_path / "gone.png")
+    what = "a folder" if kind == "folder" else "a link that leads to no file"
+    with pytest.raises(DataError) as error:
+        Images(tmp_path).read("a.png")
+    assert str(error.value) == (
+        f"a.png is in the table, but not in {tmp_path}, where it is {what}: complete the images, "
+        "or remove the row."
+    )
+    assert Presence(Images(tmp_path), ["a.png"]).absent == ["a.png"]
+
+
+def test_a_folder_that_must_not_be_listed_is_named(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("lib.data.files.os.scandir", refuse)
+    with pytest.raises(DataError) as error:
+        Images(tmp_path).read("a.png")
+    why = "(Permission denied): check its name and its rights"
+    assert str(error.value) == f"the folder {tmp_path} cannot be listed {why}."
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def with_chunk(kind, data):
+    """A PNG with this part after its header, which is 33 bytes long."""
+    whole = png()
+    return whole[:33] + chunk(kind, data) + whole[33:]
+
+
+@pytest.mark.parametrize("kind, begin", [(b"zTXt", b"note\0\0"), (b"iTXt", b"note\0\1\0\0\0")])
+def test_a_png_with_long_notes_is_read(tmp_path, kind, begin):
+    """Pillow takes a text of more than 1 MB for a bomb."""
+    text = begin + zlib.compress(b"a" * 3_000_000)
+    (tmp_path / "a.png").write_bytes(with_chunk(kind, text))
+    assert Images(tmp_path).read("a.png").shape == NOISE.shape
+
+
+def test_damaged_exif_data_are_named_as_what_is_wrong(tmp_path):
+    (tmp_path / "a.png").write_bytes(with_chunk(b"eXIf", b"zzzz"))
+    assert message(tmp_path).startswith(
+        f"the EXIF data of {tmp_path / 'a.png'}, which say which way is up, are damaged (not a TIFF"
+    )
+    assert message(tmp_path).endswith("): save it without them, or leave it out.")
 
 
 def test_a_zip_of_jpegs_is_read_and_its_endings_are_told(tmp_path):

@@ -225,10 +225,10 @@ def test_names_that_stand_for_two_different_images_are_refused(tmp_path):
         (png()[:20], "cannot be decoded"),
         (
             b"<html>404</html>",
-            "cannot be decoded, it is no image that can be recognised: extract or download it "
-            "again.",
+            "cannot be decoded, it is no image that can be recognised: extract, download "
+            "or save it again.",
         ),
-        (b"", "cannot be decoded, it is an empty file: extract or download it again."),
+        (b"", "cannot be decoded, it is an empty file: extract, download or save it again."),
     ],
 )
 def test_a_file_that_cannot_be_decoded_is_named_in_plain_words(tmp_path, data, expected):
@@ -319,14 +319,14 @@ def test_what_cannot_be_made_rgb_sensibly_is_refused(tmp_path, picture, form, op
     if "bit" in mode:
         how = "save all images as 8-bit with one scale: 16-bit values / 257, 12-bit values / 16"
     assert message(tmp_path) == (
-        f"{tmp_path / 'a.png'} is {mode}, expected 8-bit RGB or grey: {how}, or remove the row."
+        f"{tmp_path / 'a.png'} is {mode}, expected 8-bit RGB or grey: {how}, or leave it out."
     )
 
 
 def test_an_absurd_size_is_refused_by_name_before_it_is_decoded(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(png(NOISE[:10]))
     limits = (
-        "expected at least 16 px a side and at most 50 million px: replace it, or remove the row."
+        "expected at least 16 px a side and at most 50 million px: replace it, or leave it out."
     )
     assert message(tmp_path) == f"{tmp_path / 'a.png'} has 30 x 10 px, {limits}"
     (tmp_path / "a.png").write_bytes(
@@ -343,5 +343,5 @@ def test_images_of_ones_own_are_not_looked_for_in_zips(tmp_path):
     ):
         Images(tmp_path).read("a.png")
     shutil.copy(tmp_path / "train00.zip", tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"is an archive, expected PNG, .*: convert it, or remove"):
+    with pytest.raises(DataError, match=r"is an archive, expected PNG, .*: convert it, or leave"):
         Images(tmp_path).read("a.png")

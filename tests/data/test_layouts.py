@@ -222,6 +222,38 @@ def test_what_lies_about_is_counted_and_never_labelled(table):
     assert set(line.removeprefix("Skipped: ").rstrip(".").split("; ")) == expected
 
 
+MASKS = {
+    "16 bits": lambda marked: Image.fromarray(np.full((20, 30), 257 * marked, np.uint16)),
+    "32 bits": lambda marked: Image.fromarray(np.full((20, 30), marked, np.int32)),
+    "small": lambda marked: Image.fromarray(np.full((4, 6), marked, np.uint8)),
+    "transparent": lambda marked: Image.new("RGBA", (30, 20), (200, 0, 0, 255 * marked)),
+    "opaque": lambda marked: Image.new("RGBA", (30, 20), (marked, 0, 0, 255)),
+    "palette": lambda marked: Image.new("L", (30, 20), 9 * marked).convert("P"),
+    "one bit": lambda marked: Image.new("1", (30, 20), marked),
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_masks_of_every_kind_are_read(table, kind):
+    """Those that could be no photograph were passed over without a word."""
+    draw(table.root, numbered("{}.jpg", 6))
+    for i in range(6):
+        suffix = "tif" if "bits" in kind else "png"
+        MASKS[kind](i % 2).save(table.root / f"{i}_label.{suffix}")
+    found, _ = table()
+    assert found.set_index("Filename")["Defect"].to_dict() == {f"{i}.jpg": i % 2 for i in range(6)}
+
+
+def test_masks_that_cannot_be_read_are_counted(table):
+    draw(table.root, numbered("{}.jpg", 4))
+    for i in range(4):
+        draw(table.root, [f"{i}_label.png"], mask=i % 2)
+    (table.root / "3_label.png").write_bytes(b"no image")
+    found, said = table()
+    assert len(found) == 3
+    assert "Skipped: 1 images without a label; 3 masks; 1 masks that cannot be read." in said
+
+
 def test_another_table_is_not_overwritten(table):
     draw(table.root, ["good/a.png", "bad/b.png"])
     (table.root.parent / "labels.csv").write_text("Filename,Defect\n")

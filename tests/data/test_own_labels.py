@@ -1,6 +1,7 @@
 """The CSV of one's own images is read as it is written, or refused with its row; its images count
 by their content."""
 
+import builtins
 import os
 import shutil
 import unicodedata
@@ -144,6 +145,14 @@ def test_the_first_line_of_spreadsheets_and_blank_lines_are_passed_over(tmp_path
         own_labels.read(path)
     row = path.read_text().splitlines().index("b.png,7") + 1
     assert f"row {row} (b.png): labels must be 0 or 1, Defect is '7'" in str(error.value)
+
+
+@pytest.mark.parametrize("title", ["Inspection 2024", "Results,,", "# made by hand"])
+def test_a_title_above_the_columns_is_named(tmp_path, title):
+    """The remedy was to add the columns."""
+    assert refused(tmp_path, "", "Filename,Defect,Split", "a.png,1,train", header=title) == (
+        " begins with other text, its columns are named in row 3: remove what stands above."
+    )
 
 
 def test_line_ends_of_every_system_are_read(tmp_path):
@@ -371,7 +380,12 @@ def test_another_suffix_on_disk_and_another_folder_are_seen(folder, workspace, m
 def test_an_unchanged_file_is_read_once(folder, monkeypatch):
     monkeypatch.setattr(contents, "SETTLED", -1)
     read, whole = [], contents._hash
-    monkeypatch.setattr(contents, "_hash", lambda file: read.append(file.name) or whole(file))
+
+    def noted(file, refused):
+        read.append(file.name)
+        return whole(file, refused)
+
+    monkeypatch.setattr(contents, "_hash", noted)
     four(folder)
     before = sources.identity(DATA)
     assert sorted(read) == ["0.bmp", "1.bmp", "2.bmp", "3.bmp"]
@@ -379,6 +393,22 @@ def test_an_unchanged_file_is_read_once(folder, monkeypatch):
     assert sources.identity(DATA) == before and not read
     save(folder / "1.bmp", 100)
     assert sources.identity(DATA) != before and read == ["1.bmp"]
+
+
+def test_an_image_that_may_not_be_read_is_named_without_a_scan(folder, monkeypatch):
+    def refuse(path, *mode):
+        if str(path).endswith(".bmp") and "0" not in path.name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return builtins.open(path, *mode)
+
+    monkeypatch.setattr(contents, "open", refuse, raising=False)
+    four(folder)
+    with pytest.raises(DataError) as error:
+        sources.identity(DATA)
+    assert str(error.value) == (
+        f"{folder / '1.bmp'} cannot be read (Permission denied) (3 such images): check its rights "
+        "and the disk, or remove the row."
+    )
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 99, b"[1]", b"{", b"\xff"])

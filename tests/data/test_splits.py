@@ -188,7 +188,9 @@ def test_a_wrong_table_is_refused(tree, change, expected):
     assert str(path) in str(error.value)
 
 
-@pytest.mark.parametrize("mark, name", [(";", "semicolons"), ("\t", "tabs")])
+@pytest.mark.parametrize(
+    "mark, name", [(";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")]
+)
 def test_a_table_with_other_separators_is_told_so(tree, mark, name):
     path = tree / "SewerML_Train.csv"
     path.write_text(path.read_text().replace(",", mark))

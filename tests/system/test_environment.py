@@ -1,6 +1,7 @@
 """What the environment asks for is checked, and wrong values are told in one sentence.
 pyproject.toml, requirements.txt and environment.yml say the same, and name no package index."""
 
+import errno
 import os
 import re
 import subprocess
@@ -10,8 +11,9 @@ import pytest
 import torch
 import yaml
 
+from lib.__main__ import main
 from lib.study import artefacts
-from lib.system import environment, hardware, paths, torch_device
+from lib.system import environment, errors, hardware, paths, torch_device
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,37 @@ from lib.system import environment, hardware, paths, torch_device
 def test_a_flag_that_is_0_or_no_is_off(monkeypatch, value, on):
     monkeypatch.setenv("SCAN", value)
     assert environment.flag("SCAN") is on
+
+
+RIGHTS = "change its rights, or name another place."
+NO_FOLDER = "or what it lies in is a file where a folder should be: name another place."
+
+
+@pytest.mark.parametrize(
+    "kind, number, sentence",
+    [
+        (
+            PermissionError,
+            errno.EACCES,
+            f" cannot be read or written (permission denied): {RIGHTS}",
+        ),
+        (OSError, errno.EROFS, f" cannot be read or written (read-only file system): {RIGHTS}"),
+        (NotADirectoryError, errno.ENOTDIR, f" {NO_FOLDER}"),
+        (OSError, errno.EIO, ": input/output error."),
+    ],
+)
+def test_errors_of_the_system_are_sentences(kind, number, sentence, tmp_path):
+    """They were shown as [Errno 13] Permission denied: '/data'."""
+    error = kind(number, os.strerror(number), str(tmp_path))
+    assert errors.of_system(error, tmp_path / "w") == f"{tmp_path}{sentence}"
+
+
+def test_a_workspace_that_is_a_file_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(paths, "DATA", tmp_path / "file" / "data")
+    monkeypatch.setenv("PROFILE", "smoke")
+    assert main(["data"]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'file' / 'data'} {NO_FOLDER}\n"
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "²", "00", " "])
