@@ -11,13 +11,14 @@ from benchmarks import measure
 from lib.publish import docs
 from lib.report import style
 from lib.study import names
+from lib.system.errors import DataError
 
 OURS, MODEL, OTHER = "#0072B2", "#000000", "#E69F00"
 
 
 def read(part: str) -> pd.DataFrame | None:
     """The part's rows, or None if it was not measured."""
-    with suppress(FileNotFoundError, KeyError):
+    with suppress(FileNotFoundError, DataError):
         return docs.read_part(measure.RESULTS / "measured.csv", part)
     return None
 

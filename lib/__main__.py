@@ -163,7 +163,7 @@ def archive(arguments: argparse.Namespace) -> None:
 
     root = environment.sewerml_root()
     if root is None:
-        raise ValueError("where to? make archive SEWERML_ROOT=/path/to/new/folder")
+        raise ValueError("set SEWERML_ROOT to a new folder: make archive SEWERML_ROOT=/new/folder.")
     what = "how many frames to draw"
     train = environment.number("TRAIN", archive.TRAIN, what)
     val = environment.number("VAL", archive.VAL, what)

@@ -19,7 +19,7 @@ FEWEST = 3  # points of a rank correlation, epochs of a curve
 def rankme(reading: Reading) -> dict[str, Draws]:
     """Backbone -> Spearman's rho of RankMe and score; draws also resample the points.
 
-    Raises NotRun where no backbone has `FEWEST` systems and train shares.
+    Raises NotRun where no backbone has `FEWEST` pairs of method and train share.
     """
     by_backbone, rng = {}, np.random.default_rng(0)
     systems = set(reading.board.systems(reading.ssl))
@@ -38,7 +38,7 @@ def rankme(reading: Reading) -> dict[str, Draws]:
         ]
         by_backbone[backbone] = np.nan_to_num(rhos)  # none where either does not vary
     if not by_backbone:
-        raise NotRun(f"a rank correlation takes {FEWEST} systems and train shares of a backbone")
+        raise NotRun(f"a rank correlation takes {FEWEST} pairs of method and train share")
     return by_backbone
 
 
@@ -46,9 +46,10 @@ def likeness(board: Board) -> dict[str, Draws]:
     """Curve -> (methods, 2): by how much curves over epochs correlate more between two train shares
     of one backbone than between the same two of both backbones, a row a method.
 
-    Both kinds of pairs are of one seed and differ in the train share; one differs in the backbone,
-    too. A row is its own draw, for histories hold no images: the methods are the sample. Raises
-    NotRun for no method on both backbones, one train share, or fewer epochs than `FEWEST`.
+    Both kinds of pairs share the seed and differ in the train share; those of the second kind
+    differ in the backbone, too. Histories hold no images to resample, so the methods are the
+    sample, and the only draw of a row is its estimate. Raises NotRun without a method on both
+    backbones, for a single train share, or for fewer epochs than `FEWEST`.
     """
     trained, shares = set(board.systems(MONITORED)), board.shares
     methods = [m for m in MONITORED if {(m, b) for b in BACKBONES} <= trained]

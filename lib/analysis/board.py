@@ -69,7 +69,8 @@ class Board:
         """The runs of one cell of the grid, one a seed. Raises NotRun where a seed lacks it."""
         runs = self._runs.get((method, backbone, share), [])
         if len(runs) != len(self.seeds):
-            raise NotRun(f"{names.label(method)} on {names.label(backbone)} at {share:.0%}")
+            name = f"{names.label(method)} on {names.label(backbone)}"
+            raise NotRun(f"{name} at {names.share(share)}: not trained with every seed")
         return runs
 
     def draws(
@@ -105,8 +106,8 @@ class Board:
         """Whether the backbone learned: the AUROC of its converged probe on plain images, averaged
         over these train shares, lies above that of the backbone as initialised, at 95 %.
 
-        Encoders that are as initialised by construction, systems without such a backbone to be
-        held against, and those of too few images for an interval count as if they had.
+        True also for methods whose encoder is never trained, where there is no run of the untrained
+        backbone to compare with, and where images are too few for an interval.
         """
         key = (method, backbone, *shares)
         if method in names.UNTRAINED or ("random", backbone) not in self.systems(["random"]):

@@ -4,8 +4,9 @@ supported: simulated studies, judged by lib.measures.seeds as every table and cl
     calibration.table()    (make docs writes it to docs/calibration.csv)
 
 A study has S runs, scored on the same videos. Its statistic is a mean over videos; the truth is 0.
-The sampling error, of standard deviation 1, is partly `COMMON` to the runs, whose networks agree on
-which videos are hard. Each run adds noise of its own, so many times the sampling error.
+The sampling error has the standard deviation 1. The part `COMMON` of its variance is shared by the
+runs, whose networks agree on which videos are hard. Each run adds noise of its own, whose standard
+deviation is one of `NOISE`.
 """
 
 import numpy as np

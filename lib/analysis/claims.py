@@ -24,7 +24,7 @@ CLAIMS: list[Claim] = []
 
 
 def claim(text: str, statistic: str, why: str, turns: str, **options):
-    """A decorator of the parts of the paper's next claim, or of its lines of parts."""
+    """Decorator that adds the paper's next claim; the function returns parts, or parts by line."""
 
     def add(parts: Callable[[Reading], list[Part] | dict[str, list[Part]]]):
         def lines(reading: Reading) -> dict[str, list[Part]]:

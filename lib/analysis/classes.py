@@ -243,7 +243,8 @@ def at(value: float, low: float, high: float, smallest: float) -> str:
 
 
 def sentences(scores: Scores, training: dict[str, int]) -> dict[str, str]:
-    """A sentence a metric: what is lost first and last, is rarity why; and one on false alarms.
+    """A sentence for each metric: which classes lose half first and last, and how that correlates
+    with their number of training images; and a sentence on false alarms.
 
     `training` is `images` of the whole training table.
     """

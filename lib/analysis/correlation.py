@@ -192,9 +192,9 @@ def correlate(points: Points, scopes: Iterable[str] = tuple(SCOPES)) -> pd.DataF
 
 
 def _bounds(prefix: str, draws: np.ndarray, tried: int, most: float) -> dict[str, float]:
-    """Both intervals of draws (S, 1 + B, 1 + R), simultaneous over as many measures as were
-    tried, within ±`most`. That of cells like these holds that of these cells: of few seeds, the
-    latter is the wider at times, for it has fewer degrees of freedom."""
+    """Both intervals of draws (S, 1 + B, 1 + R), simultaneous over the `tried` measures and clipped
+    to ±`most`. That of cells like these is widened to contain that of these cells, which can be the
+    wider of the two with few seeds, because it has fewer degrees of freedom."""
     drawn = draws[:, 1:, 1:].reshape(len(draws), -1)
     of_cells_like_these = np.concatenate([draws[:, :1, 0], drawn], axis=1)
     level = 1 - 0.05 / max(tried, 1)

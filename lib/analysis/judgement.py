@@ -144,8 +144,8 @@ def disagreements(scored: pd.DataFrame, by: str) -> list[int]:
 
 
 def distinct(scored: pd.DataFrame) -> pd.DataFrame:
-    """The rows that hold a verdict or a place, once where both readings of MAE print the same, and
-    once of curves, which no protocol reads."""
+    """The rows with a verdict or a place: one instead of two where both readings of MAE print the
+    same, and one for all protocols where a claim is about curves, which no protocol reads."""
     decided = scored[~scored["verdict"].isin(OPEN)]
     decided = decided.assign(protocol=decided["protocol"].mask(decided["metric"] == CURVES, ""))
     printed = [wording.of_row(row) for row in decided.to_dict("records")]

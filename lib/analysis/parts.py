@@ -127,7 +127,7 @@ class Reading:
         return among, f"mean without {left}: not above the untrained backbone" * bool(left)
 
     def tell(self, systems: list[System], shares: Sequence[float]) -> list[System]:
-        """Those of the systems that learned; all of them where none did but encoders that are as
-        initialised by construction, for the mean of these alone would speak of no training."""
+        """Those of the systems that learned; all of them where none did, apart from methods whose
+        encoder is never trained: a mean of these alone would say nothing about training."""
         among = self.learned(systems, shares)
         return among if any(method not in UNTRAINED for method, _ in among) else systems

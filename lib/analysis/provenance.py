@@ -5,7 +5,7 @@ from collections import Counter
 import pandas as pd
 
 from lib.analysis import readings, results
-from lib.data import sources
+from lib.data import archive, sources
 from lib.measures import bootstrap
 from lib.store.stored import Stored, load
 from lib.study import profiles
@@ -99,6 +99,6 @@ def _data_name(data: dict) -> str:
     if data["source"] == "solar":
         return "ELPV, modules inferred from the order of the cells"
     if data["source"] != "own":
-        return "simulated Sewer-ML" if data["source"] == "simulated" else "Sewer-ML"
+        return "simulated Sewer-ML" if archive.is_simulated(data) else "Sewer-ML"
     _, leak = sources.own(sources.labels_csv(data), data["seed"])
     return sources.labels_csv(data).name + (f" ({leak.rstrip('.')})" if leak else "")

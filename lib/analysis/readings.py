@@ -63,7 +63,8 @@ def _reading(stored: Stored, evaluation: str, probe: str) -> tuple[np.ndarray, n
         raise MissingRuns(f"{stored.run.id} holds no {evaluation} scores of the {probe} probe.")
     if (order < 0).any():
         lacking = f"{(order < 0).sum()} images that the validation table lacks"
-        raise MissingRuns(f"{stored.run.id} scored {lacking}: FORCE=1.")
+        command = f"make run PROFILE={stored.run.profile} ID={stored.run.id} FORCE=1"
+        raise MissingRuns(f"{stored.run.id} scored {lacking}: `{command}` trains it again.")
     return logit, order
 
 

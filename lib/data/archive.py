@@ -3,13 +3,15 @@ The profile `rehearsal` reads them as it would read the real archive."""
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import cv2
 
 from lib.simulator import frames
-from lib.system import parallel
+from lib.system import environment, parallel
 from lib.system.atomic import new_folder
 
+NOTE = "SIMULATED.txt"  # tells an archive that was drawn from the real one
 SEED = 42
 # A share of 1 % of defects takes 99 normal frames: half of 440 frames hold 116 normal ones.
 TRAIN, VAL = 440, 200
@@ -34,6 +36,14 @@ def _write_zip(job: tuple[Path, str, range]) -> None:
             archive.writestr(f"{path.stem}/{frames.filename(split, i)}", data.tobytes())
 
 
+def is_simulated(data: dict[str, Any]) -> bool:
+    """Whether the images of these data are drawn: the default ones, or those of an archive that
+    `write` made."""
+    root = environment.sewerml_root()
+    archived = data["source"] == "sewer-ml" and root is not None and (root / NOTE).exists()
+    return data["source"] == "simulated" or archived
+
+
 def write(root: Path, train: int = TRAIN, val: int = VAL, workers: int = 1) -> None:
     """Write the tables and zips of `train` and `val` frames; `root` appears when they are complete.
     Raises FileExistsError where `root` holds anything."""
@@ -41,6 +51,7 @@ def write(root: Path, train: int = TRAIN, val: int = VAL, workers: int = 1) -> N
         what = f"{root} is not empty, and real images may lie there"
         raise FileExistsError(f"{what}: name a new folder, SEWERML_ROOT=/path/to/new/folder.")
     with new_folder(root) as work:
+        (work / NOTE).write_text("These frames are simulated. They are no images of Sewer-ML.\n")
         jobs = []
         for split, n in (("train", train), ("val", val)):
             table = frames.labels(SEED, split, n)[list(frames.COLUMNS)]

@@ -46,7 +46,7 @@ def beside(path: Path, what: str) -> Path:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the cache is there as it was filled; a damaged one is said, and removed."""
+    """Whether the cache is there and intact. A damaged one is removed, with a warning."""
     if not path.exists():
         return False
     with suppress(FileNotFoundError):

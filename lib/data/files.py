@@ -211,8 +211,8 @@ def _normal(name: str) -> str:
 
 
 def key(name: str) -> str:
-    """What equals in the names of one file: a.PNG and ./a.png are a.png, in whichever of the two
-    ways of Unicode its accents are written; macOS has its own."""
+    """A form of a name that is equal for all spellings of one file: a.PNG and ./a.png become a.png,
+    and both Unicode forms of an accent (macOS has its own) become one."""
     stem, dot, suffix = _normal(name).rpartition(".")
     return unicodedata.normalize("NFC", f"{stem}{dot}{suffix.lower()}")
 

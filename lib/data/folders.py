@@ -46,7 +46,7 @@ MASK = re.compile(r"[ _-](labels?|gt|masks?|ground_?truth)$", re.IGNORECASE)  # 
 WRAPPERS = ("data", "image", "images", "img", "imgs", "jpegimages", "rgb")  # name nothing
 SIDES = SPLITS | {"test": "val", "testing": "val"}
 FEWEST = 5  # groups with normals, and with defects, of which a fifth can be held out
-EMPTY, MARKED, NO_MASK = "empty mask", "mask with pixels above 0", "no mask, all masks are marked"
+EMPTY, MARKED, NO_MASK = "empty mask", "mask with pixels above 0", "no mask: all masks show defects"
 
 Passed = dict[str, list[Path]]  # why -> the entries that are passed over
 
@@ -126,7 +126,7 @@ def write_labels(folder: Path, out: Path) -> None:
         seen = f"found {', '.join(names[:5])}{' ...' * (len(names) > 5)}" if names else "no image"
         raise DataError(
             f"{folder}: no folder of normals (good, ok, normal, free, 0) beside one of defects, "
-            f"and no masks of both, {seen}; rename the folder of normal images to good."
+            f"and no masks of both kinds of images, {seen}; rename the folder of normals to good."
         )
     used = {row["path"] for row in rows}
     passed["images without a label"] = [path for path in images if path not in used]
@@ -174,9 +174,9 @@ def _masks(images: list[Path], passed: Passed, folder: Path) -> dict[Path, Path]
 
 
 def _is_drawn(pixels: np.ndarray) -> bool:
-    """Whether nine tenths of them have one of two values, as in a mask, whose edges may be smooth:
-    of magnetic tiles they have up to 216 values, and two of them make 97 % of each mask, but 21 %
-    of a photograph at most."""
+    """Whether two values make up nine tenths of these pixels, as in a drawn mask, even with smooth
+    edges. A mask of magnetic tiles has up to 216 values, of which two make up 97 % of it; in a
+    photograph, two values make up 21 % at most."""
     counts = np.sort(np.unique(pixels, return_counts=True)[1])
     return bool(counts[-2:].sum() >= 0.9 * max(pixels.size, 1))
 

@@ -3,8 +3,8 @@
 The operations are those of `lib.data.views`: resized crop, flip, colour jitter, normalisation.
 PyTorch's operations on a batch pass over all of it some forty times, and wait for memory. Here a
 view stays in the cache until it is finished, and inner loops are over contiguous float32 values,
-which the compiler turns into vector instructions. A view is the same to the bit whatever is made
-with it.
+which the compiler turns into vector instructions. A view has the same bits in whatever batch it is
+made.
 
 numba compiles this module when it is first imported, in a few seconds, and keeps the result in
 `__pycache__` beside it, or in the user's cache where that folder is read-only. What decides that a

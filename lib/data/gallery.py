@@ -21,11 +21,12 @@ def boxes(data: dict[str, Any]) -> pd.DataFrame:
 
 
 def choose(table: pd.DataFrame, boxes: pd.DataFrame, n: int) -> pd.DataFrame:
-    """`n` rows of `table`, more where there are more classes, less where there are few rows: normal
-    frames, a frame of every class, and of several classes, or of any defects where the classes are
-    the user's own; as many normal frames as defects without class columns. The column `Shown` is
-    the class that a row was chosen for, or "". A class is shown by a frame without other classes
-    where there is one; the other frames are from different videos where there are enough."""
+    """About `n` rows of `table`: an example of each class, normal frames, and frames of several
+    classes (of any defect, where the classes are the user's own). There are more rows where there
+    are more classes, fewer where the table is short. Without class columns, half are normal frames
+    and half are defects. The column `Shown` is the class that a row was chosen for, or "". A class
+    is shown by a frame without other classes where there is one; the other frames are from
+    different videos where there are enough."""
     labels = class_flags(table)
     if not len(labels.columns):
         parts = [_spread(table[table["Defect"] == value], n // 2) for value in (0, 1)]

@@ -123,8 +123,8 @@ def _content(place: Place) -> str:
 
 
 def _zeroed(data: bytes, image: np.ndarray) -> bool:
-    """Whether zeros were written over a JPEG's picture: a run of zeros stands for a flat part at
-    most, and the image has none."""
+    """Whether zeros were written over a JPEG's picture. An intact picture has a long run of zeros
+    only where it is flat, so such a run in an image without any flat block shows damage."""
     at = 2  # a progressive picture holds such runs wherever a scan adds nothing
     while at + 4 < len(data) and data[at + 1] != 0xDA:  # tables and metadata before the picture
         if data[at + 1] == 0xC2:

@@ -35,7 +35,7 @@ def read_table(path: Path, columns: tuple[str, ...] = COLUMNS) -> pd.DataFrame:
     if twice := [name for name in names if name in wanted and names.count(name) > 1]:
         raise DataError(f"{path} has the column {twice[0]} {len(twice)} times: keep one of them.")
     if not lines:
-        remedy = "add a row an image" if own else again
+        remedy = "add one row per image" if own else again
         raise DataError(f"{path} has a header and no rows: {remedy}.")
     read = {i: name for i, name in enumerate(names) if name in wanted}
     text = {i: str for i, name in read.items() if name in TEXTS}
@@ -127,7 +127,7 @@ def _check_names(path: Path, table: pd.DataFrame) -> None:
         what = "it names {Filename} twice, first in row " + str(first.index[0])
         if first.iloc[0] != first.iloc[1]:
             what += f" as {first.iloc[0]}".replace("{", "{{").replace("}", "}}")
-        refuse(path, table, again, what, "keep one row an image")
+        refuse(path, table, again, what, "keep one row per image")
 
 
 def check_filled(path: Path, table: pd.DataFrame, column: str) -> None:

@@ -25,7 +25,7 @@ def read(path: Path) -> pd.DataFrame:
         check_filled(path, table, column)
     if "Split" in table:
         splits = table["Split"].str.lower().map(SPLITS)
-        remedy = "name val what is to be scored (nothing is selected on it), and remove the rest"
+        remedy = "write val for images to score (nothing is selected on them), or remove the rows"
         what = "Split is '{Split}', expected train or val"
         refuse(path, table, splits.isna(), what, remedy)
         table["Split"] = splits
@@ -79,10 +79,10 @@ def leak(path: Path, table: pd.DataFrame, has_split: bool) -> str:
     if "Group" in table:
         both = set.intersection(*(set(rows["Video"]) for _, rows in table.groupby("Split")))
         what = f"{len(both)} groups of {path.name} ({min(both, default='')} ...)"
-        return f"{what} lie in both splits: scores will flatter." if both else ""
+        return f"{what} lie in both splits: scores will be too high." if both else ""
     if has_split:
         return f"{path.name} has no Group: that no group lies in both splits is not checked."
-    risk = "images of one group (video, pipe, site) may lie in both splits and flatter"
+    risk = "images of one group (video, pipe, site) may lie in both splits and raise scores"
     return f"{path.name} has no Split and no Group: {risk}."
 
 
@@ -105,7 +105,7 @@ def copies(path: Path, table: pd.DataFrame, contents: Sequence[str]) -> str:
         first, second = (f"row {r.row} ({r.Filename}, {r.Split})" for r in pair.itertuples())
         what = f"{second}: it shows the same image as {first}"
         count = f"{len(across)} such rows lie in both splits"
-        remedy = "keep one row an image, or put copies on one side, by Split or by one Group"
+        remedy = "keep one row per image, or put copies on one side, by Split or by one Group"
         raise DataError(f"{path}, {what} ({count}); {remedy}.")
     if rows.empty:
         return ""
@@ -114,7 +114,7 @@ def copies(path: Path, table: pd.DataFrame, contents: Sequence[str]) -> str:
     unlike = (rows.groupby("content")["Defect"].transform("nunique") > 1).sum()
     labelled = f"; {unlike} of them contradict one another in Defect" if unlike else ""
     which = f"{again} images of {path.name} are copies of others ({pair.iloc[1]} of {pair.iloc[0]}"
-    return f"{which} ...) on the same side of the split, and count again{labelled}."
+    return f"{which} ...) on the same side of the split, each counted as an image{labelled}."
 
 
 @lru_cache

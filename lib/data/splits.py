@@ -20,7 +20,7 @@ def _labels(table: pd.DataFrame) -> np.ndarray:
 
 
 def patterns(table: pd.DataFrame) -> np.ndarray:
-    """(n,) a number for each row's combination of labels; 0 is normal."""
+    """(n,) a number for each row's combination of labels."""
     labels = _labels(table)
     return labels.astype(np.int64) @ (1 << np.arange(labels.shape[1], dtype=np.int64))
 

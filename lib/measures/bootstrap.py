@@ -42,9 +42,10 @@ def resampled(
     share with fewer than `FEWEST` groups of either kind are nan: they would repeat the same few
     images, and of a single defect always give an AUROC of exactly the estimate. AUROC counts a tie
     as half; AP is the step-wise sum of scikit-learn's `average_precision_score`, ties at once;
-    `recall_at_5` is the most that a threshold finds at 5 % false alarms. A resample without defects
-    or normals has it and AUROC nan; without defects, AP 0. Of these three, nine tenths of the time,
-    those that `ranked` does not name are nan; AUROC alone is cheap where groups are few. Raises
+    `recall_at_5` is the largest recall at 5 % false alarms. In a resample without defects or
+    without normals, it and AUROC are nan; without defects, AP is 0. These three take nine tenths of
+    the time, so those that `ranked` does not name are not computed and nan; AUROC alone is cheap
+    where groups are few. Raises
     ValueError for shapes that differ, logits that are nan, weights that are negative or not finite.
     """
     logit, defect, classes, weights = _checked(logit, defect, classes, weights)

@@ -13,10 +13,9 @@ from lib.measures import bootstrap
 def spearman(x, y, draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
     """Rank correlation of x and y (n,), and both ends of its 95 % percentile interval over pairs.
 
-    Ties share the mean of their ranks (Spearman 1904). rho is nan where x or y is constant, as are
-    such resamples; the interval leaves them out, and of fewer than `bootstrap.FEWEST` pairs it is
-    nan. Raises ValueError for shapes that differ, fewer
-    than two pairs, or nan.
+    Ties share the mean of their ranks (Spearman 1904). rho is nan where x or y is constant. The
+    interval leaves out resamples in which one of them is, and is nan for fewer than
+    `bootstrap.FEWEST` pairs. Raises ValueError for shapes that differ, one pair or none, or nan.
     """
     pairs = np.array([x, y], float) if np.shape(x) == np.shape(y) else np.empty(0)
     if pairs.ndim != 2 or pairs.shape[1] < 2 or np.isnan(pairs).any():

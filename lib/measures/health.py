@@ -15,11 +15,11 @@ def verdict(
     `loss` has a value an epoch and is empty where nothing was trained. `embedding_std` is the last
     deviation of `sphere_statistics`, None for a method without projector. `rankme` is that of the
     features after the last epoch, nan where undefined. `trivial` is the loss that an output which
-    ignores its input would have had in the last epoch, None where that is no one number.
+    ignores its input would have had in the last epoch, None where that is not a single number.
     """
     if not all(math.isfinite(value) for value in (*loss, rankme, embedding_std or 0.0)):
         return "diverged"
-    # Every loss of the suite starts between 0.5 and 10; BYOL's cannot pass 4.
+    # A first loss below 1 counts as 1. BYOL's loss, which cannot pass 4, never counts as exploded.
     if _exploded(loss):
         return "diverged"
     # The squared deviation is 1 minus the mean cosine between two images: below 0.1, that cosine is

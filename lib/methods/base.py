@@ -26,8 +26,8 @@ class Step:
     """What a method makes of one whole batch: its loss, and per view the embeddings (n, e) and the
     backbone's features (n, d).
 
-    `trivial` is the loss on this batch of a network whose output ignores its input; None where that
-    is no one number. `Method.step` adds the features.
+    `trivial` is the loss that a network whose output ignores its input has on this batch; None
+    where that is not a single number. `Method.step` adds the features.
     """
 
     loss: torch.Tensor

@@ -44,7 +44,7 @@ def _over_seeds(measured: pd.DataFrame) -> pd.DataFrame:
     reduced = results.over_seeds(measured)
     known = reduced["low"].notna()
     ends = reduced["low"].map("{:.2f}–".format) + reduced["high"].map("{:.2f}".format)
-    seeds = reduced["seeds"].map("mean of {} seeds".format)
+    seeds = reduced["seeds"].map(lambda n: f"mean of {n} seeds" if n > 1 else "one seed")
     return reduced.assign(interval=ends.where(known, seeds))
 
 

@@ -29,6 +29,7 @@ from lib.study.artefacts import ARTEFACTS, drawn
 from lib.study.grid import Run
 from lib.study.settings import METHODS
 from lib.system import paths
+from lib.system.errors import DataError
 
 PAGES = ("deviations", "artefacts", "add-a-method", "speed")
 PARTS = {"README.md": "parts.md.j2", "README.ja.md": "parts.ja.md.j2"}  # a block per part
@@ -171,11 +172,11 @@ def _method() -> dict[str, str]:
 
 def read_part(file: Path, part: str) -> pd.DataFrame:
     """The rows that a part of `make benchmark` wrote into `file`, with the columns that apply.
-    Raises KeyError where there are none."""
+    Raises DataError where there are none."""
     every = pd.read_csv(file, dtype=str, keep_default_na=False)
     rows = every[every["part"] == part].drop(columns="part")
     if rows.empty:
-        raise KeyError(f"{file} has no rows of {part}: `make benchmark PART={part}` measures it.")
+        raise DataError(f"{file} has no rows of {part}: `make benchmark PART={part}` measures it.")
     applying = rows.loc[:, (rows != "").any()]
     return reference.read_values(io.StringIO(applying.to_csv(index=False)))
 

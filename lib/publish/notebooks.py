@@ -124,7 +124,8 @@ def render(
 ) -> list[str]:
     """Render the artefacts (all, if none is named) that are out of date, `jobs` at once; return why
     some failed, a sentence each, after printing it. `chosen` names runs as lib.study.grid.runs
-    takes them. Of all, those of which no run is there are left out, if others have theirs."""
+    takes them. Where none is named, an artefact without any stored run is left out, provided that
+    another one has its runs; else it counts as failed."""
     from lib.data import sources
     from lib.store.stored import find
 
@@ -145,7 +146,7 @@ def render(
     for name in artefacts or drawn(profile):
         shown = grid.runs(name, profile, **chosen)
         if ARTEFACTS[name].study and not shown:
-            print(f"{name}: left out, METHODS or BACKBONES names nothing that it shows", flush=True)
+            print(f"{name}: left out, none of its methods and backbones is chosen", flush=True)
             continue
         own = given | ARTEFACTS[name].parameters
         stamp = paths.BUILD / folder / "stamps" / f"{name}.json"

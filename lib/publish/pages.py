@@ -54,7 +54,8 @@ def cells(notebook: Path) -> str:
 def write(profile: str) -> Path:
     """Write the report of `profile`, which appears when complete, and return its opening page;
     equal renderings give equal bytes. Raises FileNotFoundError where nothing is rendered."""
-    from lib.publish import charts, verdicts  # slow: not needed where the pages are up to date
+    from lib.data import archive  # slow: not needed where the pages are up to date
+    from lib.publish import charts, verdicts
 
     figures, report = paths.FIGURES / profile, paths.BUILD / profile / "report"
     facts, remake = profiles.load(profile.partition("/")[0]), entries.command("replicate", profile)
@@ -65,7 +66,8 @@ def write(profile: str) -> Path:
         raise FileNotFoundError(f"nothing is rendered in {figures}: {redraw} or {remake} first.")
     environment = templates(autoescape=True)
     about = {"study": TITLE, "profile": profile, "facts": facts, "remake": remake}
-    about |= {"honest": HONEST[facts["data"]["source"]], "entries": every}
+    source = "simulated" if archive.is_simulated(facts["data"]) else facts["data"]["source"]
+    about |= {"honest": HONEST[source], "entries": every}
     environment.globals |= about
 
     with atomic.new_folder(report, replace=True) as beside:

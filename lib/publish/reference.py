@@ -31,7 +31,7 @@ RENDERED = "figures.parquet"  # what every artefact of a profile shows, as text
 LABELS = ("Filename", *CLASSES, "Defect", "Class", "Group", "Video", "Sampled")  # that are kept
 METRICS = ("f1", "auroc")  # that are compared
 LEVEL = 0.95  # of the prediction interval of one more run
-RARE = 1e-3  # so improbable a number of runs outside it is told as a difference
+RARE = 1e-3  # a number of runs outside it that is less probable counts as a difference
 
 
 def committed(run: Run) -> Stored:
@@ -59,19 +59,20 @@ def shown(profile: str) -> list[str]:
 
 def renew(profile: str) -> None:
     """Replace the results of `profile` in results/reference, and its pictures in figures/. What was
-    not trained here is kept where it is current. The walkthrough's networks move: from then on
-    their weights in half precision are read here, too. Raises MissingRuns, and NotebookError where
-    a rendering fails; then the results stay as they are."""
+    not trained here is kept where it is current. The walkthrough's networks are moved: their run
+    directories are deleted, and their committed weights, in half precision, are read from then on.
+    Raises MissingRuns, and NotebookError where a rendering fails; then the results stay as they
+    are."""
     every = wanted(profile)
     absent = [run for run in every if not find(run)]
+    seeds = ",".join(map(str, profiles.load(profile)["reference_seeds"]))
     if absent:
-        seeds = ",".join(map(str, profiles.load(profile)["reference_seeds"]))
         commands = f"`make replicate PROFILE={profile}` and `make table1 PROFILE={profile}"
         what = f"{len(absent)} runs are missing or stale ({absent[0].id} ...)"
         raise MissingRuns(f"{what}: {commands} SEEDS={seeds}` make them.")
     networks = [run for run in every if run.profile != profile]
     grid = [run for run in every if run.study == "grid" and run not in networks]
-    measured.require(grid, "make detectors")
+    measured.require(grid, f"make detectors PROFILE={profile} SEEDS={seeds}")
     if networks and not any(load(run).is_committed for run in networks):
         write([load(run) for run in networks], paths.REFERENCE / "walkthrough", weights=True)
         for run in networks:
@@ -179,7 +180,8 @@ def compare(profile: str) -> pd.DataFrame:
     stored score equals that of the committed run of this seed.
     """
     rows, seeds = [], profiles.load(profile)["reference_seeds"]
-    for run in (run for run in cells(profile) if run_directory.state(run)[0] == "complete"):
+    here = cells(profile, seeds=run_directory.seeds(profile))
+    for run in (run for run in here if run_directory.state(run)[0] == "complete"):
         twins = [twin for s in seeds if (twin := reference(replace(run, seed=s)))]
         if not twins:
             continue
@@ -207,10 +209,10 @@ def _values(stored: Stored) -> dict[str, float]:
 
 
 def told(compared: pd.DataFrame) -> tuple[str, bool]:
-    """What `compare` found, in words, and whether chance alone would leave so many runs outside
-    their interval."""
+    """What `compare` found, in words, and whether chance can explain, in each metric, how many runs
+    lie outside their interval (at a probability of at least `RARE`)."""
     identical = int(compared.drop_duplicates("run")["identical"].sum())
-    lines = [f"{compared['run'].nunique()} runs compared, {identical} identical to the last score."]
+    lines = [f"{compared['run'].nunique()} runs compared, {identical} identical in every score."]
     within = True
     for metric, rows in compared.groupby("metric", sort=False):
         gap = rows["here"] - rows["mean"]

@@ -106,8 +106,8 @@ def _images(facts: dict[str, Any]) -> str:
 
 @contextmanager
 def below(fig: Figure, caption: str, note: str) -> Iterator[float]:
-    """The figure with caption and footer below it, taller by their height; as before afterwards.
-    The block is given the inches above them.
+    """Within the block, the figure is taller and shows caption and footer below its content; after
+    it, the figure is as before. Yields the height of the content in inches.
 
     A figure with a layout engine is laid out above them; one without holds a page
     (lib.report.style.page), which keeps its size.

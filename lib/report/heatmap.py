@@ -65,7 +65,7 @@ def _short(value: float) -> str:
 
 
 def referred(frame: pd.DataFrame, name: str, values: Sequence[float]) -> pd.DataFrame:
-    """`frame` with a first row of its own group for a reference, as "Always “defect”"."""
+    """`frame` below a reference row `name`, such as "Always “defect”", in a group of its own."""
     index = pd.MultiIndex.from_tuples([(name, "")], names=frame.index.names)
     return pd.concat([pd.DataFrame([list(values)], index, frame.columns), frame])
 
@@ -166,9 +166,9 @@ def _fitted(heads: list[str], widest: float) -> tuple[list[str], bool, float]:
 
 
 def _marks(panels: dict[str, Panel]) -> tuple[list[str], dict[tuple, str], list[str]]:
-    """Marks of the rows, where each row has one mark in all of its cells; else of the columns
-    (title, column), where each of these has; neither, where cells are marked. Last, what they
-    mean."""
+    """Where the marks of unhealthy runs stand: beside the rows, if the cells of every row share one
+    mark; else above the columns (title, column), if those of every column do; else in the cells,
+    and both are empty. Last, the legend of the marks."""
     known = {title: one.marks for title, one in panels.items() if one.marks is not None}
     if not known:
         return [], {}, []

@@ -64,8 +64,8 @@ class Block:
     def frames(self, references: list[str]) -> dict[str, pd.DataFrame]:
         """Name -> frame as a picture shows it: rows for the `references` first.
 
-        `below` holds which F1 a constant answer surpasses, as printed; recall and F2CIW are highest
-        for it.
+        `below` marks the values of F1, as printed, that are below a constant answer's. Recall and
+        F2CIW get no such mark: a constant answer has the highest ones.
         """
         frames = {part: getattr(self, part) for part in (*PARTS, "best")}
         known = self.title == METRIC_NAMES["f1"] and self.bounds
@@ -192,7 +192,8 @@ def table(
 
 
 def _above_untrained(able: pd.DataFrame, value: pd.DataFrame) -> pd.DataFrame:
-    """`able` without untrained rows, and nan where it is not above that of its other level."""
+    """`able` without untrained rows, and nan where the value is not above that of the untrained
+    backbone in the row of the same other level (backbone or train share)."""
     other = value.index.droplevel("method")
     if "random" in value.index.get_level_values("method"):
         floor = value.xs("random", level="method").reindex(other).set_axis(value.index)

@@ -36,7 +36,7 @@ class Job:
 
     run: Run
     again: bool = False  # train it even where it is complete
-    force: bool = False  # in the profile `paper`, too, train it where it is stale, for GPU-hours
+    force: bool = False  # also retrain a stale run of the profile `paper`, which costs GPU-hours
 
     def need(self) -> str:
         """What is missing: "training", "measurement" or "" for nothing."""

@@ -24,7 +24,7 @@ class Request(Choices):
     """The runs that are to be complete, of some artefacts or a single one, and how they train."""
 
     run_id: str | None = None  # this run alone
-    force: bool = False  # train stale runs of the profile `paper`, and the one that is named, too
+    force: bool = False  # also retrain stale runs of `paper`, and the run `run_id` if complete
     yes: bool = False  # start trainings on Sewer-ML without asking
     cluster: slurm.Cluster | None = None  # None: this machine
 
@@ -132,7 +132,7 @@ def run(request: Request) -> int:
     if not todo:
         return 0
     run_directory.check_locks()
-    cluster, runs = request.cluster, [job.run for job in todo]
+    cluster, runs = request.cluster, [job.run for job in todo if job.need() == "training"]
     how = slurm.plan(cluster, len(todo)) if cluster else _at_once(runs, request)
     real = [run for run in runs if run.data["source"] == "sewer-ml"]
     if real:
@@ -142,22 +142,21 @@ def run(request: Request) -> int:
             estimate.check_disk(estimated(real, request))
         single = f"run ID={request.run_id}" if request.run_id else ""
         target = single or " ".join(request.artefacts) or "replicate"
-        if not (request.yes or estimate.agreed(len(todo), target)):
+        if not (request.yes or estimate.agreed(len(real), target)):
             return 2
-    trained = sum(job.need() == "training" for job in todo)
-    rest = f" and {len(todo) - trained} to measure" if trained < len(todo) else ""
-    work = f"{trained} of {len(request.runs())} runs to train{rest}"
+    rest = f" and {len(todo) - len(runs)} to measure" if len(runs) < len(todo) else ""
+    work = f"{len(runs)} of {len(request.runs())} runs to train{rest}"
     print(f"profile {request.profile}: {work}, {how}.", flush=True)
     return train(todo, request)
 
 
 def _at_once(runs: list[Run], request: Request) -> str:
-    """How many of these runs this machine trains at a time, and for how long, at the median pace of
-    complete runs if there are any."""
+    """How many runs this machine trains or measures at a time, and how long the trainings `runs`
+    take, at the median pace of complete runs if there are any."""
     complete = [stored for run in grid.cells(request.profile) if (stored := find(run))]
     paces = sorted(stored.record["total_seconds"] / cost(stored.run) for stored in complete)
     how = f"{request.workers()} at a time"
-    if not paces:
+    if not (paces and runs):
         return how
     seconds = sum(map(cost, runs)) * paces[len(paces) // 2] / request.workers()
     return f"{how}, about {duration(seconds)}"

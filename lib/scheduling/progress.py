@@ -10,7 +10,7 @@ from lib.system.progress import Bar, duration
 PASSES = {"supervised": 1.0, "byol": 2.7, "barlow": 2.0, "simclr": 2.0, "dino": 2.7, "mae": 1.0}
 PASSES |= {"mae-released": 0.3, "random": 0.3}
 START_UP = 4.0  # seconds until a fresh process trains
-PATIENCE = 600.0  # seconds until the pace is shown even of little: 0.3 % of GPU-days are hours
+PATIENCE = 600.0  # seconds after which the time left is shown even if less than 0.3 % is done
 
 
 def cost(run: Run) -> float:

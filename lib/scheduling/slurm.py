@@ -43,8 +43,8 @@ class Cluster:
 def check_installed(name: str) -> None:
     """Raise ValueError unless `name`, the value of CLUSTER, is "slurm" and SLURM is here."""
     if name != "slurm":
-        what = f"CLUSTER={name}: 'slurm' is the one that is known"
-        raise ValueError(f"{what}; without CLUSTER, this machine trains.")
+        what = f"CLUSTER={name}: only 'slurm' is supported"
+        raise ValueError(f"{what}; leave CLUSTER unset to train on this machine.")
     if not shutil.which("sbatch"):
         remedy = "submit from a machine that has it, or unset CLUSTER"
         raise ValueError(f"CLUSTER=slurm, but sbatch is not here: {remedy}.")
@@ -54,10 +54,11 @@ def options(cluster: Cluster, runs: int) -> dict:
     """submitit's parameters of an array of `runs` elements. Raises ValueError for a partition that
     is not there, and for more time than it gives."""
     chosen = slurm_state.partitions(cluster.partition)
-    limit = min(p.minutes for p in chosen)
+    shortest = min(chosen, key=lambda p: p.minutes)
+    limit = shortest.minutes
     time_limit = cluster.minutes or int(min(MINUTES, limit))
     if time_limit > limit:
-        most = f"{limit:.0f} minutes in {chosen[0].name}"
+        most = f"{limit:.0f} minutes in {shortest.name}"
         raise ValueError(f"TIME={time_limit}: a job may take {most}; ask for fewer.")
     devices = ["ntasks_per_node"] if cluster.devices > 1 else []
     if any(p.gpus for p in chosen) and environment.device() != "cpu":
@@ -215,7 +216,7 @@ class Watch:
             return ""
         since = self.silent.setdefault(run, time.monotonic())
         waits = state != "CANCELLED" and time.monotonic() - since < PATIENCE
-        return "" if waits else f"its job ended without a word, SLURM says {state}"
+        return "" if waits else f"its job ended without a result, SLURM says {state}"
 
     def _say_why_they_wait(self, left: list[Run], states: dict) -> None:
         """Print, once, every reason that does not pass by itself, such as too high a limit."""

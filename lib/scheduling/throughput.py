@@ -22,7 +22,7 @@ def system(run: Run) -> tuple:
 
 def name(run: Run) -> str:
     """A system as tables name it."""
-    view = " as it is" if run.jitter == 0 else ""
+    view = ", no jitter" if run.jitter == 0 else ""
     return f"{names.NAMES[run.method]}, {names.NAMES[run.backbone]}, {run.px} px{view}"
 
 

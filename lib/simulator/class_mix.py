@@ -1,4 +1,5 @@
-"""Which defect classes a frame shows: a function of (seed, split, index), on quota in any run."""
+"""Which defect classes a frame shows: a function of (seed, split, index), with nearly the same
+shares of the classes in any stretch of frames."""
 
 import functools
 import hashlib

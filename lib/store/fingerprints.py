@@ -63,7 +63,8 @@ def syntax(path: Path) -> str:
 
 @lru_cache
 def _source(module: str) -> Path:
-    return paths.ROOT / "lib" / f"{module}.py"
+    path = paths.ROOT / "lib" / module
+    return path / "__init__.py" if path.is_dir() else path.with_name(f"{path.name}.py")
 
 
 def code(*modules: str) -> dict[str, str]:

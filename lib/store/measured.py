@@ -38,8 +38,8 @@ class Detected(Stored):
 
     @property
     def scores(self) -> pd.DataFrame:
-        """A row per validation image, for each reading that a protocol asks for: a detector sees
-        the plain image."""
+        """A row per validation image, evaluation and probe that a protocol reads. The score is the
+        same in all of them, because a detector sees the plain image."""
         table = self.detector_scores([f"{self.detector}, {self.setting}"])
         rows = table.set_axis(["Filename", "logit"], axis=1).assign(split="val")
         every = pd.concat([rows] * len(READINGS), ignore_index=True)

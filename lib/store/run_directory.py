@@ -4,6 +4,7 @@ renamed into place. run.json holds the checksums of the files beside it, so that
 missing."""
 
 import fcntl
+import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -69,8 +70,14 @@ def record(path: Path) -> dict | None:
     return atomic.read_json(path / "run.json")
 
 
+def seeds(profile: str) -> list[int]:
+    """The seeds of the profile's runs that have a folder here, in order."""
+    names = (re.search(r"-s(\d+)$", path.name) for path in (paths.RUNS / profile).glob("*-s*"))
+    return sorted({int(name[1]) for name in names if name})
+
+
 def tidy() -> None:
-    """Remove from complete runs what a kill, after the last step but one, has left in them."""
+    """Remove the files in `RESUMED` from complete runs whose training was killed before it did."""
     for path in paths.RUNS.glob("*/*/run.json"):
         for name in RESUMED if path.parent.suffix != ".partial" else ():
             (path.parent / name).unlink(missing_ok=True)

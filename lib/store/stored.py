@@ -99,8 +99,8 @@ def reference(run: Run) -> Stored | None:
 
 
 def load(run: Run | Stored) -> Stored:
-    """The run made here, or the identical one of the reference; a Stored is returned as it is.
-    Raises MissingRuns."""
+    """The run made here (of the profile `paper` even a stale one), or the identical one of the
+    reference; a Stored is returned as it is. Raises MissingRuns."""
     if isinstance(run, Stored):
         return run
     state, _ = run_directory.state(run)
@@ -164,9 +164,9 @@ def require(wanted: list[Run], command: str, seeds: Sequence[int] = ()) -> list[
 
 
 def of_every_seed(runs: list[Run]) -> list[Run]:
-    """The runs, each with its twins of those `reference_seeds` of the profile of which all lie
-    where the runs do: trained here, or in the reference. One's own stand alone until their twins
-    are trained, too."""
+    """The runs, and their twins of each of the profile's `reference_seeds` for which every twin can
+    be read from where the runs are: trained here, or in the reference. So runs trained here stand
+    alone until all twins of a seed are trained here, too."""
     origins = {load(run).origin for run in runs}
     if len(origins) != 1:
         return runs

@@ -36,8 +36,8 @@ CLASSES = tuple(CLASS_NAMES)
 
 
 def class_names(classes: Iterable[str]) -> dict[str, str]:
-    """Class -> what it is called: of Sewer-ML's 17 codes the meaning. A user's own classes are
-    called as they are, even if one has such a code for a name."""
+    """Class -> its printed name: the meaning of each of Sewer-ML's 17 codes. The user's own classes
+    keep their names, even where one equals such a code."""
     classes = list(classes)
     known = CLASS_NAMES if set(CLASSES) <= set(classes) else {}
     return {name: known.get(name, name) for name in classes}
@@ -69,7 +69,7 @@ NATURAL = None  # the share of the table as it is, without resampling
 
 @dataclass(frozen=True)
 class Source:
-    """What a profile's images are called: all of them, what one shows, and what groups them."""
+    """How texts call a profile's data set, its images and their groups (both in the plural)."""
 
     title: str
     images: str

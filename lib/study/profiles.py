@@ -51,14 +51,11 @@ def load(name: str) -> dict[str, Any]:
     one."""
     nearest(name, available(), "profile")
     where = f"lib/study/profiles/{name}.toml"
-    try:
-        own = tomllib.loads((paths.PROFILES / f"{name}.toml").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{where} is not TOML in UTF-8: {error}.") from None
+    own = _toml(name)
     if name != "paper":
         base = own.pop("base", "paper")
-        if base == name:
-            raise ValueError(f"{where}: 'base' is the profile itself; name another one.")
+        if name in _bases(base):
+            raise ValueError(f"{where}: 'base' leads back to the profile itself; name another one.")
         merged = _merge(load(base), own, where)
     else:
         for method in own["method"]:
@@ -68,6 +65,24 @@ def load(name: str) -> dict[str, Any]:
     if merged["data"]["source"] == "simulated" and not all(sizes.values()):
         raise ValueError(f"{where} [data]: to simulate takes train, val, frame, found {sizes}.")
     return merged
+
+
+def _toml(name: str) -> dict[str, Any]:
+    """The file of a profile. Raises ValueError where it is damaged."""
+    path = paths.PROFILES / f"{name}.toml"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"lib/study/profiles/{path.name} is not TOML in UTF-8: {error}.") from None
+
+
+def _bases(name: str) -> list[str]:
+    """The profile, its base, the base of that, and so on, up to `paper` or one that comes twice."""
+    chain: list[str] = []
+    while name in available() and name not in chain:
+        chain.append(name)
+        name = _toml(name).get("base", "paper")
+    return chain
 
 
 def _merge(base: dict, change: dict, where: str) -> dict:

@@ -6,6 +6,7 @@ which inherit them."""
 import os
 import shlex
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 # As `make help` lists them; a command that is printed for the user to repeat takes them along.
@@ -89,6 +90,8 @@ precision = partial(choice, "PRECISION", PRECISIONS)  # likewise
 
 
 def visible_gpus() -> list[str] | None:
-    """The GPUs of CUDA_VISIBLE_DEVICES, which CUDA itself reads; None where it is unset."""
+    """The GPUs of CUDA_VISIBLE_DEVICES, which CUDA itself reads up to the first negative number;
+    None where it is unset."""
     value = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return None if value is None else [name for name in value.split(",") if name]
+    every = [] if value is None else [name.strip() for name in value.split(",")]
+    return None if value is None else list(takewhile(lambda name: name[:1] not in ("", "-"), every))

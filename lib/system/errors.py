@@ -13,7 +13,10 @@ class DataError(ValueError):
 
 
 def of_system(error: OSError, workspace: Path) -> str:
-    """The sentence of an error of the operating system, which may name a file."""
+    """The sentence of an error of the operating system, which may name a file; one that this suite
+    raised is a sentence."""
+    if error.errno is None:
+        return str(error)
     where = Path(error.filename) if isinstance(error.filename, str) else workspace
     if error.errno in FULL:
         return no_room(where)

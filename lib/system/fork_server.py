@@ -17,7 +17,7 @@ from lib.system import atomic, environment, parallel
 
 PRELOADED: list[str] = []  # modules that processes need which are started later
 STARTING = threading.Lock()  # notebooks are rendered in threads, and share one server
-LONGEST = 60  # letters of a folder in which a socket's path, of 107 at most, has room
+LONGEST = 60  # bytes of a temporary folder's path: a socket's path below it may have 107 at most
 
 
 def socket_folder(parent: int) -> Path:

@@ -76,10 +76,10 @@ def jobs(gpus: list[str], devices: int = 1) -> int:
     no GPUs. Raises ValueError where this machine does not hold one run."""
     if gpus and devices > len(gpus):
         what = f"DEVICES={devices}, but there are {len(gpus)} GPUs here"
-        raise ValueError(f"{what}: ask for no more, or set DEVICE=cpu.")
+        raise ValueError(f"{what}: choose {len(gpus)} or fewer, or set DEVICE=cpu.")
     held, why = most()
     if devices > max(2, held):
-        raise ValueError(f"DEVICES={devices}, but {why} hold {held} process(es): ask for no more.")
+        raise ValueError(f"DEVICES={devices}, but {why} hold {held} process(es): choose fewer.")
     return max(1, min((len(gpus) or cores()) // devices, held // devices))
 
 

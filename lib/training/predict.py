@@ -92,7 +92,7 @@ def _command(run: Run) -> str:
 
 
 def _stored(run: Run | Stored) -> Stored:
-    """The run as it lies on disk. One of own images serves new ones wherever the old ones are."""
+    """The stored run. One trained on the user's own images is read without them or LABELS."""
     if isinstance(run, Stored):
         return run
     if run.data["source"] == "own":

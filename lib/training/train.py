@@ -97,8 +97,9 @@ class Checkpoints(TorchCheckpointIO):
 
 
 class Report(Callback):
-    """Tells `progress` after each batch how far the run is; the row of the history, empty in the
-    first epoch, holds then, too, the `epochs` done and the batch's loss, a tensor, `step_loss`."""
+    """Passes to `progress`, after each batch, the fraction of the run that is done, and the latest
+    row of its history (empty in the first epoch) with two entries more: `epochs`, how many are
+    done, and `step_loss`, the batch's loss, a tensor."""
 
     def __init__(self, progress: Progress, steps: int):
         self.progress, self.steps = progress, steps
@@ -230,8 +231,9 @@ def pos_weight(normal: int, defect: int, overflow: bool = False) -> float:
 
 
 def _begin(run: Run, partial: Path, checkpoint: Path) -> tuple[str, bool]:
-    """Make or adopt the partial folder; returns the precision, which a resumed run keeps, and
-    whether it holds a checkpoint to go on from. A damaged one is not."""
+    """Make the partial folder, or keep that of an interrupted run; returns the precision, which a
+    resumed run keeps, and whether there is a checkpoint to resume from. The folder is made anew
+    where the checkpoint is damaged or the run's fingerprint has changed."""
     fingerprint = fingerprints.fingerprint(run)
     begun = atomic.read_json(partial / "begun.json") or {}
     if checkpoint.exists():

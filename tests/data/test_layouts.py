@@ -145,7 +145,7 @@ def test_masks_of_the_defects_alone_leave_the_others_normal(table):
     draw(table.root, numbered("masks/{}.png", 2), mask=1)
     frame, text = table()
     assert frame["Defect"].tolist() == [1, 1, 0, 0, 0, 0]
-    assert "4 no mask, all masks are marked: normal" in text
+    assert "4 no mask: all masks show defects: normal" in text
 
 
 def test_groups_below_the_classes(table):

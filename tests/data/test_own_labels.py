@@ -267,7 +267,7 @@ def test_a_copy_on_the_other_side_is_refused_with_both_rows(folder, name):
         sources.identity(DATA)
     assert str(error.value) == (
         f"{folder / 'labels.csv'}, row 6 ({name}, val): it shows the same image as row 2 (0.bmp, "
-        "train) (2 such rows lie in both splits); keep one row an image, or put copies on one "
+        "train) (2 such rows lie in both splits); keep one row per image, or put copies on one "
         "side, by Split or by one Group."
     )
 
@@ -315,7 +315,7 @@ def test_copies_on_one_side_are_warned_of_with_their_number(folder, capsys):
     pixels.prepare(DATA)
     told = (
         "warning: 2 images of labels.csv are copies of others (a.bmp of 0.bmp ...) on the same "
-        "side of the split, and count again; 3 of them contradict one another in Defect.\n"
+        "side of the split, each counted as an image; 3 of them contradict one another in Defect.\n"
     )
     assert capsys.readouterr().err.count(told) == 1
     four(folder, "a.bmp,1,train", "c.png,1,train")

@@ -171,7 +171,7 @@ def changed(frame, row, column, value):
         (
             lambda f: pd.concat([f, f[1:3]]),
             r", row 13: it names Train00000001\.png twice, first in row 3 \(2 such rows\); "
-            "keep one row an image",
+            "keep one row per image",
         ),
         (
             lambda f: changed(f, 4, "Filename", None),

@@ -114,7 +114,7 @@ def test_groups_on_both_sides_are_told(own, capsys):
     warning = capsys.readouterr().err
     assert (
         warning
-        == "warning: 1 groups of labels.csv (3 ...) lie in both splits: scores will flatter.\n"
+        == "warning: 1 groups of labels.csv (3 ...) lie in both splits: scores will be too high.\n"
     )
     run = grid.run("own", "random", "resnet18", 0.45, 42)
     assert "(1 groups of labels.csv (3 ...) lie in both splits" in provenance._data_name(run.data)
@@ -171,7 +171,7 @@ def test_groups_on_both_sides_are_told(own, capsys):
             {"Filename": ["a.png"] * 40},
             r"row 3: it names a\.png twice, first in row 2 \(39 such rows\); keep one row",
         ),
-        ({"n": 0}, "has a header and no rows: add a row an image"),
+        ({"n": 0}, "has a header and no rows: add one row per image"),
     ],
 )
 def test_a_table_that_cannot_be_split_is_refused(own, columns, message):

@@ -12,7 +12,7 @@ from commands import succeed
 from PIL import Image
 
 from lib.__main__ import main
-from lib.analysis import results
+from lib.analysis import provenance, results
 from lib.data import archive, sources
 from lib.simulator import frames
 from lib.study import grid, profiles
@@ -57,6 +57,7 @@ def test_the_rehearsal_is_the_papers_profile_but_for_its_epochs():
 
 def test_the_tree_is_laid_out_as_the_archive(tree):
     assert sorted(p.name for p in tree.iterdir()) == [
+        "SIMULATED.txt",
         "SewerML_Train.csv",
         "SewerML_Val.csv",
         "train00.zip",
@@ -84,12 +85,21 @@ def test_the_tree_is_laid_out_as_the_archive(tree):
     assert np.array_equal(frame, frames.draw(archive.SEED, "train", last, (288, 352))[0])
 
 
+def test_footers_tell_its_frames_from_real_ones(tree, monkeypatch):
+    """They said "Data: Sewer-ML" of drawings."""
+    data = profiles.load("rehearsal")["data"]
+    monkeypatch.setenv("SEWERML_ROOT", str(tree))
+    assert provenance._data_name(data) == "simulated Sewer-ML"
+    monkeypatch.setenv("SEWERML_ROOT", str(tree.parent))
+    assert provenance._data_name(data) == "Sewer-ML"
+
+
 def test_a_folder_that_holds_anything_is_refused_and_left_alone(tree, monkeypatch, capsys):
     before = {p: p.stat().st_mtime_ns for p in tree.iterdir()}
     for given, expected in [
         ({"SEWERML_ROOT": str(tree)}, f"error: {tree} is not empty, and real images may lie there"),
         ({"SEWERML_ROOT": str(tree / "SewerML_Val.csv")}, "is not empty"),
-        ({"SEWERML_ROOT": ""}, "error: where to? make archive SEWERML_ROOT=/path/to/new/folder"),
+        ({"SEWERML_ROOT": ""}, "error: set SEWERML_ROOT to a new folder: make archive"),
         (
             {"SEWERML_ROOT": f"{tree}2", "VAL": "few"},
             "error: VAL=few: how many frames to draw, a whole number",
@@ -106,7 +116,7 @@ def test_a_folder_that_holds_anything_is_refused_and_left_alone(tree, monkeypatc
 def test_an_empty_folder_is_filled(tmp_path):
     (tmp_path / "new").mkdir()
     archive.write(tmp_path / "new", 1, 1)
-    assert len(list((tmp_path / "new").iterdir())) == 6
+    assert len(list((tmp_path / "new").iterdir())) == 7
 
 
 def test_the_papers_settings_train_from_zips_and_are_read_back(tree, monkeypatch):

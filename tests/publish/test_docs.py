@@ -17,6 +17,7 @@ from lib.publish import docs
 from lib.study import artefacts, grid, profiles
 from lib.study.names import CLASS_NAMES
 from lib.system import paths
+from lib.system.errors import DataError
 
 FOLDERS = ("docs", "lib", "tests", "notebooks", "benchmarks", "results", "figures")
 PAGES = sorted(paths.ROOT.glob("*.md")) + sorted(
@@ -247,6 +248,13 @@ def test_an_effect_is_written_with_its_interval():
     assert docs.effects(measured, "") == "–"
     with pytest.raises(KeyError):
         docs.effects(measured, "mae, clean")
+
+
+def test_a_part_that_was_not_measured_names_its_command(tmp_path):
+    """It was a traceback of a KeyError."""
+    (tmp_path / "measured.csv").write_text("part,measured\nsteps,ours\n")
+    with pytest.raises(DataError, match="has no rows of grid: `make benchmark PART=grid` measures"):
+        docs.read_part(tmp_path / "measured.csv", "grid")
 
 
 def test_the_page_holds_every_row():

@@ -259,6 +259,8 @@ def test_the_filter_drops_outputs_and_keeps_the_rest(tmp_path):
 def test_imports_are_followed():
     stems = {path.stem for path in fingerprints.modules("from lib.report import saving")}
     assert {"saving", "names", "paths"} <= stems
+    package = paths.ROOT / "lib" / "methods" / "__init__.py"
+    assert package in fingerprints.modules("from lib.methods import build")
     assert "train" not in {
         path.stem
         for path in fingerprints.modules(
@@ -349,7 +351,7 @@ def test_what_shows_none_of_the_methods_is_left_out(workspace, monkeypatch, caps
         "fig2",
         "fig1",
     }
-    assert "fig3: left out, METHODS or BACKBONES names nothing that it shows" in said
+    assert "fig3: left out, none of its methods and backbones is chosen" in said
 
 
 @pytest.mark.parametrize("known", [["fig2", "fig4"], []])

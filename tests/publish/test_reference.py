@@ -11,7 +11,7 @@ import pytest
 
 from lib.publish import reference
 from lib.scheduling import plan
-from lib.store import fingerprints, measured
+from lib.store import fingerprints, measured, run_directory
 from lib.store.stored import MissingRuns, load
 from lib.study import artefacts, grid, profiles
 from lib.system import paths
@@ -133,8 +133,9 @@ def test_the_interval_is_that_of_one_more_run(monkeypatch):
     run = grid.run("smoke", "simclr", "resnet18", 0.45, 42)
     profile = profiles.load("smoke") | {"reference_seeds": [0, 1, 2]}
     monkeypatch.setattr(reference, "profiles", SimpleNamespace(load=lambda name: profile))
-    monkeypatch.setattr(reference, "cells", lambda name: [run])
-    monkeypatch.setattr(reference, "run_directory", SimpleNamespace(state=lambda r: ("complete",)))
+    monkeypatch.setattr(reference, "cells", lambda name, seeds: [run])
+    directory = SimpleNamespace(state=lambda r: ("complete",), seeds=lambda name: [42])
+    monkeypatch.setattr(reference, "run_directory", directory)
     made = {s: SimpleNamespace(run=replace(run, seed=s), scores=None) for s in (0, 1, 2, 42)}
     monkeypatch.setattr(reference, "reference", lambda run: made[run.seed])
     monkeypatch.setattr(reference, "load", lambda run: made[run.seed])
@@ -156,6 +157,17 @@ def test_chance_leaves_some_runs_outside_but_not_many():
 def test_one_seed_alone_judges_nothing():
     text, within = reference.told(compared([0.9] * 9, low=math.nan, high=math.nan))
     assert within and "0 of 0 runs" in text
+
+
+def test_every_seed_that_was_trained_here_is_found(workspace):
+    """Runs of SEEDS=43,44 were left out."""
+    for name in (
+        "byol-vit_tiny-d05-s43",
+        "simclr-resnet18-d01-s7",
+        "simclr-resnet18-d01-s9.partial",
+    ):
+        (paths.RUNS / "mini" / name).mkdir(parents=True)
+    assert run_directory.seeds("mini") == [7, 43]
 
 
 def test_nothing_to_compare_names_the_command(nothing_here):

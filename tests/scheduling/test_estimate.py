@@ -212,6 +212,16 @@ def test_one_named_run_is_estimated_alone(tree, fabricated, started):
     assert [r.id for r in fabricated] == [r.id for r in started] == ["byol-vit_tiny-d15-s42"]
 
 
+def test_what_only_has_to_be_measured_is_no_training_to_agree_to(
+    tree, fabricated, started, monkeypatch, capsys
+):
+    """It was priced in GPU-hours, and asked for."""
+    monkeypatch.setattr(job.Job, "need", lambda one: "measurement")
+    assert plan.run(Request("rehearsal", run_id="byol-vit_tiny-d15-s42")) == 0
+    assert len(started) == 1 and not fabricated
+    assert "0 of 1 runs to train and 1 to measure" in capsys.readouterr().out
+
+
 def test_what_is_simulated_or_trains_nothing_is_not_probed(tree, started, monkeypatch, capsys):
     monkeypatch.setattr(throughput, "of", lambda *_: pytest.fail("probed"))
     monkeypatch.setattr(sources, "simulated", lambda *_: None)

@@ -123,6 +123,15 @@ def test_wrong_options_get_one_sentence(answers, environment, expected):
     assert len(str(raised.value).splitlines()) == 1
 
 
+def test_the_partition_that_gives_the_least_time_is_named(answers):
+    lines = "".join(reversed(PARTITIONS.splitlines(keepends=True)))
+    answers.setattr(slurm_state, "slurm", lambda *command: lines)
+    answers.setenv("PARTITION", "cpu,long")
+    answers.setenv("TIME", "241")
+    with pytest.raises(ValueError, match="a job may take 240 minutes in cpu"):
+        asked()
+
+
 def test_without_a_default_partition_one_is_asked_for(answers):
     answers.setattr(slurm_state, "slurm", lambda *command: PARTITIONS.replace("*", ""))
     with pytest.raises(ValueError, match="no default partition; set PARTITION to one of cpu"):
@@ -146,7 +155,7 @@ def test_limits_are_read_in_minutes(limit, expected):
 @pytest.mark.parametrize(
     "name, path, expected",
     [
-        ("slrum", os.environ["PATH"], "'slurm' is the one that is known"),
+        ("slrum", os.environ["PATH"], "only 'slurm' is supported"),
         ("slurm", "", "sbatch is not here"),
     ],
 )

@@ -56,7 +56,7 @@ WRONG = [
     ("[method.mae]\nmask = 1.2", "at most 1"),
     ("[method.byol]\ntau_end = 1.01", "at most 1"),
     ("epochs = ", "own.toml is not TOML in UTF-8: "),
-    ('base = "own"', "'base' is the profile itself"),
+    ('base = "own"', "'base' leads back to the profile itself"),
 ]
 
 
@@ -82,6 +82,13 @@ def test_a_wrong_value_is_one_sentence(load, text, expected):
     with pytest.raises(ValueError, match=expected) as error:
         load(text)
     assert "lib/study/profiles/own.toml" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_bases_that_lead_in_a_circle_are_refused(load, tmp_path):
+    """The sentence was: maximum recursion depth exceeded."""
+    (tmp_path / "other.toml").write_text('base = "own"')
+    with pytest.raises(ValueError, match=r"own\.toml: 'base' leads back to the profile itself"):
+        load('base = "other"')
 
 
 def test_a_file_that_is_not_utf8_is_named(load):

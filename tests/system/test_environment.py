@@ -47,6 +47,10 @@ def test_errors_of_the_system_are_sentences(kind, number, sentence, tmp_path):
     assert errors.of_system(error, tmp_path / "w") == f"{tmp_path}{sentence}"
 
 
+def test_a_sentence_of_this_suite_stays_as_it_is(tmp_path):
+    assert errors.of_system(FileExistsError("x is there."), tmp_path) == "x is there."
+
+
 def test_a_workspace_that_is_a_file_is_named(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(paths, "DATA", tmp_path / "file" / "data")
@@ -131,6 +135,9 @@ def test_gpus_are_those_that_cuda_may_see(monkeypatch):
     monkeypatch.setattr(hardware.shutil, "which", lambda command: "/usr/bin/nvidia-smi")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     assert hardware.gpus() == ["2", "5"]
+    for value, expected in (("-1", []), ("", []), ("0,-1,2", ["0"])):  # as CUDA reads it
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+        assert hardware.gpus() == expected
     monkeypatch.setenv("DEVICE", "cpu")
     assert hardware.gpus() == []
 
