@@ -61,8 +61,8 @@ def passes(run: Run) -> float:
 
 
 def wall(runs: Iterable[Run], gpus: int, rate: float) -> float:
-    """Hours until all are trained, a run a GPU, longest first, at `rate` images of 224 px a second
-    and GPU."""
+    """Hours until all are trained, one run per GPU, longest first, at `rate` images of 224 px a
+    second and GPU."""
     return estimate.wall([passes(run) / rate / 3600 for run in runs], gpus)
 
 

@@ -44,7 +44,7 @@ def rankme(reading: Reading) -> dict[str, Draws]:
 
 def likeness(board: Board) -> dict[str, Draws]:
     """Curve -> (methods, 2): by how much curves over epochs correlate more between two train shares
-    of one backbone than between the same two of both backbones, a row a method.
+    of one backbone than between the same two of both backbones, one row per method.
 
     Both kinds of pairs share the seed and differ in the train share; those of the second kind
     differ in the backbone, too. Histories hold no images to resample, so the methods are the

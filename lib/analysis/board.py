@@ -1,4 +1,4 @@
-"""The metrics of every cell of the grid, with paired bootstrap draws, a row a seed.
+"""The metrics of every cell of the grid, with paired bootstrap draws, one row per seed.
 
 board = Board(grid.runs("claims", "mini"), "clean")
 f1 = board.draws(("simclr", "resnet18", 0.45))[0]["f1"]
@@ -16,7 +16,7 @@ from lib.study.grid import Run
 from lib.study.names import BACKBONES
 from lib.system.errors import DataError
 
-Draws = np.ndarray  # (S, 1 + B), a row a seed: the estimate, then its bootstrap draws
+Draws = np.ndarray  # (S, 1 + B), one row per seed: the estimate, then its bootstrap draws
 System = tuple[str, str]  # method, backbone
 Cell = tuple[str, str, float]  # method, backbone, train share
 

@@ -212,7 +212,7 @@ def halvings(scores: Scores, metric: str) -> dict[str, Draws]:
 
 
 def lost(scores: Scores) -> pd.DataFrame:
-    """`halvings` by every metric, a row a class: columns metric, class, value, low, high,
+    """`halvings` by every metric, a row per class: columns metric, class, value, low, high,
     validation."""
     columns = ["metric", "class", "value", "low", "high", "validation"]
     rows = [

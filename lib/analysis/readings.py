@@ -49,7 +49,7 @@ def aligned(
     """Logits (n,) of the validation images, their n rows of `validation(stored)`, and the numbers
     (n,) of these rows in it.
 
-    There is one entry an image and view. Raises MissingRuns where the run has no such scores, or
+    There is one entry per image and view. Raises MissingRuns where the run has no such scores, or
     scored images that the table lacks.
     """
     logit, order = _reading(stored, evaluation, probe)

@@ -46,8 +46,8 @@ def labels_csv() -> Path:
 
 @lru_cache
 def table(root: Path) -> pd.DataFrame:
-    """A row a cell: Filename, Defect, Class (mono or poly, and the probability of a defect), Group,
-    Split (whole modules).
+    """One row per cell: Filename, Defect, Class (mono or poly, and the probability of a defect),
+    Group, Split (whole modules).
 
     `Group` is the module, which the package does not name: cells of one module follow one another,
     hence runs of one type are cut into blocks of 60. What is left of a run is a module where it is

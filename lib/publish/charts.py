@@ -49,7 +49,7 @@ def _over_seeds(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_share(measured: pd.DataFrame, _: str) -> go.Figure:
-    """F1 and AUROC by share of defects in training: a line a method, a panel a backbone."""
+    """F1 and AUROC by share of defects in training: a line per method, a panel per backbone."""
     reduced = _over_seeds(measured[measured["metric"].isin(["f1", "auroc"])])
     reduced["train_share"] = reduced["train_share"].map(names.share)
     for column in ("method", "backbone"):
@@ -98,7 +98,7 @@ def heatmaps(measured: pd.DataFrame, name: str) -> go.Figure:
 
 
 def against_rankme(points: pd.DataFrame, _: str) -> go.Figure:
-    """F1 against rescaled RankMe: a panel a backbone, a colour a method, a shape a health."""
+    """F1 against rescaled RankMe: a panel per backbone, colours by method, shapes by verdict."""
     backbones = list(points["backbone"].unique())
     fig = make_subplots(1, len(backbones), subplot_titles=list(map(names.label, backbones)))
     for method in points["method"].unique():

@@ -203,7 +203,7 @@ def _above_untrained(able: pd.DataFrame, value: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass
 class Counts:
-    """How many images of every class each subset holds, a row a class, totals first."""
+    """How many images of every class each subset holds, one row per class, totals first."""
 
     images: pd.DataFrame  # (classes, subsets)
 

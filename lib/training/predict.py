@@ -107,7 +107,7 @@ def _stored(run: Run | Stored) -> Stored:
 def batches(
     images: Sequence[Path], run: Run | Stored, skip: Callable[[DataError], None]
 ) -> Iterator[pd.DataFrame]:
-    """A row an image, as the converged probe reads it in the `clean` evaluation, a batch at a time:
+    """One row per image, as the converged probe reads it in the `clean` evaluation, batch by batch:
     Filename (as given), logit, predicted (> 0). Computed in the run's own precision where this
     machine has it, else in float32. `skip` takes the error of an image that cannot be read."""
     method, decide = restore(run)
