@@ -202,7 +202,7 @@ def compare(arguments: argparse.Namespace) -> int:
     """hold the runs made here against the committed reference"""
     from lib.publish import reference
 
-    text, within = reference.told(reference.compare(arguments.choices.profile))
+    text, within = reference.summary(reference.compare(arguments.choices.profile))
     print(text)
     return 0 if within else 1
 

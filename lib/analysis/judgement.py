@@ -74,8 +74,8 @@ def judged(parts: Sequence[Part], n_seeds: int) -> tuple[Part, str]:
 
 
 def rows(claim: Claim, reading: Reading) -> list[dict]:
-    """One row per line of the claim: line; value, low, high, limit and claimed side of the part that
-    is printed; verdict, part (its name), parts (all of them), note."""
+    """One row per line of the claim: line; value, low, high, limit and claimed side of the part
+    that is printed; verdict, part (its name), parts (all of them), note."""
     empty = dict.fromkeys(("value", "low", "high", "limit"), np.nan)
     row = {"line": "", **empty, "claimed": "", "verdict": "not run"}
     row |= {"part": "", "parts": "", "note": ""}

@@ -115,18 +115,18 @@ class Reading:
         others = [other for other in others if other != system]
         if not others:
             raise NotRun(f"{called([system])} has no rival at hand")
-        among = self.tell(others, shares)
+        among = self.learned_or_all(others, shares)
         return self.score([system], shares) - self.score(among, shares), [system, *among]
 
     def averaged(self) -> tuple[list[System], str]:
         """The systems that a mean over the paper's systems is of, those that `tell` at the largest
         train share, and a note on those left out."""
         systems, shares = self.systems(("supervised", *self.ssl)), self.shares()[-1:]
-        among = self.tell(systems, shares)
+        among = self.learned_or_all(systems, shares)
         left = called(system for system in systems if system not in among)
         return among, f"mean without {left}: not above the untrained backbone" * bool(left)
 
-    def tell(self, systems: list[System], shares: Sequence[float]) -> list[System]:
+    def learned_or_all(self, systems: list[System], shares: Sequence[float]) -> list[System]:
         """Those of the systems that learned; all of them where none did, apart from methods whose
         encoder is never trained: a mean of these alone would say nothing about training."""
         among = self.learned(systems, shares)

@@ -208,7 +208,7 @@ def _values(stored: Stored) -> dict[str, float]:
     return frame.set_index("metric")["value"].to_dict()
 
 
-def told(compared: pd.DataFrame) -> tuple[str, bool]:
+def summary(compared: pd.DataFrame) -> tuple[str, bool]:
     """What `compare` found, in words, and whether chance can explain, in each metric, how many runs
     lie outside their interval (at a probability of at least `RARE`)."""
     identical = int(compared.drop_duplicates("run")["identical"].sum())

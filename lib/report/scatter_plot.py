@@ -45,8 +45,8 @@ def draw(
     ylabel: str,
     paper: pd.DataFrame | None = None,
 ) -> Figure:
-    """F1 against rescaled RankMe: a panel per backbone, a point per row, colours by method, shapes by
-    verdict of health; the larger the train share, the larger the point.
+    """F1 against rescaled RankMe: a panel per backbone, a point per row, colours by method, shapes
+    by verdict of health; the larger the train share, the larger the point.
 
     `points` is lib.analysis.curves.over_seeds; `correlations` gives a backbone's (rho, low, high),
     printed above its panel with the number of points. `paper` (columns method, backbone, f1,

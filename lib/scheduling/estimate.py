@@ -162,7 +162,7 @@ def make(todo: list[Run], workers: int, gpus: list[str], every: Sequence[Run] = 
     return Estimate(
         todo=todo,
         work=list(map(work, todo, rows, validation)),
-        rates=throughput.of(todo, rows, workers, gpus),
+        rates=throughput.rates(todo, rows, workers, gpus),
         workers=workers,
         gpus=gpus,
         machine=hardware.machine(gpus),
@@ -244,11 +244,11 @@ def check_disk(estimate: Estimate) -> None:
         )
 
 
-def agreed(many: int, target: str) -> bool:
+def confirmed(count: int, target: str) -> bool:
     """Whether the user, at a terminal, agrees to the trainings; else prints how to start them."""
     if sys.stdin.isatty():
         with suppress(EOFError):
-            if input(f"Start {many} trainings? [y/N] ").strip().lower() in ("y", "yes"):
+            if input(f"Start {count} trainings? [y/N] ").strip().lower() in ("y", "yes"):
                 return True
     variables = environment.as_arguments()
     print(f"nothing was started; to start: make {target} {variables} YES=1")

@@ -142,7 +142,7 @@ def run(request: Request) -> int:
             estimate.check_disk(estimated(real, request))
         single = f"run ID={request.run_id}" if request.run_id else ""
         target = single or " ".join(request.artefacts) or "replicate"
-        if not (request.yes or estimate.agreed(len(real), target)):
+        if not (request.yes or estimate.confirmed(len(real), target)):
             return 2
     rest = f" and {len(todo) - len(runs)} to measure" if len(runs) < len(todo) else ""
     work = f"{len(runs)} of {len(request.runs())} runs to train{rest}"

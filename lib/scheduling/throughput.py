@@ -26,7 +26,7 @@ def name(run: Run) -> str:
     return f"{names.NAMES[run.method]}, {names.NAMES[run.backbone]}, {run.px} px{view}"
 
 
-def of(todo: list[Run], rows: list[int], workers: int, gpus: list[str]) -> list[dict]:
+def rates(todo: list[Run], rows: list[int], workers: int, gpus: list[str]) -> list[dict]:
     """Per run the rates of its system (`lib.scheduling.throughput_probe.Rates`), measured at its
     largest run unless they are known; `rows` are the runs' training images. Raises ValueError where
     a process that measures dies."""
@@ -35,12 +35,12 @@ def of(todo: list[Run], rows: list[int], workers: int, gpus: list[str]) -> list[
     machine = hardware.machine(gpus)
     keys = {s: _key(run, n, workers, machine) for s, (n, run) in largest.items()}
     file = paths.BUILD / todo[0].profile / "estimate.json"
-    rates = atomic.read_json(file) or {}
-    if absent := {keys[s]: largest[s] for s in keys if keys[s] not in rates}:
-        rates |= _measure(absent, workers, gpus)
+    known = atomic.read_json(file) or {}
+    if absent := {keys[s]: largest[s] for s in keys if keys[s] not in known}:
+        known |= _measure(absent, workers, gpus)
         file.parent.mkdir(parents=True, exist_ok=True)
-        atomic.put_json(file, rates)
-    return [rates[keys[system(run)]] for run in todo]
+        atomic.put_json(file, known)
+    return [known[keys[system(run)]] for run in todo]
 
 
 def _key(run: Run, rows: int, workers: int, machine: str) -> str:

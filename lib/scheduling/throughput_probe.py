@@ -25,9 +25,9 @@ from lib.training.batches import Batches
 WARM = {"cuda": 4, "cpu": 1}  # steps that are not counted: libraries load, algorithms are chosen
 SECONDS = {"cuda": 2.0, "cpu": 2.0}  # of counted steps, two at least
 STEPS = 100  # counted at most
-PASSES = 8 * 224**2  # pixels of a batch on a CPU, where 256 images of 224 px take minutes a step
+CPU_PIXELS = 8 * 224**2  # of a batch on a CPU, where 256 images of 224 px take minutes a step
 # Bytes a pixel of 256 images in a forward pass that keeps nothing: ResNet-18 at 224 px, 2.9 GB.
-PASSING = 230
+BYTES_PER_PIXEL = 230
 PROBED = 2048  # rows on which the converged probe is fitted
 
 
@@ -98,7 +98,7 @@ def measure(run: Run, rows: int) -> dict:
     halved until the GPU's memory holds it. Raises ValueError if two are too many."""
     device = torch_device.device()
     wanted = min(run.settings.batch, rows)
-    batch = wanted if device == "cuda" else max(2, min(wanted, PASSES // run.px**2))
+    batch = wanted if device == "cuda" else max(2, min(wanted, CPU_PIXELS // run.px**2))
     while True:
         try:
             return asdict(_measure(run, rows, batch, wanted, device))
@@ -137,7 +137,8 @@ def _measure(run: Run, rows: int, batch: int, wanted: int, device: str) -> Rates
     states = trainer.optimizers[0].state.values()
     checkpoint = weights + _bytes(value for state in states for value in state.values())
     gradients = _bytes(p for p in method.parameters() if p.requires_grad)
-    kept = max(sum(clock.kept.values()) * wanted // batch, PASSING * run.px**2 * probes.BATCH)
+    forward = BYTES_PER_PIXEL * run.px**2 * probes.BATCH
+    kept = max(sum(clock.kept.values()) * wanted // batch, forward)
     method.to(device)
     with trainer.precision_plugin.forward_context():
         features = partial(probes.features, method, split.pixels, images[:batch])

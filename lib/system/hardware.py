@@ -53,7 +53,7 @@ def memory() -> int | None:
     return min(known, default=None)
 
 
-def most(devices: int = 1) -> tuple[int, str]:
+def capacity(devices: int = 1) -> tuple[int, str]:
     """How many runs of `devices` processes each this machine holds at once, and by what."""
     held, why = PER_CORE * cores(), f"{cores()} core(s)"
     free = memory()
@@ -65,7 +65,7 @@ def most(devices: int = 1) -> tuple[int, str]:
 
 def at_most(jobs: int, devices: int) -> int:
     """`jobs`, or as many as this machine holds, after a sentence that says so."""
-    held, why = most(devices)
+    held, why = capacity(devices)
     if jobs > held:
         print(f"JOBS={jobs}: {why} hold {held} run(s) at a time, so {held} start.", flush=True)
     return min(jobs, held)
@@ -77,7 +77,7 @@ def jobs(gpus: list[str], devices: int = 1) -> int:
     if gpus and devices > len(gpus):
         what = f"DEVICES={devices}, but there are {len(gpus)} GPUs here"
         raise ValueError(f"{what}: choose {len(gpus)} or fewer, or set DEVICE=cpu.")
-    held, why = most()
+    held, why = capacity()
     if devices > max(2, held):
         raise ValueError(f"DEVICES={devices}, but {why} hold {held} process(es): choose fewer.")
     return max(1, min((len(gpus) or cores()) // devices, held // devices))

@@ -123,7 +123,7 @@ def test_a_reference_equals_itself(nothing_here, monkeypatch):
     monkeypatch.setattr(reference, "run_directory", complete)
     monkeypatch.setattr(reference, "load", reference.committed)
     monkeypatch.setattr(reference, "cells", lambda profile: grid.cells(profile)[::20])
-    text, within = reference.told(reference.compare("mini"))
+    text, within = reference.summary(reference.compare("mini"))
     assert within
     assert "4 runs compared, 4 identical" in text
 
@@ -148,14 +148,14 @@ def test_the_interval_is_that_of_one_more_run(monkeypatch):
 
 
 def test_chance_leaves_some_runs_outside_but_not_many():
-    assert reference.told(compared([0.7] * 17 + [0.5] * 3))[1]
-    text, within = reference.told(compared([0.7] * 13 + [0.5] * 7))
+    assert reference.summary(compared([0.7] * 17 + [0.5] * 3))[1]
+    text, within = reference.summary(compared([0.7] * 13 + [0.5] * 7))
     assert not within
     assert "F1: 7 of 20 runs outside the 95 % interval of one more seed, 1 expected" in text
 
 
 def test_one_seed_alone_judges_nothing():
-    text, within = reference.told(compared([0.9] * 9, low=math.nan, high=math.nan))
+    text, within = reference.summary(compared([0.9] * 9, low=math.nan, high=math.nan))
     assert within and "0 of 0 runs" in text
 
 

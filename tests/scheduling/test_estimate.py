@@ -62,7 +62,7 @@ def fabricated(monkeypatch):
         asked.extend(todo)
         return [RATES] * len(todo)
 
-    monkeypatch.setattr(throughput, "of", of)
+    monkeypatch.setattr(throughput, "rates", of)
     return asked
 
 
@@ -223,7 +223,7 @@ def test_what_only_has_to_be_measured_is_no_training_to_agree_to(
 
 
 def test_what_is_simulated_or_trains_nothing_is_not_probed(tree, started, monkeypatch, capsys):
-    monkeypatch.setattr(throughput, "of", lambda *_: pytest.fail("probed"))
+    monkeypatch.setattr(throughput, "rates", lambda *_: pytest.fail("probed"))
     monkeypatch.setattr(sources, "simulated", lambda *_: None)
     plan.explain(Request("rehearsal"))
     one = Request("smoke", run_id="random-resnet18-d45-s42")
@@ -318,22 +318,22 @@ def test_rates_are_measured_once_for_each_machine_setting_and_code(workspace, mo
     monkeypatch.setattr(throughput, "_measure", measure)
     both = grid.cells("smoke", methods=["byol"])
     one, rows = both[:5], [28, 29, 30, 31, 32] * 2
-    assert throughput.of(one, rows[:5], 2, []) == [RATES] * 5
-    throughput.of(both, rows, 2, [])
-    throughput.of(both, rows, 2, [])
+    assert throughput.rates(one, rows[:5], 2, []) == [RATES] * 5
+    throughput.rates(both, rows, 2, [])
+    throughput.rates(both, rows, 2, [])
     assert measured == [
         ["resnet18"],
         ["vit_tiny"],
     ]  # one of five shares; what is known is not measured again
-    throughput.of(one, rows[:5], 1, [])  # fewer at once
-    throughput.of([r.with_settings(hidden=8) for r in one], rows[:5], 2, [])
+    throughput.rates(one, rows[:5], 1, [])  # fewer at once
+    throughput.rates([r.with_settings(hidden=8) for r in one], rows[:5], 2, [])
     monkeypatch.setattr(hardware, "machine", lambda gpus: "another")
-    throughput.of(one, rows[:5], 2, [])
+    throughput.rates(one, rows[:5], 2, [])
     monkeypatch.setattr(fingerprints, "syntax", lambda path: "changed")
-    throughput.of(one, rows[:5], 2, [])
+    throughput.rates(one, rows[:5], 2, [])
     assert measured[2:] == [["resnet18"]] * 4
     (paths.BUILD / "smoke" / "estimate.json").write_text("{cut sho")
-    throughput.of(one, rows[:5], 2, [])
+    throughput.rates(one, rows[:5], 2, [])
     assert len(measured) == 7
 
 
@@ -356,7 +356,7 @@ def test_a_step_that_failed_for_memory_leaves_nothing_behind(monkeypatch):
     """On a processor, with a network that fails above 8 images: the smaller batch is measured as if
     asked for first."""
     monkeypatch.setattr(throughput_probe, "SECONDS", {"cpu": 0.1})
-    monkeypatch.setattr(throughput_probe, "PASSING", 0)  # what a step keeps, alone
+    monkeypatch.setattr(throughput_probe, "BYTES_PER_PIXEL", 0)  # what a step keeps, alone
     monkeypatch.setattr(throughput_probe, "_fitting", lambda features: 1.0)
     step = base.Method.training_step
 
