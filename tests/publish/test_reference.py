@@ -119,10 +119,12 @@ def compared(here, low=0.6, high=0.8, identical=False):
 
 
 def test_a_reference_equals_itself(nothing_here, monkeypatch):
-    complete = SimpleNamespace(state=lambda run: ("complete", ""))
+    complete = SimpleNamespace(state=lambda run: ("complete", ""), seeds=lambda name: [42])
     monkeypatch.setattr(reference, "run_directory", complete)
     monkeypatch.setattr(reference, "load", reference.committed)
-    monkeypatch.setattr(reference, "cells", lambda profile: grid.cells(profile)[::20])
+    monkeypatch.setattr(
+        reference, "cells", lambda profile, seeds: grid.cells(profile, seeds=seeds)[::20]
+    )
     text, within = reference.summary(reference.compare("mini"))
     assert within
     assert "4 runs compared, 4 identical" in text
