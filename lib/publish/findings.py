@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lib.analysis import (
@@ -130,12 +131,14 @@ def _unhealthy(measured: pd.DataFrame) -> dict[str, tuple[int, int]]:
     return {names.label(b): (marked.sum()[b], marked.size()[b]) for b in names.BACKBONES}
 
 
-def _tally(scored: pd.DataFrame) -> dict[str, list[int]]:
-    """Verdict -> the paper's claims that got it, some lines of a claim at least: on F1 (or curves),
-    protocol `clean`, MAE as described."""
+def _tally(scored: pd.DataFrame) -> dict[str, list[str]]:
+    """Verdict -> the paper's claims that got it, on F1 (or curves), protocol `clean`, MAE as
+    described. Where the lines of a claim got several, each is named."""
     own = scored[(scored["protocol"] == "clean") & (scored["mae"] == "described")]
     own = own[(own["metric"] != "auroc") & (own["claim"] <= len(claims.CLAIMS))]
-    return {word: sorted(set(rows["claim"])) for word, rows in own.groupby("verdict")}
+    several = own.groupby("claim")["verdict"].transform("nunique") > 1
+    named = own["claim"].astype(str) + np.where(several, " on " + own["line"], "")
+    return {word: [*dict.fromkeys(claims_of)] for word, claims_of in named.groupby(own["verdict"])}
 
 
 def _without_labels(profile: str) -> dict[float, dict[str, float]]:

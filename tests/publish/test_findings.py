@@ -44,7 +44,10 @@ def test_a_claim_counts_with_the_answer_that_it_gets_on_f1():
         (13, "", "clean", "f1", "described", "supported"),  # a question of ours
     ]
     found = findings._tally(pd.DataFrame(rows, columns=columns))
-    assert found == {"supported": [1, 11], "inconclusive": [11, 12]}
+    assert found == {
+        "supported": ["1", "11 on ResNet-18"],
+        "inconclusive": ["11 on ViT-Tiny", "12"],
+    }
 
 
 def test_every_marked_system_and_share_counts_on_its_backbone():
