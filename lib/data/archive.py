@@ -51,7 +51,9 @@ def write(root: Path, train: int = TRAIN, val: int = VAL, workers: int = 1) -> N
         what = f"{root} is not empty, and real images may lie there"
         raise FileExistsError(f"{what}: name a new folder, SEWERML_ROOT=/path/to/new/folder.")
     with new_folder(root) as work:
-        (work / NOTE).write_text("These frames are simulated. They are no images of Sewer-ML.\n")
+        (work / NOTE).write_text(
+            "These frames are simulated. They are no images of Sewer-ML.\n", encoding="utf-8"
+        )
         jobs = []
         for split, n in (("train", train), ("val", val)):
             table = frames.labels(SEED, split, n)[list(frames.COLUMNS)]

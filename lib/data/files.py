@@ -117,7 +117,12 @@ class Images:
         what it is called there."""
         parent, slash, last = _normal(name).rpartition("/")
         lists = [(folder, self.listing(folder, parent)) for folder in self.existing_folders]
-        if same := [folder for folder, listing in lists if last in listing.files]:
+        same = [
+            folder
+            for folder, listing in lists
+            if last in listing.files or os.path.isfile(folder / name)  # it may be a new one
+        ]
+        if same:
             return [(folder, _normal(name)) for folder in same]
         similar = [(folder, listing.by_key.get(key(last))) for folder, listing in lists]
         return [(folder, f"{parent}{slash}{file}") for folder, file in similar if file]

@@ -187,7 +187,7 @@ def compare(profile: str) -> pd.DataFrame:
             continue
         ours, *theirs = (_values(stored) for stored in (load(run), *twins))
         same = [t for t in twins if t.run.seed == run.seed]
-        identical = bool(same) and load(run).scores.equals(same[0].scores)
+        identical = bool(same) and tables.kept_scores(load(run)).equals(same[0].scores)
         for metric in METRICS:
             values = np.array([values[metric] for values in theirs])
             mean, n, reach = values.mean(), len(values), nan

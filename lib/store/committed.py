@@ -116,16 +116,16 @@ def write(folder: Path, runs: Sequence["Stored"]) -> None:
     tables = [pa.Table.from_pandas(history, preserve_index=False) for history in histories]
     joined = pa.concat_tables(tables, promote_options="default")
     pq.write_table(joined, folder / "histories.parquet", compression="zstd")
-    _write_groups(folder / "scores.parquet", {s.run.id: _scores(s) for s in runs})
+    _write_groups(folder / "scores.parquet", {s.run.id: kept_scores(s) for s in runs})
     if measured := {s.run.id: s.detector_scores() for s in runs if s.measured}:
         _write_groups(folder / "measured.parquet", measured)
 
 
-def _scores(stored: "Stored") -> pd.DataFrame:
-    """The run's scores; of an ablation without those of training images, which nothing reads."""
-    if stored.run.study == "grid":
-        return stored.scores
-    rows = stored.scores.query("split == 'val'")
+def kept_scores(stored: "Stored") -> pd.DataFrame:
+    """The run's scores without those of training images which nothing reads: of an ablation all, of
+    the grid those of the online probe."""
+    kept = "split == 'val'" + " or probe == 'converged'" * (stored.run.study == "grid")
+    rows = stored.scores.query(kept)
     return rows.assign(Filename=rows["Filename"].cat.remove_unused_categories())
 
 

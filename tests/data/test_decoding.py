@@ -107,7 +107,7 @@ def test_several_pages_or_frames_are_refused_with_their_number(tmp_path, form):
     text = refused(tmp_path, png(NOISE, form, save_all=True, append_images=others))
     assert text == (
         " holds 3 pages or frames, expected one: save each one that is needed as an image of its "
-        "own, with a row."
+        "own."
     )
 
 

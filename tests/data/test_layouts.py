@@ -192,7 +192,7 @@ def test_names_of_normals(name, normal):
     "names, message",
     [
         ([], "no image"),
-        (["crack/a.png", "hole/b.png"], "found crack, hole; rename the folder of normal images"),
+        (["crack/a.png", "hole/b.png"], "found crack, hole; rename the folder of normals"),
         (["good/a.png"], "found good;"),
     ],
 )

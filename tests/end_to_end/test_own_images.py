@@ -129,7 +129,7 @@ def test_groups_on_both_sides_are_told(own, capsys):
         ),
         (
             {"Split": ["train"] * 30 + ["test"] * 10},
-            r"Split is 'test', .*\(10 such rows\); name val what is to be scored",
+            r"Split is 'test', .*\(10 such rows\); write val for images to score",
         ),
         (
             {"Split": ["train"] * 30 + [None] * 10},

@@ -27,7 +27,7 @@ def make(folder, method, columns, images, detectors=(), seed=42):
             "split": ["train"] * len(images) + ["val"] * len(images),
             "evaluation": "clean",
             "view": np.int8(0),
-            "probe": "online",
+            "probe": "converged",
             "logit": rng.normal(size=2 * len(images)).astype(np.float16),
             "Defect": np.int8(1),
         }
@@ -163,6 +163,20 @@ def test_an_ablations_training_scores_are_not_committed(runs, tmp_path):
     back = Stored(ablation, folder, "reference").scores
     expected = stored.scores.query("split == 'val'").reset_index(drop=True)
     pd.testing.assert_frame_equal(back, expected, check_exact=True, check_categorical=False)
+
+
+def test_training_scores_of_the_online_probe_are_not_committed(runs, tmp_path):
+    """No figure reads them, and in `mini` they would be a tenth of the reference."""
+    run = runs[0]
+    online = run.scores.assign(probe=run.scores["probe"].cat.rename_categories(["online"]))
+    both = pd.concat([run.scores.astype({"probe": str}), online.astype({"probe": str})])
+    run_directory.write_scores(both.astype(dict.fromkeys(NAMES, "category")), run.path)
+    folder = tmp_path / "reference"
+    folder.mkdir()
+    committed.write(folder, [Stored(run.run, run.path, "fresh")])
+    back = Stored(run.run, folder, "reference").scores
+    counts = back.astype(dict.fromkeys(NAMES, str)).value_counts(["split", "probe"]).to_dict()
+    assert counts == {("train", "converged"): 2, ("val", "converged"): 2, ("val", "online"): 2}
 
 
 def test_a_folder_without_tables_holds_no_run(runs, tmp_path):
