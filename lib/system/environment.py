@@ -93,5 +93,7 @@ def visible_gpus() -> list[str] | None:
     """The GPUs of CUDA_VISIBLE_DEVICES, which CUDA itself reads up to the first negative number;
     None where it is unset."""
     value = os.environ.get("CUDA_VISIBLE_DEVICES")
-    every = [] if value is None else [name.strip() for name in value.split(",")]
-    return None if value is None else list(takewhile(lambda name: name[:1] not in ("", "-"), every))
+    if value is None:
+        return None
+    every = (name.strip() for name in value.split(","))
+    return list(takewhile(lambda name: name[:1] not in ("", "-"), every))
