@@ -38,6 +38,7 @@ def card(supported: Callable[[int, str, str], bool], auroc: float = 0.0) -> pd.D
             "line": "",
             "text": f"claim {n}",
             "statistic": "a − b at 1 %",
+            "unit": judgement.UNITS[0],
             "limits": "0",
             "protocol": protocol,
             "mae": mae,

@@ -11,7 +11,7 @@ import numpy as np
 
 from lib.analysis import association
 from lib.analysis.board import Draws, NotRun, System
-from lib.analysis.judgement import CURVES, Claim
+from lib.analysis.judgement import CURVES, UNITS, Claim
 from lib.analysis.parts import JOINT, Part, Reading, called
 from lib.study.names import BACKBONES, label, share
 
@@ -97,6 +97,7 @@ def _excluded(reading: Reading, printed: Part) -> str:
     "Systems that did not learn are points, too: RankMe should tell them.",
     "More systems or seeds narrow the interval. What it excludes stands beside it.",
     limits=(-LITTLE, LITTLE),
+    unit=UNITS[1],
     note=_excluded,
 )
 def rankme_says_little(reading: Reading) -> list[Part]:
@@ -275,6 +276,7 @@ def supervised_ahead(reading: Reading) -> dict[str, list[Part]]:
     "held against. Each metric is a part. Methods are the sample (Student’s t), for histories hold "
     "no images.",
     "A metric whose curves are as alike across backbones as within one leaves it open.",
+    unit=UNITS[1],
     metrics=(CURVES,),
 )
 def backbones_behave_differently(reading: Reading) -> list[Part]:

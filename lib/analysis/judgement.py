@@ -27,6 +27,7 @@ from lib.measures import seeds
 
 VARIANTS = {"described": "mae", "released": "mae-released"}  # the rows that may stand for MAE
 SCORES = ("f1", "auroc")  # what a claim is read on
+UNITS = ("difference in score", "correlation")  # of a statistic; a difference of two, too
 CURVES = "curves"  # in place of a metric, where a claim is of curves over epochs
 VERDICTS = ("supported", "contradicted", "inconclusive")
 OPEN = ("not answerable", "not run")
@@ -39,7 +40,8 @@ class Claim:
     with a rule of its own has `judge(reading)`, which gives columns of `rows`, instead.
 
     `why` says why the statistic tests the sentence, `turns` what would change the verdict, `limits`
-    the values of the statistic on whose sides the verdict differs, `metrics` what it is read on.
+    the values of the statistic on whose sides the verdict differs, `unit` one of `UNITS`, `metrics`
+    what it is read on.
     """
 
     number: int
@@ -49,6 +51,7 @@ class Claim:
     turns: str
     lines: Callable[[Reading], dict[str, list[Part]]] | None = None
     limits: tuple[float, ...] = (0.0,)
+    unit: str = UNITS[0]
     metrics: tuple[str, ...] = SCORES
     note: Callable[[Reading, Part], str] | None = None
     judge: Callable[[Reading], dict] | None = None
@@ -118,7 +121,8 @@ def score(boards: dict[str, Board], claims: Iterable[Claim]) -> pd.DataFrame:
     found, cases = [], product(claims, boards.items(), VARIANTS.items())
     for claim, (protocol, board), (variant, mae) in cases:
         about = {"claim": claim.number, "text": claim.text, "statistic": claim.statistic}
-        about |= {"limits": " ".join(map("{:g}".format, claim.limits)), "protocol": protocol}
+        limits = " ".join(map("{:g}".format, claim.limits))
+        about |= {"unit": claim.unit, "limits": limits, "protocol": protocol}
         for metric in claim.metrics:
             where = about | {"mae": variant, "metric": metric, "seeds": len(board.seeds)}
             found += [where | row for row in rows(claim, Reading(board, metric, mae))]

@@ -6,7 +6,7 @@ judges raise MissingRuns without them.
 
 from lib.analysis import correlation, results
 from lib.analysis.board import NotRun
-from lib.analysis.judgement import VARIANTS, Claim
+from lib.analysis.judgement import UNITS, VARIANTS, Claim
 from lib.analysis.parts import Part, Reading
 from lib.measures.representation import MEASURES
 from lib.store import measured
@@ -58,6 +58,7 @@ QUESTIONS = (
         "Points are drawn anew, as one study is a sample of methods and shares. The interval is "
         "corrected for all measures tried, so one that is better is enough.",
         "Better in one measure supports it; worse in all contradicts it.",
+        unit=UNITS[1],
         judge=measure_over_rankme,
     ),
     Claim(

@@ -41,13 +41,15 @@ SUPPORTING, FAR = "#CFE6F5", 10.0  # the shade of the side that supports a claim
 COLOURS = {"clean": "#000000", "paper": "#44AA99"}  # of a protocol's estimates
 MARKERS = {"described": "o", "released": "s"}
 GLYPHS = {"described": "●", "released": "□"}
-KEYS = ("claim", "line", "text", "statistic", "limits", "protocol", "mae", "metric", "seeds")
+KEYS = ("claim", "line", "text", "statistic", "unit", "limits")
+KEYS += ("protocol", "mae", "metric", "seeds")
 NUMBERS = ("value", "low", "high", "limit")
 COLUMNS = (*KEYS, *NUMBERS, "claimed", "verdict", "part", "parts", "note")
 GLUE = "\N{NO-BREAK SPACE}"  # before a sign that must not start a line
 METRICS = judgement.SCORES
 HEIGHT = 0.52  # inches a line
 TEXT, FOREST, VERDICT = 2.6, 0.9, 0.8  # widths of the columns, about inches
+AXIS = 1.15  # lines that the axis below the rows of a unit takes
 
 
 def read(file: Path) -> pd.DataFrame:
@@ -145,42 +147,69 @@ class Scorecard:
 
     _repr_markdown_ = markdown  # how Jupyter shows it
 
+    def blocks(self) -> list[tuple[str, list[tuple[int, str, str, str]]]]:
+        """Unit and lines of `run`, a block an axis: values of unlike units share none."""
+        units = dict(self.scored[["claim", "unit"]].itertuples(index=False, name=None))
+        run = self.run()
+        blocks = [(unit, [c for c in run if units[c[0]] == unit]) for unit in judgement.UNITS]
+        return [block for block in blocks if block[1]]
+
+    def reach(self, unit: str) -> tuple[float, float]:
+        """The ends of a unit's axis: all values and limits, and the intervals of what is decided.
+        An interval that decides nothing may pass them; it ends in an arrow there."""
+        own = self.scored[(self.scored["unit"] == unit) & self.scored["value"].notna()]
+        decided = own[~own["verdict"].isin(judgement.OPEN)]
+        limits = [float(limit) for text in own["limits"].astype(str) for limit in text.split()]
+        values = np.concatenate([limits, own["value"], decided["low"], decided["high"]])
+        values = values[np.isfinite(values)]
+        margin = 0.06 * max(np.ptp(values), 0.1)
+        return values.min() - margin, values.max() + margin
+
     @style.styled
     def draw(self) -> Figure:
         """Claim and statistic, and for each metric a forest of estimates and a verdict a protocol,
-        as wide as a journal page."""
-        claims, protocols = self.run(), self.protocols
+        as wide as a journal page; one block below another for each unit."""
+        blocks, protocols = self.blocks(), self.protocols
         group = FOREST + VERDICT * len(protocols)
-        width, lines = TEXT + group * len(METRICS), len(claims) + 2
-        ax = style.page(HEIGHT * lines, (0, width), (len(claims) + 0.6, -1.4))
+        width = TEXT + group * len(METRICS)
+        end = sum(len(claims) + AXIS for _, claims in blocks)
+        ax = style.page(HEIGHT * (end + 0.9), (0, width), (end - 0.5, -1.4))
         left_out = textwrap.fill(self.not_run(), 44)
-        ax.text(0.25, len(claims) - 0.4, left_out, va="top", color="0.3")
-        for y in range(0, len(claims), 2):
-            ax.axhspan(y - 0.5, y + 0.5, color="0.95", linewidth=0)
-        for y, claim in enumerate(claims):
-            _write_claim(ax, y, *claim)
-        for left, metric in zip(np.arange(TEXT, width, group), METRICS, strict=False):
-            if not claims:
-                break
-            ax.text(left, -1.1, names.METRIC_NAMES[metric], va="center", weight="bold")
-            place = (left / width, 1.1 / lines, 0.94 * FOREST / width, len(claims) / lines)
-            forest = _forest(ax, place, len(claims))
-            for y, claim in enumerate(claims):
-                shown = [self.readings(*claim[:2], protocol, metric) for protocol in protocols]
-                if any(shown):
-                    sides = {row["claimed"] for rows in shown for row in rows}
-                    _draw_limits(forest, y, self.limits(claim[0]), sides)
-                if any(row["metric"] == judgement.CURVES for row in shown[0]):
-                    shown = shown[:1]  # curves are read by no protocol
-                _draw_estimates(forest, y, [row for rows in shown for row in rows])
-                across = VERDICT * len(protocols) / len(shown)
-                for i, rows in enumerate(shown):
-                    _write_verdicts(ax, left + FOREST + (i + 0.5) * across, y, rows)
-            for i, protocol in enumerate(protocols):
-                x = left + FOREST + (i + 0.5) * VERDICT
-                ax.text(x, -0.72, f"protocol\n{protocol}", ha="center", va="center")
+        ax.text(0.25, end - AXIS, left_out, va="center", color="0.3")
         _add_legend(ax, protocols)
+        top = 0.0
+        for unit, claims in blocks:
+            for left, metric in zip(np.arange(TEXT, width, group), METRICS, strict=False):
+                if not top:
+                    _write_heads(ax, left, names.METRIC_NAMES[metric], protocols)
+                self._draw_block(ax, left, top, unit, claims, metric)
+            for y, claim in enumerate(claims):
+                _write_claim(ax, top + y, *claim)
+                if y % 2 == 0:
+                    ax.axhspan(top + y - 0.5, top + y + 0.5, color="0.95", linewidth=0)
+            top += len(claims) + AXIS
         return ax.figure
+
+    def _draw_block(self, ax, left: float, top: float, unit: str, claims: list, metric: str):
+        """The forest and the verdicts of one unit's claims on one metric, from row `top` down."""
+        protocols, n = self.protocols, len(claims)
+        width, (low, high) = ax.get_xlim()[1], ax.get_ylim()
+        place = ((left + 0.05) / width, (low - top - n + 0.5) / (low - high))
+        forest = ax.inset_axes((*place, 0.9 * FOREST / width, n / (low - high)), zorder=2)
+        forest.set(xlim=self.reach(unit), ylim=(n - 0.5, -0.5), facecolor="none", yticks=[])
+        forest.set_xlabel(f"{unit.capitalize()}, 95 %\ninterval; shaded: supports")
+        forest.spines["left"].set_visible(False)
+        for y, claim in enumerate(claims):
+            shown = [self.readings(*claim[:2], protocol, metric) for protocol in protocols]
+            if any(shown):
+                sides = {row["claimed"] for rows in shown for row in rows}
+                _draw_limits(forest, y, self.limits(claim[0]), sides)
+            if any(row["metric"] == judgement.CURVES for row in shown[0]):
+                shown = shown[:1]  # curves are read by no protocol
+            _draw_estimates(forest, y, [row for rows in shown for row in rows])
+            across = VERDICT * len(protocols) / len(shown)
+            for i, rows in enumerate(shown):
+                _write_verdicts(ax, left + FOREST + (i + 0.5) * across, top + y, rows)
 
 
 def _cell(row: pd.Series) -> str:
@@ -205,12 +234,11 @@ def _write_claim(ax, y: int, claim: int, line: str, text: str, statistic: str) -
             top += 0.23
 
 
-def _forest(ax, place: tuple[float, ...], n: int):
-    forest = ax.inset_axes(place, zorder=2)
-    forest.set(ylim=(n - 0.5, -0.5), facecolor="none", yticks=[])
-    forest.set_xlabel("Value, 95 % interval;\nshaded: supports")
-    forest.spines["left"].set_visible(False)
-    return forest
+def _write_heads(ax, left: float, metric: str, protocols: list[str]) -> None:
+    ax.text(left, -1.1, metric, va="center", weight="bold")
+    for i, protocol in enumerate(protocols):
+        x = left + FOREST + (i + 0.5) * VERDICT
+        ax.text(x, -0.74, f"protocol\n{protocol}", ha="center", va="center")
 
 
 def _draw_limits(ax, y: int, limits: list[float], sides: set[str]) -> None:
@@ -234,8 +262,13 @@ def _draw_estimates(ax, y: int, readings: list[pd.Series]) -> None:
         colour, alpha = COLOURS[row["protocol"]], 0.35 if row["verdict"] in judgement.OPEN else 1
         look = {"markersize": 3.2, "markeredgewidth": 0.8, "color": colour, "alpha": alpha}
         face = colour if row["mae"] == "described" else "white"
-        ends = [row["low"], row["high"]]
+        ends, shown = (row["low"], row["high"]), ax.get_xlim()
         ax.plot(ends, [y + offset] * 2, color=colour, alpha=alpha, linewidth=1)
+        for beyond, at, arrow in zip(
+            (ends[0] < shown[0], ends[1] > shown[1]), shown, "<>", strict=True
+        ):
+            if beyond:
+                ax.plot(at, y + offset, arrow, **look, markerfacecolor=colour, clip_on=False)
         ax.plot(row["value"], y + offset, MARKERS[row["mae"]], markerfacecolor=face, **look)
 
 

@@ -110,6 +110,39 @@ def test_a_claim_that_ran_under_one_protocol_keeps_its_row(scored):
     assert [line[0] for line in card.lines()] == ["1", "2"] and not card.not_run()
 
 
+def test_values_of_unlike_units_share_no_axis(scored):
+    scored.loc[scored["claim"] == 1, ["unit", "value", "high"]] = judgement.UNITS[1], 0.9, 1.6
+    card = scorecard.Scorecard(scored)
+    assert [(unit, [c[0] for c in own]) for unit, own in card.blocks()] == [
+        (judgement.UNITS[0], [2]),
+        (judgement.UNITS[1], [1]),
+    ]
+    assert [line[0] for line in card.lines()] == ["1", "2"]  # as text in the claims' order
+    forests = card.draw().axes[0].child_axes
+    assert [ax.get_xlabel().split(",")[0] for ax in forests] == [
+        *["Difference in score"] * 2,
+        *["Correlation"] * 2,
+    ]
+    ends = [ax.get_xlim()[1] for ax in forests]
+    assert ends[0] == ends[1] < 0.5 and ends[2] == ends[3] > 1.6  # both metrics are alike
+
+
+def test_an_interval_that_decides_nothing_does_not_stretch_the_axis(scored):
+    open_ = (scored["claim"] == 2) & (scored["protocol"] == "paper") & (scored["metric"] == "f1")
+    scored.loc[open_, ["verdict", "low", "high"]] = "not answerable", -5.0, 7.0
+    f1, auroc = scorecard.Scorecard(scored).draw().axes[0].child_axes
+    assert f1.get_xlim() == auroc.get_xlim() and f1.get_xlim()[1] < 0.5
+    arrows = [
+        [line.get_marker() for line in ax.lines if line.get_marker() in "<>"] for ax in (f1, auroc)
+    ]
+    assert arrows == [["<", ">"], []]
+    scored["verdict"] = "inconclusive"
+    (low, high), *_ = (
+        ax.get_xlim() for ax in scorecard.Scorecard(scored).draw().axes[0].child_axes
+    )
+    assert low < -5 and high > 7
+
+
 CLAIMS = [*claims.CLAIMS, *questions.QUESTIONS]
 
 
