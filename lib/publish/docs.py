@@ -136,7 +136,7 @@ def _cache() -> dict[str, Any]:
 
 
 def _artefacts() -> dict[str, Any]:
-    rows, cores = [], findings.trained()["cores"]
+    rows, cores = [], _machine()["cores"]
     for name in drawn(PROFILE):
         artefact, runs = ARTEFACTS[name], grid.runs(name, PROFILE)
         needs, minutes = "images and committed weights" if runs else "images", "<1"
@@ -150,10 +150,14 @@ def _artefacts() -> dict[str, Any]:
 
 @cache
 def _seconds(run: Run) -> float:
-    """What the run took with the quickest seed of the reference, one thread."""
-    seeds = findings.trained()["seeds"]
-    twins = filter(None, (stored.reference(replace(run, seed=seed)) for seed in seeds))
-    return min(twin.record["total_seconds"] for twin in twins)
+    """What the run took with the quickest seed of `_machine`, one thread."""
+    twins = (stored.reference(replace(run, seed=seed)) for seed in _machine()["seeds"])
+    return min(twin.record["total_seconds"] for twin in twins if twin)
+
+
+def _machine() -> dict[str, Any]:
+    """That on which most of the reference was made."""
+    return findings.trained()["machines"][0]
 
 
 def _method() -> dict[str, str]:

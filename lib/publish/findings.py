@@ -36,7 +36,8 @@ SHARES = (0.01, 0.05, 0.45)  # of defects in training, in the READMEs' tables
 
 def trained(profile: str = PROFILE) -> dict[str, Any]:
     """Where the committed reference of `profile` was trained, and in what time."""
-    return json.loads((paths.REFERENCE / profile / "provenance.json").read_text(encoding="utf-8"))
+    path = paths.REFERENCE / profile / reference.PROVENANCE
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def words(profile: str = PROFILE) -> dict[str, Any]:
@@ -69,8 +70,9 @@ def words(profile: str = PROFILE) -> dict[str, Any]:
         "main": profile == PROFILE,
         "subject": SUBJECTS[profile],
         "picture": lambda name: reference.picture(name, profile).name,
-        "machine": facts,
-        "minutes": sum(facts["core_minutes"].values()),
+        "machine": facts["machines"][0],
+        "others": facts["machines"][1:],
+        "minutes": lambda machine: sum(machine["core_minutes"].values()),
         "claims_table": reference.markdown("claims", profile).strip(),
         "scores_table": reference.markdown("table1", profile).strip(),
         "claim": claim,

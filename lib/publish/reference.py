@@ -28,6 +28,7 @@ from lib.system import atomic, hardware, paths
 PROFILE = "mini"  # with the ablations and the walkthrough, and all of its pictures
 PICTURES = {"solar": ("claims", "fig2")}  # of other profiles; none that shows photographs
 RENDERED = "figures.parquet"  # what every artefact of a profile shows, as text
+PROVENANCE = "provenance.json"
 LABELS = ("Filename", *CLASSES, "Defect", "Class", "Group", "Video", "Sampled")  # that are kept
 METRICS = ("f1", "auroc")  # that are compared
 LEVEL = 0.95  # of the prediction interval of one more run
@@ -134,13 +135,19 @@ def write(runs: list[Stored], folder: Path, weights: bool = False) -> None:
     `weights` only of small networks."""
     table, _ = sources.tables(runs[0].run.data, "val")
     labels = table[[name for name in LABELS if name in table]]
-    provenance = json.dumps(_provenance(runs), indent=1) + "\n"
+    provenance = json.dumps(_provenance(runs, machines(folder)), indent=1) + "\n"
     with atomic.new_folder(folder, replace=True) as beside:
         tables.write(beside, runs)
         for stored in runs if weights else []:
             _halve(stored.checkpoint, beside / f"{stored.run.id}.pt")
         labels.to_parquet(beside / "validation.parquet", compression="zstd", index=False)
-        (beside / "provenance.json").write_text(provenance, encoding="utf-8")
+        (beside / PROVENANCE).write_text(provenance, encoding="utf-8")
+
+
+def machines(folder: Path) -> list[dict]:
+    """On which the reference in `folder` was made; none where there is none."""
+    path = folder / PROVENANCE
+    return json.loads(path.read_text(encoding="utf-8"))["machines"] if path.exists() else []
 
 
 def _halve(source: Path, target: Path) -> None:
@@ -153,20 +160,35 @@ def _halve(source: Path, target: Path) -> None:
     predict.write_weights(checkpoint, target)
 
 
-def _provenance(runs: list[Stored]) -> dict:
-    """The machine, and how long a replication with one seed took on it, one thread each; of a run
-    with several seeds the quickest counts, as the others waited for whatever else ran."""
+def _provenance(runs: list[Stored], before: list[dict]) -> dict:
+    """Seeds, versions, and the machines on which the runs were made, that with most of them first:
+    one a precision, as records name no processor. Runs that were committed keep theirs, which is
+    among those of `before`; the others were made on this one."""
+    known = {machine["precision"]: machine for machine in before}
+    machines = []
+    for precision in {stored.record["precision"]: None for stored in runs}:
+        own = [stored for stored in runs if stored.record["precision"] == precision]
+        machine = {"processor": hardware.machine([]), "cores": hardware.cores()}
+        if all(stored.is_committed for stored in own):
+            machine = {name: known[precision][name] for name in machine}
+        machines.append(machine | {"precision": precision} | _took(own))
+    return {
+        "seeds": sorted({stored.run.seed for stored in runs}),
+        "versions": runs[0].record["versions"],
+        "machines": sorted(machines, key=lambda machine: -machine["runs"]),
+    }
+
+
+def _took(runs: list[Stored]) -> dict:
+    """How long a replication with one seed takes, one thread each: of a run with several seeds the
+    quickest counts, as the others waited for whatever else ran."""
     rows = [(s.run.cell.id, s.run.study, s.record["total_seconds"]) for s in runs]
     took = pd.DataFrame(rows, columns=["run", "study", "seconds"])
     quickest = took.groupby(["study", "run"])["seconds"].min()
     minutes = quickest.groupby("study").sum() / 60
     return {
-        "processor": hardware.machine([]),
-        "cores": hardware.cores(),
-        "precision": runs[0].record["precision"],
-        "versions": runs[0].record["versions"],
-        "runs": len(quickest),
         "seeds": sorted({stored.run.seed for stored in runs}),
+        "runs": len(quickest),
         "core_minutes": minutes.round(1).to_dict(),
     }
 

@@ -45,6 +45,29 @@ def test_the_reference_was_made_by_the_code_as_it_is(profile):
         )
 
 
+def test_runs_of_two_precisions_name_two_machines(monkeypatch):
+    """The committed runs keep their machine; those added on another are said to be of that."""
+    monkeypatch.setattr(reference.hardware, "machine", lambda gpus: "AMD EPYC")
+    monkeypatch.setattr(reference.hardware, "cores", lambda: 8)
+
+    def stored(seed, precision, minutes, share=0.05, committed=False):
+        run = next(run for run in grid.cells("mini", seeds=[seed]) if run.share == share)
+        record = {"precision": precision, "versions": {}, "total_seconds": 60 * minutes}
+        return SimpleNamespace(run=run, record=record, is_committed=committed)
+
+    runs = [stored(45, "32-true", 9), stored(46, "32-true", 7)]
+    runs += [stored(42, "bf16-mixed", 3, at, committed=True) for at in (0.05, 0.45)]
+    runs += [stored(43, "bf16-mixed", 2, committed=True)]
+    before = [{"precision": "bf16-mixed", "processor": "Intel Xeon", "cores": 2}]
+    provenance = reference._provenance(runs, before)
+    assert provenance["seeds"] == [42, 43, 45, 46]
+    intel, amd = provenance["machines"]
+    assert (intel["processor"], intel["cores"], intel["runs"]) == ("Intel Xeon", 2, 2)
+    assert (intel["seeds"], intel["core_minutes"]) == ([42, 43], {"grid": 5.0})
+    assert (amd["processor"], amd["cores"], amd["runs"]) == ("AMD EPYC", 8, 1)
+    assert (amd["seeds"], amd["core_minutes"]) == ([45, 46], {"grid": 7.0})
+
+
 def test_the_reference_is_small():
     """However many profiles and seeds it holds: so much a run beside what all runs share, and
     weights of two networks."""
