@@ -11,6 +11,7 @@ from lib.study.names import PROTOCOLS
 
 FACTS = {
     "data": "simulated Sewer-ML",
+    "source": "simulated",
     "profile": "mini",
     "networks": {
         "resnet18": {"px": [64], "width": 0.25},

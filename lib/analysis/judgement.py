@@ -5,7 +5,7 @@ more, a claim is supported if the 95 % interval of every part lies on the claime
 if that of any lies on the other, at the level 1 - .05 / k of Bonferroni's correction for k parts;
 inconclusive otherwise. Requiring every part (an intersection-union test, Berger 1982) needs no
 correction. With fewer seeds there is no verdict: the spread over runs is unknown, so it is only
-said where the weakest part lies in these runs.
+said where the part that decides lies in these runs.
 
 A part that rests on a system that did not learn (lib.analysis.board.Board.learned) decides nothing.
 Where the others do not contradict the claim, it is not answerable.
@@ -69,10 +69,12 @@ def verdict(parts: Sequence[Part]) -> str:
 
 
 def judged(parts: Sequence[Part], n_seeds: int) -> tuple[Part, str]:
-    """The part to print, the weakest of those that decide anything, and the verdict; with too few
-    seeds its place instead."""
-    printed = min([one for one in parts if not one.weak] or parts, key=lambda one: one.margin)
+    """The part to print, and the verdict; with too few seeds its place instead. It is the part that
+    decides, of those that can: if contradicted, that which lies furthest on the other side, else
+    that whose interval reaches the claimed side least surely."""
     word = verdict(parts)
+    end = 1 if word == VERDICTS[1] else 0
+    printed = min([one for one in parts if not one.weak] or parts, key=lambda p: p.margins()[end])
     return printed, printed.place() if n_seeds < seeds.ENOUGH and word in VERDICTS else word
 
 

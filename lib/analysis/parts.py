@@ -30,11 +30,6 @@ class Part(NamedTuple):
         return float(self.draws[:, 0].mean())
 
     @property
-    def margin(self) -> float:
-        """How far the estimate lies on the claimed side of the limit."""
-        return (self.value - self.limit) * (1 if self.above else -1)
-
-    @property
     def claimed(self) -> str:
         """Of `PLACES`, the one that the claim asks for."""
         return PLACES[0] if self.above else PLACES[1]
@@ -42,6 +37,12 @@ class Part(NamedTuple):
     def ends(self, level: float = LEVEL) -> tuple[float, float]:
         low, high = seeds.interval(self.draws, level)
         return float(low), float(high)
+
+    def margins(self) -> tuple[float, float]:
+        """How far the interval surely, and at most, reaches onto the claimed side of the limit."""
+        side = 1 if self.above else -1
+        low, high = sorted(side * (end - self.limit) for end in self.ends())
+        return low, high
 
     def place(self, level: float = LEVEL) -> str:
         """Of `PLACES`, that of the interval at this level; across where there is none."""

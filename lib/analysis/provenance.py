@@ -24,6 +24,7 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
         cells.setdefault(one.run.cell, []).append(verdicts[one.run.id])
     facts = {
         "data": _data_name(runs[0].data),
+        "source": runs[0].data["source"],
         "profile": profile,
         "networks": _networks(runs),
         "epochs": sorted({run.settings.epochs for run in runs}),

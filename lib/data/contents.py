@@ -24,11 +24,15 @@ def hashes(files: Sequence[Path | None]) -> list[str]:
     known, states = atomic.read_json(memory) or {}, [_state(file) for file in files]
     found = {key: known.get(key, "") for key, *_ in filter(None, states)}
     new = [state for state in states if state and not found[state[0]]]
-    refused: list[str] = []
+    refused = []
     bar = progress.Images("reading images", len(new), sum(size for _, _, size, _ in new) > LOUD)
     try:
         for key, file, _, _ in new:
-            found[key] = _hash(file, refused)
+            try:
+                with open(file, "rb") as content:
+                    found[key] = hashlib.file_digest(content, "sha256").hexdigest()
+            except OSError as error:
+                refused.append(f"{file} cannot be read ({error.strerror})")
             bar.advance(1)
     finally:
         bar.close()
@@ -53,13 +57,3 @@ def _state(file: Path | None) -> tuple[str, Path, int, int] | None:
         facts = os.path.abspath(file), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
         return "|".join(map(str, facts)), file, stat.st_size, stat.st_ctime_ns
     return None
-
-
-def _hash(file: Path, refused: list[str]) -> str:
-    """The hash of one file; of one that cannot be read, "", and `refused` is told why."""
-    try:
-        with open(file, "rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError as error:
-        refused.append(f"{file} cannot be read ({error.strerror})")
-        return ""

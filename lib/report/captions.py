@@ -8,7 +8,16 @@ from matplotlib.figure import Figure
 
 from lib.measures.seeds import ENOUGH
 from lib.report import style
-from lib.study.names import PROTOCOLS, label
+from lib.study.names import PROTOCOLS, SOURCES, label
+
+SEWERS = ("sewer-ml", "simulated")
+
+
+def named(caption: str, facts: dict[str, Any]) -> str:
+    """The caption with what its images show before it, where that is no sewer."""
+    source = facts["source"]
+    title = SOURCES[source].title
+    return caption if source in SEWERS else f"{title[0].upper()}{title[1:]}. {caption}"
 
 
 def marked(facts: dict[str, Any]) -> str:

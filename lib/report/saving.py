@@ -51,7 +51,7 @@ def save(
     def put(ending: str, write: Callable[[Path], object]) -> None:
         written.append(atomic.put(folder / f"{artefact}.{ending}", write))
 
-    note = captions.footer(facts, protocol)
+    caption, note = captions.named(caption, facts), captions.footer(facts, protocol)
     fig = content if isinstance(content, Figure) else content.draw()
     with plt.rc_context(style.STYLE), captions.below(fig, caption, note) as height:
         # Straight to the canvas: savefig would draw each file twice.

@@ -57,6 +57,7 @@ def draw(
     fig, (axes,) = style.panels(
         1, len(backbones) + 1, 3.1, gridspec_kw={"width_ratios": [1] * len(backbones) + [0.62]}
     )
+    lowest = min([1.0, *points["f1"].dropna(), *([] if paper is None else paper["f1"])])
     # Small marks lie above large ones.
     points = points.sort_values("train_share", ascending=False, kind="stable")
     for backbone, ax in zip(backbones, axes, strict=False):
@@ -72,8 +73,11 @@ def draw(
         if backbone in correlations:
             rho, low, high = correlations[backbone]
             n = (~own["method"].isin(APART)).sum()
-            title += f": ρ = {wording.estimate(rho, low, high, wording.PLAIN)}, n = {n}"
-        ax.set(title=title, xlabel="RankMe / min(n, d), log", xscale="log", ylim=(-0.03, 1.03))
+            rho = wording.estimate(rho, low, high, wording.PLAIN).replace("-", "−")
+            title += f": ρ = {rho}, n = {n}"
+        ax.set(
+            title=title, xlabel="RankMe / min(n, d), log", xscale="log", ylim=(lowest - 0.05, 1.03)
+        )
         log_ticks(ax.xaxis, (1, 2, 3, 5))
         ax.set_ylabel(ylabel if ax is axes[0] else "")
     dot = {"linestyle": "none", "markeredgecolor": "white", "markeredgewidth": 0.4}

@@ -260,7 +260,7 @@ def _draw_estimates(ax, y: int, readings: list[pd.Series]) -> None:
         if np.isnan(row["value"]):
             continue
         colour, alpha = COLOURS[row["protocol"]], 0.35 if row["verdict"] in judgement.OPEN else 1
-        look = {"markersize": 3.2, "markeredgewidth": 0.8, "color": colour, "alpha": alpha}
+        look = {"markersize": 2.8, "markeredgewidth": 0.8, "color": colour, "alpha": alpha}
         face = colour if row["mae"] == "described" else "white"
         ends, shown = (row["low"], row["high"]), ax.get_xlim()
         ax.plot(ends, [y + offset] * 2, color=colour, alpha=alpha, linewidth=1)

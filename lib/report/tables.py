@@ -61,16 +61,20 @@ class Block:
         paper = "" if np.isnan(theirs) else f" (paper {wording.PLAIN(theirs)})"
         return text + escape(mark) + paper
 
-    def frames(self, references: list[str]) -> dict[str, pd.DataFrame]:
-        """Name -> frame as a picture shows it: rows for the `references` first.
+    def __post_init__(self) -> None:
+        self.best = self.best & ~self.below()
 
-        `below` marks the values of F1, as printed, that are below a constant answer's. Recall and
-        F2CIW get no such mark: a constant answer has the highest ones.
-        """
-        frames = {part: getattr(self, part) for part in (*PARTS, "best")}
+    def below(self) -> pd.DataFrame:
+        """Which values of F1, as printed, are below a constant answer's: they are never the best.
+        Recall and F2CIW get no such mark, as a constant answer has the highest ones."""
         known = self.title == METRIC_NAMES["f1"] and self.bounds
         constant = np.max([*self.bounds.values()], axis=0) if known else -np.inf
-        frames["below"] = self.value.round(2) < np.round(constant, 2)
+        return self.value.round(2) < np.round(constant, 2)
+
+    def frames(self, references: list[str]) -> dict[str, pd.DataFrame]:
+        """Name -> frame as a picture shows it: rows for the `references` first."""
+        frames = {part: getattr(self, part) for part in (*PARTS, "best")}
+        frames["below"] = self.below()
         for name in reversed(references):
             row = self.bounds.get(name, [np.nan] * self.value.shape[1])
             for part, frame in frames.items():
@@ -170,9 +174,10 @@ def table(
     """A Table of `metrics`, a block each, with `rows` by `column`.
 
     A metric that is the same in every column is shown once, where the picture is `by_metric`. The
-    best point estimate of a column is bold, among trained runs that are healthy and above the
-    untrained backbone; `among` names the row level within which the best is sought (default: all
-    rows). `bounds` gives a block's reference rows, e.g. {"F1": {"Always “defect”": [0.64, ...]}}.
+    best point estimate of a column is bold, among trained runs that are healthy, above the
+    untrained backbone and not below a constant answer; `among` names the row level within which the
+    best is sought (default: all rows). `bounds` gives a block's reference rows, e.g.
+    {"F1": {"Always “defect”": [0.64, ...]}}.
     The paper's values are taken from a column `paper` (lib.analysis.paper.beside), if there is one.
     """
     reduced = reduced if "paper" in reduced else reduced.assign(paper=np.nan)

@@ -150,7 +150,7 @@ def test_scatter_draws_a_point_a_run_and_says_rho():
         (drawn,) = ax.collections
         places = sorted([0.1 * i, s] for s in SHARES for i in (1, 2, 3))
         np.testing.assert_allclose(sorted(drawn.get_offsets().tolist()), places)
-        title = f"{name}: ρ = 0.50 [-0.25, 0.75], n = 6"  # without the random backbone
+        title = f"{name}: ρ = 0.50 [−0.25, 0.75], n = 6"  # without the random backbone
         assert ax.get_title() == title
         sizes = drawn.get_sizes()
         assert (np.diff(sizes) <= 0).all() and sizes[0] > sizes[-1]  # the largest below the others

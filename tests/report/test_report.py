@@ -274,8 +274,24 @@ def test_only_f1_is_held_against_a_constant_answer():
     expected = f1.value.round(2) < [0.39, 0.4]  # as printed: 0.40 is not below 0.40
     assert expected.any(axis=None) and not expected.all(axis=None)
     assert below.to_numpy().tolist() == [[False, False], *expected.to_numpy().tolist()]
+    assert f1.best.any(axis=None) and not (f1.best & f1.below()).any(axis=None)
+    (high,) = table(bounds={"F1": {"Always": [0.99, 0.99]}}).blocks
+    assert not high.best.any(axis=None)  # the best that a constant answer surpasses is not bold
     recall = replace(f1, title="Recall", bounds={"Always": [1.0, 1.0]})
     assert not recall.frames(["Always"])["below"].any(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("simulated", "Figure 2. F1."),
+        ("sewer-ml", "Figure 2. F1."),
+        ("solar", "Photographs of solar cells (ELPV). Figure 2. F1."),
+        ("own", "Images of your own. Figure 2. F1."),
+    ],
+)
+def test_a_caption_says_what_is_no_sewer(source, expected):
+    assert captions.named("Figure 2. F1.", FACTS | {"source": source}) == expected
 
 
 def test_latex_escapes_percent():
