@@ -213,6 +213,19 @@ def test_the_weakest_part_that_decides_is_printed():
     assert judgement.judged(below, 1)[0].name == "d" and judgement.judged(below, 1)[1] == "below"
 
 
+def test_the_part_that_is_printed_lies_as_its_verdict_says():
+    """By its interval: an estimate nearer to the limit may be the surer one."""
+    sure, open_ = part(0.1, "sure", spread=0.04), part(0.5, "open", spread=0.4)
+    assert judgement.judged([sure, open_], 3)[0].name == "open"  # inconclusive by this one
+    assert judgement.judged([sure, part(2)], 3)[0].name == "sure"
+    against, wide = part(-0.1, "against", spread=0.03), part(-0.2, "wide", spread=0.4)
+    printed, word = judgement.judged([against, wide, part(2)], 3)
+    assert (printed.name, word) == ("against", "contradicted")
+    assert printed.place() == "below" and wide.place() == "across"
+    below = [one._replace(above=False) for one in (against, wide)]
+    assert judgement.judged(below, 3)[0].name == "wide"  # the claim says below: inconclusive
+
+
 def test_a_place_is_told_with_its_limit():
     row = {"verdict": "below", "limit": -0.05}
     assert judgement.words(row) == "below −0.05 in these runs"
