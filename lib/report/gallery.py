@@ -93,15 +93,17 @@ def draw(rows: list[Strip]) -> Figure:
     if maps:
         text = "Error of the masked patch (normalised pixels squared)"
         place = {"location": "bottom", "fraction": 0.06, "pad": 0.02, "aspect": 60}
-        fig.colorbar(ScalarMappable(norm, "inferno"), ax=list(axes[-1]), label=text, **place)
+        fig.colorbar(
+            ScalarMappable(norm, "inferno"), ax=list(axes[-1]), label=text, extend="both", **place
+        )
     return fig
 
 
 def _wrapped(captions: list[str], across: int) -> list[str]:
-    """Captions that fit above one of so many frames, all of equally many lines."""
+    """Captions that fit above one of so many frames, all of equally many lines, the last at it."""
     texts = [style.wrapped(text, style.DOUBLE / across) for text in captions]
     most = max(text.count("\n") for text in texts)
-    return [text + "\n" * (most - text.count("\n")) for text in texts]
+    return ["\n" * (most - text.count("\n")) + text for text in texts]
 
 
 def _draw_frames(axes: np.ndarray, strip: Strip, captions: list[str]) -> None:
