@@ -39,9 +39,11 @@ class Part(NamedTuple):
         return float(low), float(high)
 
     def margins(self) -> tuple[float, float]:
-        """How far the interval surely, and at most, reaches onto the claimed side of the limit."""
-        side = 1 if self.above else -1
-        low, high = sorted(side * (end - self.limit) for end in self.ends())
+        """How far the interval surely, and at most, reaches onto the claimed side of the limit; how
+        far the value does where there is none."""
+        side, ends = 1 if self.above else -1, self.ends()
+        ends = (self.value, self.value) if np.isnan(ends).any() else ends
+        low, high = sorted(side * (end - self.limit) for end in ends)
         return low, high
 
     def place(self, level: float = LEVEL) -> str:

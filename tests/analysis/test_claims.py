@@ -224,6 +224,10 @@ def test_the_part_that_is_printed_lies_as_its_verdict_says():
     assert printed.place() == "below" and wide.place() == "across"
     below = [one._replace(above=False) for one in (against, wide)]
     assert judgement.judged(below, 3)[0].name == "wide"  # the claim says below: inconclusive
+    none = [Part(name, np.full((3, 2001), np.nan)) for name in ("first", "second")]
+    for one, value in zip(none, (0.2, 0.1), strict=True):
+        one.draws[:, 0] = value  # too few videos for an interval
+    assert judgement.judged(none, 3)[0].name == "second"
 
 
 def test_a_place_is_told_with_its_limit():
