@@ -1,7 +1,6 @@
 """What the documentation says of the results: from the committed renderings of `claims` and
 `table1`, and from the simulated studies that calibrate their intervals."""
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,8 +35,7 @@ SHARES = (0.01, 0.05, 0.45)  # of defects in training, in the READMEs' tables
 
 def trained(profile: str = PROFILE) -> dict[str, Any]:
     """Where the committed reference of `profile` was trained, and in what time."""
-    path = paths.REFERENCE / profile / reference.PROVENANCE
-    return json.loads(path.read_text(encoding="utf-8"))
+    return reference.provenance(paths.REFERENCE / profile)
 
 
 def words(profile: str = PROFILE) -> dict[str, Any]:

@@ -135,19 +135,20 @@ def write(runs: list[Stored], folder: Path, weights: bool = False) -> None:
     `weights` only of small networks."""
     table, _ = sources.tables(runs[0].run.data, "val")
     labels = table[[name for name in LABELS if name in table]]
-    provenance = json.dumps(_provenance(runs, machines(folder)), indent=1) + "\n"
+    made = _provenance(runs, provenance(folder)["machines"])
     with atomic.new_folder(folder, replace=True) as beside:
         tables.write(beside, runs)
         for stored in runs if weights else []:
             _halve(stored.checkpoint, beside / f"{stored.run.id}.pt")
         labels.to_parquet(beside / "validation.parquet", compression="zstd", index=False)
-        (beside / PROVENANCE).write_text(provenance, encoding="utf-8")
+        text = json.dumps(made, indent=1) + "\n"
+        (beside / PROVENANCE).write_text(text, encoding="utf-8")
 
 
-def machines(folder: Path) -> list[dict]:
-    """On which the reference in `folder` was made; none where there is none."""
-    path = folder / PROVENANCE
-    return json.loads(path.read_text(encoding="utf-8"))["machines"] if path.exists() else []
+def provenance(folder: Path) -> dict:
+    """Where the reference in `folder` was trained, and in what time; on no machine if there is none
+    yet."""
+    return atomic.read_json(folder / PROVENANCE) or {"machines": []}
 
 
 def _halve(source: Path, target: Path) -> None:
