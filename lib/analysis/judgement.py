@@ -96,7 +96,7 @@ def _row(claim: Claim, reading: Reading, line: str, parts: list[Part]) -> dict:
     printed, word = judged(parts, len(reading.board.seeds))
     low, high = printed.ends()
     weak = dict.fromkeys(system for one in parts for system in one.weak)
-    notes = [f"weakest of {len(parts)}: {printed.name}"] * (len(parts) > 1)
+    notes = [f"decided by {printed.name}, of {len(parts)} parts"] * (len(parts) > 1)
     notes += [f"not above the untrained backbone: {called(weak)}"] * bool(weak)
     notes += [claim.note(reading, printed)] if claim.note else []
     return {

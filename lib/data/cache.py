@@ -34,7 +34,7 @@ ALONE = 2000  # images that one process reads in the time that others take to st
 LOUD_IMAGES, LOUD_BYTES = 5000, 1e9  # a fill of more takes a while, and is announced
 NAMED = 5  # bad images that the summary names
 SUMMED = 2**28  # bytes that a checksum reads
-FULL = 0.95  # share of the free disk that may be taken
+DISK_LIMIT = 0.95  # share of the free disk that may be taken
 
 Find = Callable[[Any], Any]  # an image's name, or its row -> its place
 Read = Callable[[Any], np.ndarray]  # a place -> its pixels
@@ -93,7 +93,7 @@ def fill(
     count = sum(map(len, todo.values()))
     need, workers = count * side * side * 3, workers if count > ALONE else 1
     free, long = shutil.disk_usage(path.parent).free, count > LOUD_IMAGES or need > LOUD_BYTES
-    if need > FULL * free:
+    if need > DISK_LIMIT * free:
         raise DataError(
             f"the pixel cache {path.name} needs {need / 1e9:.1f} GB more and {path.parent} has "
             f"{free / 1e9:.1f} GB free: free some, or set WORKSPACE to a larger disk."

@@ -1,19 +1,17 @@
-"""`make data-check`: which data are there and what was expected; tables, classes, images, disk.
+"""`make data-check`: which data are there and what was expected: tables, classes, images.
 Without PROFILE, the data are those that LABELS or SEWERML_ROOT name."""
 
-import shutil
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lib.data import cache, image_check, labels, own_labels, pixels, sources, splits
+from lib.data import image_check, labels, own_labels, sources
 from lib.data.files import Images
 from lib.data.image_check import Presence, some
-from lib.study import grid, profiles
+from lib.study import profiles
 from lib.study.names import SOURCES, class_names
 from lib.system import environment, paths
 from lib.system.errors import DataError
@@ -24,7 +22,6 @@ ACCESS = (
     "Access to Sewer-ML is by the form on its page of Aalborg University's Visual Analysis and "
     "Perception (VAP) group, which mails a password for the zips; licence CC BY-NC-SA 4.0."
 )
-PARTS = {"grid": "the grid", "augmentation": "Figure 3", "resolution": "Table 2"}
 
 Tables = dict[str, pd.DataFrame]  # split -> its whole table
 
@@ -53,8 +50,6 @@ def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
         wrong += _images(data, tables)
     if data["source"] == "sewer-ml" and wrong:
         _show(ACCESS, [])
-    if len(tables) == len(sources.TABLES):
-        wrong += _disk(profile, tables)
     if scan and tables:
         images = [(sources.images(data, s), list(t["Filename"])) for s, t in tables.items()]
         listing = paths.BUILD / profile / "data-check.txt"
@@ -154,44 +149,4 @@ def _images(data: dict[str, Any], tables: Tables) -> list[str]:
             what = f"images are in no table and are not used ({some(spare)})"
             remarks.append(f"{len(spare):,} {what}.")
     _show("Images", rows, remarks, filter(None, notes))
-    return wrong
-
-
-def _caches(profile: str, tables: Tables) -> dict[Path, tuple[str, int, int, list[str]]]:
-    """Every pixel cache that the profile's runs read -> split, rows, side, parts of the study."""
-    caches: dict[Path, tuple[str, int, int, list[str]]] = {}
-    drawn: dict[tuple[str, float], pd.DataFrame] = {}
-    for part in PARTS:
-        for data in {str(run.data): run.data for run in grid.cells(profile, part)}.values():
-            for split, table in tables.items():
-                key = split, data["fraction"] if split == "train" else 1  # all validation rows
-                if key not in drawn:
-                    drawn[key] = splits.stratified_fraction(table, key[1], data["seed"])
-                new = split, len(drawn[key]), data["cache"], []
-                *_, parts = caches.setdefault(pixels.cached(data, split, drawn[key]), new)
-                if part not in parts:
-                    parts.append(part)
-    return caches
-
-
-def _disk(profile: str, tables: Tables) -> list[str]:
-    """Show what the pixel caches take, and what is free; returns whether that is too little."""
-    rows, left = [["", "rows", "px", "GB", "GB to write", "for"]], Counter()
-    for path, (split, n, side, parts) in _caches(profile, tables).items():
-        size = n * side * side * 3
-        missing = cache.left(path, size)
-        left[parts[0]] += missing
-        readers = ", ".join(PARTS[part] for part in parts)
-        rows.append([split, n, side, f"{size / 1e9:.1f}", f"{missing / 1e9:.1f}", readers])
-    place, wrong = cache.disk(paths.DATA), []
-    free, total, grid_left = shutil.disk_usage(place).free, left.total(), left.pop("grid", 0)
-    remarks = [f"{total / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free in {place}."]
-    if grid_left > cache.FULL * free:
-        need = f"{grid_left / 1e9:.1f} GB more and {place} has {free / 1e9:.1f} GB free"
-        remedy = "free some, or set WORKSPACE to a larger disk"
-        wrong = [f"the grid's pixel caches need {need}: {remedy}."]
-    elif total > cache.FULL * free:
-        rest = " and ".join(f"{PARTS[part]} {size / 1e9:.1f} GB" for part, size in left.items())
-        remarks += [f"That is too little for all; of what is to be written, {rest} can wait."]
-    _show("Pixel caches, each written once", rows, remarks)
     return wrong

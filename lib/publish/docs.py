@@ -25,7 +25,7 @@ from lib.publish.reference import PROFILE
 from lib.report import markup
 from lib.store import stored
 from lib.study import grid, names, settings
-from lib.study.artefacts import ARTEFACTS, drawn
+from lib.study.artefacts import ARTEFACTS, of_profile
 from lib.study.grid import Run
 from lib.study.settings import METHODS
 from lib.system import paths
@@ -137,7 +137,7 @@ def _cache() -> dict[str, Any]:
 
 def _artefacts() -> dict[str, Any]:
     rows, cores = [], _machine()["cores"]
-    for name in drawn(PROFILE):
+    for name in of_profile(PROFILE):
         artefact, runs = ARTEFACTS[name], grid.runs(name, PROFILE)
         needs, minutes = "images and committed weights" if runs else "images", "<1"
         if runs and runs[0].profile == PROFILE:

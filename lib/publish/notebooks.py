@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from lib.publish import renderings
 from lib.study import choices, grid, names, profiles
-from lib.study.artefacts import ARTEFACTS, drawn
+from lib.study.artefacts import ARTEFACTS, of_profile
 from lib.system import environment, fork_server, parallel, paths
 
 # What nearly every notebook imports, and its kernel.
@@ -143,7 +143,7 @@ def render(
         failures.append(str(error))
         tqdm.write(f"error: {error}", file=sys.stderr)
 
-    for name in artefacts or drawn(profile):
+    for name in artefacts or of_profile(profile):
         shown = grid.runs(name, profile, **chosen)
         if ARTEFACTS[name].study and not shown:
             print(f"{name}: left out, none of its methods and backbones is chosen", flush=True)

@@ -54,7 +54,7 @@ def shown(profile: str) -> list[str]:
     """The artefacts that the reference of `profile` is rendered as: those of which it holds every
     run, and of `mini` those that read images alone."""
     held = set(wanted(profile))
-    needs = {name: set(runs(name, profile)) for name in artefacts.drawn(profile)}
+    needs = {name: set(runs(name, profile)) for name in artefacts.of_profile(profile)}
     return [n for n, needed in needs.items() if needed <= held and (needed or profile == PROFILE)]
 
 

@@ -148,7 +148,7 @@ def _bytes(run: Run) -> int:
     return 3 * run.data["cache"] ** 2
 
 
-def make(todo: list[Run], workers: int, gpus: list[str], every: Sequence[Run] = ()) -> Estimate:
+def forecast(todo: list[Run], workers: int, gpus: list[str], every: Sequence[Run] = ()) -> Estimate:
     """The estimate of these runs, `workers` at a time on `gpus`, of `every` run of the command;
     measures new systems, in minutes. Raises DataError where a train share cannot be reached,
     ValueError where the probe dies."""

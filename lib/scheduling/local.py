@@ -17,7 +17,7 @@ from lib.scheduling.job import Job
 from lib.scheduling.progress import Runs, cost
 from lib.store import run_directory
 from lib.system import fork_server, parallel
-from lib.system.errors import FULL, DataError, no_room
+from lib.system.errors import DISK_FULL, DataError, no_room
 
 BUSY = 0.5  # seconds until runs that another make trains are looked at again
 
@@ -37,7 +37,7 @@ def _work(connection: Connection, job: Job, rank: int) -> None:
         job.do(tell, rank)
         outcome = "done", ""
     except (ValueError, OSError) as error:  # the data or the disk: trying again is of no use
-        full = getattr(error, "errno", None) in FULL
+        full = getattr(error, "errno", None) in DISK_FULL
         outcome = "full" if full else "refused", f"{type(error).__name__}: {error}"
     except Exception as error:
         outcome = "failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"

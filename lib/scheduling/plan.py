@@ -32,7 +32,7 @@ class Request(Choices):
         """Each run that is asked for, once."""
         if self.run_id:
             return [grid.parse(self.profile, self.run_id)]
-        wanted = self.artefacts or artefacts.drawn(self.profile)
+        wanted = self.artefacts or artefacts.of_profile(self.profile)
         every = [run for name in wanted for run in self.reads(name)]
         return list({(run.profile, run.id): run for run in every}.values())
 
@@ -89,7 +89,7 @@ def check_validation_shares(run: Run) -> None:
 
 def estimated(runs: list[Run], request: Request) -> estimate.Estimate:
     """The estimate of these runs on this machine, printed."""
-    forecast = estimate.make(runs, request.workers(), hardware.gpus(), request.runs())
+    forecast = estimate.forecast(runs, request.workers(), hardware.gpus(), request.runs())
     print(estimate.table(forecast), flush=True)
     return forecast
 
@@ -164,7 +164,7 @@ def _at_once(runs: list[Run], request: Request) -> str:
 
 def explain(request: Request) -> None:
     """Print, per artefact, how many runs are complete, unmeasured, missing or stale, and why."""
-    for name in request.artefacts or artefacts.drawn(request.profile):
+    for name in request.artefacts or artefacts.of_profile(request.profile):
         states = {run.id: status(run) for run in request.reads(name)}
         counts = Counter(word for word, _ in states.values())
         words = [w for w in ("complete", "unmeasured", "stale", "missing") if counts[w]]

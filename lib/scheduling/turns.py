@@ -32,7 +32,7 @@ class Turn:
     @property
     def lacks(self) -> int:
         """Bytes that the disk lacks for this turn when the spare caches are gone."""
-        return int(max(0, left(self.caches) - cache.FULL * (_free() + _there(self.spare))))
+        return int(max(0, left(self.caches) - cache.DISK_LIMIT * (_free() + _there(self.spare))))
 
     def no_room(self) -> str:
         """The sentence of a disk that cannot hold the pixels of this turn."""
@@ -47,7 +47,7 @@ class Turn:
         """Remove the spare caches if this turn's pixels need their room. Raises DataError where the
         disk is too small without them, too, and where a run in training may read one of them."""
         missing = left(self.caches)
-        if missing <= cache.FULL * _free():
+        if missing <= cache.DISK_LIMIT * _free():
             return
         if self.lacks:
             raise DataError(self.no_room())
@@ -71,13 +71,13 @@ def plan(todo: Sequence[Run], every: Sequence[Run], tables: Tables) -> list[Turn
         groups.setdefault(str(run.data), []).append(run)
     parts = [(runs, caches(runs[0].data, tables)) for runs in groups.values()]
     wanted = dict(ChainMap(*(files for _, files in parts)))
-    if left(wanted) <= cache.FULL * _free():
+    if left(wanted) <= cache.DISK_LIMIT * _free():
         return [Turn(list(todo), wanted, {})]
     others = [run for run in every if run.profile in {one.profile for one in todo}]
     tables, known = tables_of(others) | tables, wanted
     for run in {str(run.data): run for run in others}.values():
         known = known | caches(run.data, tables)
-    room = cache.FULL * (_free() + _there(known))
+    room = cache.DISK_LIMIT * (_free() + _there(known))
     shared: list[tuple[list[Run], Caches]] = [([], {})]
     for own, read in sorted(parts, key=lambda part: (left(part[1]), sum(part[1].values()))):
         runs, files = shared[-1]

@@ -87,7 +87,7 @@ ARTEFACTS = {
 }
 
 
-def drawn(profile: str) -> list[str]:
+def of_profile(profile: str) -> list[str]:
     """The artefacts of a profile whose notebook exists, in the paper's order. Those that show
     networks trained on simulated frames are left out where the images are others."""
     notebooks = {path.stem for path in paths.NOTEBOOKS.glob("*.ipynb")}

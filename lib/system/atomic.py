@@ -11,8 +11,11 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 # Names of what is being written hold the machine and the process that write it: see `sweep`.
 HOST = f"{zlib.crc32(platform.node().encode()):08x}"
@@ -79,16 +82,22 @@ def _checksum_of(content: dict[str, Any]) -> str:
 def checksum(path: Path, most: int = 2**20) -> str:
     """Size and CRC-32 of a file; "" where it cannot be read. Of a file above `most` bytes, evenly
     spaced blocks of that many bytes in all are read: they show a file that was cut short, and the
-    zeros that a power cut leaves in place of pages."""
+    zeros that a power cut leaves in place of pages. A process reads a file again if it changed."""
     try:
-        with open(path, "rb") as file:
-            size, length, crc = file.seek(0, os.SEEK_END), most // BLOCKS, 0
-            count = min(BLOCKS, -(-size // length))
-            for i in range(count):  # blocks overlap where they cover the file
-                file.seek((size - length) * i // max(1, count - 1))
-                crc = zlib.crc32(file.read(length), crc)
+        state = path.stat()
+        return _checksum(path, most, state.st_ino, state.st_size, state.st_mtime_ns)
     except OSError:
         return ""
+
+
+@lru_cache(maxsize=4096)
+def _checksum(path: Path, most: int, *_state: int) -> str:
+    with open(path, "rb") as file:
+        size, length, crc = file.seek(0, os.SEEK_END), most // BLOCKS, 0
+        count = min(BLOCKS, -(-size // length))
+        for i in range(count):  # blocks overlap where they cover the file
+            file.seek((size - length) * i // max(1, count - 1))
+            crc = zlib.crc32(file.read(length), crc)
     return f"{size}-{crc:08x}"
 
 
@@ -134,13 +143,11 @@ def sweep(folders: Iterable[Path], ends: bool = False) -> None:
 
 
 def _lives(process: int) -> bool:
+    """Whether the process has not ended; one that has, counts no more, though its parent has not
+    yet asked how."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.AccessDenied:  # another user's
         return True
-    with suppress(OSError):  # one that has ended counts until its parent has asked how
-        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
-        return stat.rpartition(")")[2].split()[0] != "Z"
-    return True
+    except psutil.NoSuchProcess:
+        return False

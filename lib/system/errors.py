@@ -5,7 +5,7 @@ import errno
 import shutil
 from pathlib import Path
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: a full disk, a used up quota
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: a full disk, a used up quota
 
 
 class DataError(ValueError):
@@ -18,7 +18,7 @@ def of_system(error: OSError, workspace: Path) -> str:
     if error.errno is None:
         return str(error)
     where = Path(error.filename) if isinstance(error.filename, str) else workspace
-    if error.errno in FULL:
+    if error.errno in DISK_FULL:
         return no_room(where)
     why = (error.strerror or str(error)).lower()
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:

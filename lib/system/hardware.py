@@ -8,6 +8,8 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from lib.system import environment
 
 PER_CORE = 2  # processes that may share a core
@@ -40,27 +42,20 @@ def gpus() -> list[str]:
     return [str(i) for i, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
 
 
-def memory() -> int | None:
-    """Bytes that new processes may take: what is free, or its container's limit if that is less;
-    None where neither is known."""
-    known = []
-    with suppress(OSError, ValueError, TypeError):
-        meminfo = Path("/proc/meminfo").read_text(encoding="utf-8")
-        known.append(1024 * int(re.search(r"MemAvailable:\s*(\d+)", meminfo)[1]))
+def memory() -> int:
+    """Bytes that new processes may take: what is free, or its container's limit if that is less."""
+    known = [psutil.virtual_memory().available]
     for limit in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups, version 2 and 1
         with suppress(OSError, ValueError):  # "max" is no limit
             known.append(int(Path("/sys/fs/cgroup", limit).read_text(encoding="utf-8")))
-    return min(known, default=None)
+    return min(known)
 
 
 def capacity(devices: int = 1) -> tuple[int, str]:
     """How many runs of `devices` processes each this machine holds at once, and by what."""
-    held, why = PER_CORE * cores(), f"{cores()} core(s)"
     free = memory()
-    if free is not None:
-        held = min(held, int(free // PROCESS))
-        why += f" and {free / 1e9:.1f} GB of free memory"
-    return max(1, held // devices), why
+    held = min(PER_CORE * cores(), int(free // PROCESS))
+    return max(1, held // devices), f"{cores()} core(s) and {free / 1e9:.1f} GB of free memory"
 
 
 def at_most(jobs: int, devices: int) -> int:

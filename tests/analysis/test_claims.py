@@ -326,7 +326,7 @@ def test_a_mean_that_hides_opposites_supports_nothing():
 
     assert verdicts(1, Made(one_below)) == ["contradicted"]
     row = judged(1, Made(one_below))[0]
-    assert "weakest of 4: DINO" in row["note"] and row["value"] == pytest.approx(-0.1, abs=0.02)
+    assert "decided by DINO, of 4 parts" in row["note"] and row["value"] == pytest.approx(-0.1, abs=0.02)
     assert row["parts"].count(";") == 3
 
 

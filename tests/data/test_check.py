@@ -15,11 +15,10 @@ from test_files import lock, png
 from test_splits import arrange, spoil, table
 
 from lib.__main__ import main
-from lib.data import cache, check, image_check, pixels, sources
+from lib.data import check, image_check, sources
 from lib.data.files import Images
 from lib.simulator import frames
 from lib.study import names, profiles
-from lib.study.grid import cells
 from lib.study.names import CLASSES
 from lib.system import paths
 
@@ -332,56 +331,6 @@ def test_images_in_no_table_are_counted_and_equal_copies_told(real, capsys):
         in out
     )
     assert err.count("warning: 1 images lie in two places with the same size") == 2
-
-
-# Disk
-
-
-def test_the_caches_are_those_that_runs_read(real):
-    tables, _ = check._read(profiles.load("paper")["data"])
-    parts = ("grid", "augmentation", "resolution")
-    needed = {str(run.data): run.data for part in parts for run in cells("paper", part)}
-    read = {
-        pixels.cached(d, s, sources.tables(d, s)[0])
-        for d in needed.values()
-        for s in sources.TABLES
-    }
-    caches = check._caches("paper", tables)
-    assert set(caches) == read
-    assert sorted((n, side) for split, n, side, _ in caches.values() if split == "train") == [
-        (24, 256),
-        (48, 256),
-        (48, 384),
-        (48, 512),
-    ]
-
-
-def test_too_little_disk_is_wrong_for_the_grid_and_a_remark_for_the_rest(real, capsys, monkeypatch):
-    grid = (24 + 48) * 256 * 256 * 3
-    for free, wrong in ((grid / 0.9, False), (grid, True)):  # 5 % stay free
-        monkeypatch.setattr(
-            shutil, "disk_usage", lambda _, free=free: shutil._ntuple_diskusage(1e12, 0, free)
-        )
-        status, out, err = checked(capsys)
-        assert check.ACCESS not in out  # nothing is absent
-        assert status == wrong and ("the grid's pixel caches need 0.0 GB more" in err) == wrong
-        assert (
-            "too little for all; of what is to be written, Figure 3 0.0 GB and Table 2 0.1 GB "
-            "can wait" in out
-        ) != wrong
-
-
-def test_what_is_cached_need_not_be_written(real, capsys):
-    pixels.load(profiles.load("paper")["data"], "train")
-    lines = [
-        line.split()
-        for line in checked(capsys)[1].splitlines()
-        if line.split()[:2] == ["train", "24"]
-    ]
-    assert lines == [["train", "24", "256", "0.0", "0.0", "the", "grid"]]
-    tables, _ = check._read(profiles.load("paper")["data"])
-    left = cache.left(next(iter(check._caches("paper", tables))), 24 * 256 * 256 * 3)
-    assert left == 0
 
 
 # One's own, and what cannot be checked

@@ -33,7 +33,7 @@ def outputs(workspace):
 
 def test_every_artefact_is_there_in_every_format(replica):
     files = {f.name for f in outputs(replica)}
-    for name in artefacts.drawn("smoke"):
+    for name in artefacts.of_profile("smoke"):
         kind = name.rstrip("0123456789")
         endings = ENDINGS.get(kind, ENDINGS["fig"])
         assert {f"{name}.{ending}" for ending in endings} <= files
@@ -53,7 +53,7 @@ def test_make_calls_this_command(target, expected):
 def test_the_report_shows_every_artefact(replica):
     report = replica / "build" / "smoke" / "report"
     page = (report / "index.html").read_text()
-    for name in artefacts.drawn("smoke"):
+    for name in artefacts.of_profile("smoke"):
         assert f'href="{name}.html"' in page
         assert f"make {name} PROFILE=smoke" in (report / f"{name}.html").read_text()
     assert "not rendered" not in page.lower()

@@ -19,14 +19,14 @@ def entry(*rows):
 def test_a_note_that_holds_everywhere_stands_once_and_others_with_their_places():
     shared = "not above the untrained backbone: DINO on ViT-Tiny"
     found = entry(
-        ("clean", "f1", "ResNet-18", f"weakest of 4: BYOL. {shared}"),
-        ("clean", "auroc", "ResNet-18", f"weakest of 4: DINO. {shared}"),
-        ("paper", "f1", "ResNet-18", f"weakest of 4: BYOL. {shared}"),
+        ("clean", "f1", "ResNet-18", f"decided by BYOL, of 4 parts. {shared}"),
+        ("clean", "auroc", "ResNet-18", f"decided by DINO, of 4 parts. {shared}"),
+        ("paper", "f1", "ResNet-18", f"decided by BYOL, of 4 parts. {shared}"),
     )
     assert found == [
-        "clean F1 ResNet-18, paper F1 ResNet-18: weakest of 4: BYOL",
+        "clean F1 ResNet-18, paper F1 ResNet-18: decided by BYOL, of 4 parts",
         "Not above the untrained backbone: DINO on ViT-Tiny",
-        "clean AUROC ResNet-18: weakest of 4: DINO",
+        "clean AUROC ResNet-18: decided by DINO, of 4 parts",
     ]
     assert entry(("clean", "f1", "", "")) == []
 

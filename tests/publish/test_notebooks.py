@@ -64,11 +64,11 @@ def write(path, *sources, tags=("parameters",)):
 
 
 def test_every_artefact_has_its_notebook():
-    assert artefacts.drawn("mini") == list(artefacts.ARTEFACTS)
+    assert artefacts.of_profile("mini") == list(artefacts.ARTEFACTS)
 
 
 def test_frames_are_not_shown_for_photographs():
-    assert set(artefacts.ARTEFACTS) - set(artefacts.drawn("solar")) == {"walkthrough"}
+    assert set(artefacts.ARTEFACTS) - set(artefacts.of_profile("solar")) == {"walkthrough"}
 
 
 def filter_command() -> list[str]:

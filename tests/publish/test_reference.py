@@ -97,11 +97,13 @@ def test_an_incomplete_study_is_no_reference(nothing_here, monkeypatch, profile)
 
 
 def test_a_figure_of_every_artefact_is_committed():
-    for name in artefacts.drawn("mini"):
+    for name in artefacts.of_profile("mini"):
         assert reference.picture(name).stat().st_size > 10_000
         assert len(reference.values(name)) > 0
     tables = [f"table{i}" for i in range(1, 6)] + ["claims"]
-    assert {name for name in artefacts.drawn("mini") if reference.markdown(name)} == set(tables)
+    assert {name for name in artefacts.of_profile("mini") if reference.markdown(name)} == set(
+        tables
+    )
 
 
 def test_of_the_solar_cells_everything_is_committed_but_what_shows_photographs_or_ablations():
@@ -120,7 +122,7 @@ def test_renderings_are_kept_as_they_are(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "REFERENCE_FIGURES", tmp_path / "figures")
     for profile in ("mini", "solar"):
         (tmp_path / "reference" / profile).mkdir(parents=True)
-        for name in artefacts.drawn("mini"):
+        for name in artefacts.of_profile("mini"):
             (tmp_path / f"{name}.png").write_bytes(f"{profile} {name}".encode())
             (tmp_path / f"{name}.csv").write_text(f"artefact,probe,value\n{name},none,\n")
         (tmp_path / "table1.md").write_text(f"| {profile} |\n")

@@ -113,7 +113,7 @@ def test_hours_are_those_of_the_images_at_each_share(tree, fabricated):
     normals = int((half["Defect"] == 0).sum())
     assert len(half) < len(table) / 2 + 1
     todo = grid.cells("rehearsal", methods=["simclr"], backbones=["resnet18"])
-    found = estimate.make(todo, 2, [])
+    found = estimate.forecast(todo, 2, [])
     drawn = [normals + int(normals * p / (1 - p) + 1e-9) for p in (0.01, 0.02, 0.05, 0.15)]
     defects = len(half) - normals  # of which 45 % takes more than there are: all, and fewer normals
     drawn.append(defects + int(defects * 0.55 / 0.45 + 1e-9))
@@ -144,25 +144,27 @@ def test_every_cache_is_counted_once_and_what_is_there_is_not(tree, fabricated):
     expected = (half + TRAIN + VAL) * small + (TRAIN + VAL) * (
         middle + large
     )  # Table 2 reads the whole table
-    assert estimate.make(todo, 1, []).caches == expected
+    assert estimate.forecast(todo, 1, []).caches == expected
     there = pixels.cached(data, "val", sources.tables(data, "val")[0])
     there.parent.mkdir(parents=True)
     there.touch()
-    assert estimate.make(todo, 1, []).caches == expected - VAL * small
+    assert estimate.forecast(todo, 1, []).caches == expected - VAL * small
     there.rename(there.with_name(f"{there.name}.partial"))
     with open(there.with_name(f"{there.name}.partial"), "wb") as holes:  # a third is filled
         holes.write(bytes(VAL * small // 3))
         holes.truncate(VAL * small)
-    assert estimate.make(todo, 1, []).caches == pytest.approx(expected - VAL * small / 3, abs=1e5)
+    assert estimate.forecast(todo, 1, []).caches == pytest.approx(
+        expected - VAL * small / 3, abs=1e5
+    )
 
 
 def test_run_directories_hold_weights_of_the_grid_scores_and_a_checkpoint_in_training(
     tree, fabricated
 ):
-    one = estimate.make(
+    one = estimate.forecast(
         grid.cells("rehearsal", methods=["random"], backbones=["resnet18"])[:1], 1, []
     )
-    ablation = estimate.make(grid.cells("rehearsal", "resolution")[:1], 1, [])
+    ablation = estimate.forecast(grid.cells("rehearsal", "resolution")[:1], 1, [])
     assert one.store == int(one.work[0].scores * estimate.SCORE + 10**7 + 2 * 3 * 10**7)
     assert ablation.store == int(ablation.work[0].scores * estimate.SCORE + 2 * 3 * 10**7)
 
@@ -265,7 +267,7 @@ def test_a_share_that_a_small_tree_cannot_reach_is_told_before_the_probe(
 
 
 def test_what_does_not_fit_is_said(tree, fabricated):
-    one = estimate.make(
+    one = estimate.forecast(
         grid.cells("rehearsal", methods=["dino"], backbones=["resnet18"])[:1], 4, []
     )
     on_gpu = replace(one, gpus=["0"], rates=[RATES | {"batch": 64}])
@@ -279,7 +281,7 @@ def test_what_does_not_fit_is_said(tree, fabricated):
 
 def test_pixels_that_the_memory_does_not_hold_have_to_be_read_from_the_disk(tree, fabricated):
     todo = grid.cells("rehearsal", methods=["dino"], backbones=["resnet18"])
-    found = estimate.make(todo, 2, [])
+    found = estimate.forecast(todo, 2, [])
     image = 3 * 256**2
     passed = sum(w.training + w.clean + w.augmented for w in found.work)
     assert found.read == passed * image and found.read_a_second == 2 * 10 * image
@@ -293,7 +295,7 @@ def test_pixels_that_the_memory_does_not_hold_have_to_be_read_from_the_disk(tree
 def test_the_features_of_many_images_take_more_memory_than_a_step(tree, fabricated):
     """Of ResNet-18, 512 numbers of 4 bytes an image."""
     todo = grid.cells("rehearsal", methods=["random"], backbones=["resnet18"])[:1]
-    found = estimate.make(todo, 1, [])
+    found = estimate.forecast(todo, 1, [])
     assert found.memory == estimate.BASE + RATES["memory"]
     many = replace(found, work=[replace(found.work[0], fitting=502_563)])
     assert many.memory == pytest.approx(estimate.BASE + 3.6 * 502_563 * 2048)

@@ -187,7 +187,7 @@ def test_no_rank_outlives_the_pool(workspace, tmp_path, ending):
 )
 def test_devices_share_out_gpus_or_cores(gpus, devices, jobs, monkeypatch):
     monkeypatch.setattr(hardware, "cores", lambda: 6)
-    monkeypatch.setattr(hardware, "memory", lambda: None)
+    monkeypatch.setattr(hardware, "memory", lambda: int(64e9))
     monkeypatch.setattr(hardware, "gpus", lambda: gpus)
     assert Request("smoke", devices=devices).workers() == jobs
     assert Request("smoke", devices=devices, jobs=3).workers() == 3  # as JOBS says

@@ -90,14 +90,14 @@ def planned(runs, every=()):
 
 
 def test_runs_whose_pixels_fit_train_together(runs, disk):
-    disk(size(*runs) / cache.FULL + 1)
+    disk(size(*runs) / cache.DISK_LIMIT + 1)
     (turn,) = planned(runs)
     assert turn.runs == runs and not turn.spare and sum(turn.caches.values()) == size(*runs)
 
 
 def test_on_a_smaller_disk_the_smallest_caches_come_first_and_make_room(runs, disk):
     assert size(runs[LARGEST]) > size(*runs[:LARGEST])  # the others fit where it fits
-    disk(size(runs[LARGEST]) / cache.FULL + 1)
+    disk(size(runs[LARGEST]) / cache.DISK_LIMIT + 1)
     first, second = planned(runs[::-1])
     assert set(map(str, first.runs)) == set(map(str, runs[:LARGEST]))
     assert second.runs == [runs[LARGEST]] and not first.spare
@@ -109,7 +109,7 @@ def test_all_runs_are_trained_on_about_half_of_the_disk(runs, disk, monkeypatch,
     trained = []
     monkeypatch.setattr(local.Pool, "train", lambda self, todo: trained.extend(todo) or {})
     monkeypatch.setattr(Request, "runs", lambda self: runs)
-    disk(size(runs[LARGEST]) / cache.FULL + 1)
+    disk(size(runs[LARGEST]) / cache.DISK_LIMIT + 1)
     assert plan.train([Job(run) for run in runs], Request("rehearsal", jobs=1)) == 0
     assert {job.run.id for job in trained} == {run.id for run in runs} and len(trained) == 4
     assert disk.most < 0.55 * size(*runs)
@@ -118,7 +118,7 @@ def test_all_runs_are_trained_on_about_half_of_the_disk(runs, disk, monkeypatch,
 
 
 def test_caches_of_complete_runs_go_only_where_their_room_is_needed(runs, disk):
-    disk(size(*runs) / cache.FULL + 1)
+    disk(size(*runs) / cache.DISK_LIMIT + 1)
     disk.fill(runs[GRID].data)
     (turn,) = planned(runs[FIGURE3:], runs)
     turn.make_room()

@@ -4,12 +4,15 @@ before anything slow, and nothing starts more processes than the machine holds."
 import re
 import subprocess
 
+import psutil
 import pytest
 from commands import CHOICES, command
 
 from lib import __main__ as command_line
 from lib.study import choices, grid
 from lib.system import hardware, paths
+
+memory = hardware.memory
 
 
 @pytest.fixture(autouse=True)
@@ -153,13 +156,13 @@ def test_valid_choices_are_read_once(monkeypatch):
 
 @pytest.mark.parametrize(
     "cores, memory, devices, held",
-    [(6, 8e9, 1, 8), (2, 64e9, 1, 4), (2, None, 1, 4), (6, 8e9, 2, 4), (4, 0.2e9, 1, 1)],
+    [(6, 8e9, 1, 8), (2, 64e9, 1, 4), (6, 8e9, 2, 4), (4, 0.2e9, 1, 1)],
 )
 def test_jobs_have_a_ceiling_that_is_said_in_words(
     monkeypatch, capsys, cores, memory, devices, held
 ):
     monkeypatch.setattr(hardware, "cores", lambda: cores)
-    monkeypatch.setattr(hardware, "memory", lambda: memory and int(memory))
+    monkeypatch.setattr(hardware, "memory", lambda: int(memory))
     monkeypatch.setenv("DEVICES", str(devices))
     monkeypatch.setenv("JOBS", str(held))
     assert choices.read().jobs == held and not capsys.readouterr().out
@@ -174,12 +177,10 @@ def test_jobs_have_a_ceiling_that_is_said_in_words(
 def test_without_jobs_memory_is_the_ceiling_too(monkeypatch):
     monkeypatch.setattr(hardware, "memory", lambda: int(3.5e9))
     assert hardware.jobs([]) == 3 and hardware.jobs([], devices=2) == 1
-    monkeypatch.setattr(hardware, "memory", lambda: None)
-    assert hardware.jobs([]) == 6
 
 
-def test_memory_is_known_here_or_left_out():
-    assert hardware.memory() is None or hardware.memory() > 0
+def test_memory_is_known_here():
+    assert 0 < memory() <= psutil.virtual_memory().total
 
 
 @pytest.mark.parametrize("target, near", [("fig22", "fig2"), ("tabel1", "table1"), ("lap", "lab")])
