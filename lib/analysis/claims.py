@@ -103,8 +103,8 @@ def _excluded(reading: Reading, printed: Part) -> str:
 def rankme_says_little(reading: Reading) -> list[Part]:
     parts = []
     for backbone, rho in association.rankme(reading).items():
-        parts.append(Part(f"{label(backbone)}, ρ < {LITTLE}", rho, (), LITTLE, above=False))
-        parts.append(Part(f"{label(backbone)}, ρ > −{LITTLE}", rho, (), -LITTLE))
+        parts.append(Part(f"{label(backbone)}, ρ < {LITTLE}", rho, (), LITTLE, False, 1.0))
+        parts.append(Part(f"{label(backbone)}, ρ > −{LITTLE}", rho, (), -LITTLE, most=1.0))
     return parts
 
 
@@ -116,7 +116,7 @@ def _left_out(reading: Reading, printed: Part) -> str:
     "A lower train share lowers performance",
     "largest − smallest train share, mean over systems",
     "The two ends of the train shares, on the same images. A system counts if it learned at the "
-    "largest share.",
+    "largest share; at least half of them must.",
     "Scores that do not rise with the share contradict it. It is a mean: one system may differ.",
     note=_left_out,
 )
@@ -281,4 +281,4 @@ def supervised_ahead(reading: Reading) -> dict[str, list[Part]]:
 )
 def backbones_behave_differently(reading: Reading) -> list[Part]:
     likeness = association.likeness(reading.board)
-    return [Part(name.replace("_", " "), draws) for name, draws in likeness.items()]
+    return [Part(name.replace("_", " "), draws, most=2.0) for name, draws in likeness.items()]

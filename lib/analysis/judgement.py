@@ -27,7 +27,7 @@ from lib.measures import seeds
 
 VARIANTS = {"described": "mae", "released": "mae-released"}  # the rows that may stand for MAE
 SCORES = ("f1", "auroc")  # what a claim is read on
-UNITS = ("difference in score", "correlation")  # of a statistic; a difference of two, too
+UNITS = ("difference in score", "correlation or difference")  # of a statistic
 CURVES = "curves"  # in place of a metric, where a claim is of curves over epochs
 VERDICTS = ("supported", "contradicted", "inconclusive")
 OPEN = ("not answerable", "not run")
@@ -165,8 +165,9 @@ def by_chance(scored: pd.DataFrame) -> str:
     n, expected = len(decided), (1 - LEVEL) * len(decided)
     if decided["verdict"].isin(PLACES).any():
         outside = (decided["verdict"] != PLACES[2]).sum()
+        lie = "lies" if outside == 1 else "lie"
         return (
-            f"{n} intervals are read together, and {outside} lie on one side of their limit. By "
+            f"{n} intervals are read together, and {outside} {lie} on one side of the limit. By "
             f"chance about {expected:.1f} would, were every statistic at its limit and each seed "
             f"the same; seeds differ, so more would. {SHARED}"
         )

@@ -24,6 +24,7 @@ class Part(NamedTuple):
     weak: tuple[System, ...] = ()  # it rests on these, which did not learn
     limit: float = 0.0
     above: bool = True
+    most: float = np.inf  # the largest size that such a statistic can have
 
     @property
     def value(self) -> float:
@@ -35,7 +36,7 @@ class Part(NamedTuple):
         return PLACES[0] if self.above else PLACES[1]
 
     def ends(self, level: float = LEVEL) -> tuple[float, float]:
-        low, high = seeds.interval(self.draws, level)
+        low, high = np.clip(seeds.interval(self.draws, level), -self.most, self.most)
         return float(low), float(high)
 
     def margins(self) -> tuple[float, float]:
@@ -113,7 +114,7 @@ class Reading:
     def over_mean(
         self, system: System, others: Iterable[System], shares: Sequence[float]
     ) -> tuple[Draws, list[System]]:
-        """A system's score minus the mean of those others that `tell`, and what that rests on.
+        """A system's score minus the mean of the others (`learned_or_all`), and what that rests on.
         Raises NotRun for no others."""
         others = [other for other in others if other != system]
         if not others:
@@ -122,15 +123,17 @@ class Reading:
         return self.score([system], shares) - self.score(among, shares), [system, *among]
 
     def averaged(self) -> tuple[list[System], str]:
-        """The systems that a mean over the paper's systems is of, those that `tell` at the largest
-        train share, and a note on those left out."""
+        """The systems that a mean over the paper's systems is of, at the largest train share
+        (`learned_or_all`), and a note on those left out."""
         systems, shares = self.systems(("supervised", *self.ssl)), self.shares()[-1:]
         among = self.learned_or_all(systems, shares)
         left = called(system for system in systems if system not in among)
         return among, f"mean without {left}: not above the untrained backbone" * bool(left)
 
     def learned_or_all(self, systems: list[System], shares: Sequence[float]) -> list[System]:
-        """Those of the systems that learned; all of them where none did, apart from methods whose
-        encoder is never trained: a mean of these alone would say nothing about training."""
+        """Those of the systems that learned, where they are half or more; else all, so that what
+        rests on their mean is not answerable: it would speak for systems that are not in it.
+        Methods whose encoder is never trained are left out of the count."""
         among = self.learned(systems, shares)
-        return among if any(method not in UNTRAINED for method, _ in among) else systems
+        trained, learned = ([s for s in some if s[0] not in UNTRAINED] for some in (systems, among))
+        return among if learned and 2 * len(learned) >= len(trained) else systems

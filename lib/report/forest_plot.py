@@ -52,7 +52,7 @@ def draw(
     for i, (heading, key) in enumerate(panels.items()):
         ax = fig.add_subplot(cells[0, i], sharex=first, sharey=first)
         _draw_panel(ax, _of(measured, key), rows)
-        ax.set(title=heading, xlabel="" if singles and i == 0 else UNIT)
+        ax.set(title=heading, xlabel=UNIT)
         ax.tick_params(labelleft=first is None)
         first = first or ax
     _name(first, rows)
@@ -161,7 +161,7 @@ def correlations(
         for row in measured[measured["metric"] == name].to_dict("records"):
             _correlation(ax, rows.index((row["scope"], row["measure"])), row, value, prefix)
         _frame(ax, len(rows))
-        ax.set(title=title, xlabel="Difference" if prefix else "As expected: right")
+        ax.set(title=title, xlabel="Difference" if prefix else "rho, times the expected sign")
         ax.xaxis.set_major_locator(MultipleLocator(1 if prefix else 0.5))
         end = 2 if prefix else 1  # beyond it no rho, and no difference of two, can lie
         ax.set_xlim(-1.05 * end, 1.05 * end)

@@ -4,6 +4,7 @@ rows = gallery.strips(view, detectors.ends(view, 8))
 fig = gallery.draw(rows)
 """
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,6 +65,7 @@ def _square(values: list[float]) -> np.ndarray:
 def _caption(row: pd.Series) -> str:
     called = {} if "Class" in row else CLASS_NAMES
     classes = ", ".join(called.get(name, name) for name in frames.classes(row))
+    classes = re.sub(r" (?=[\d.]+(,|$))", "\N{NO-BREAK SPACE}", classes)  # "probability 1"
     score = f"{round(row['score'], 1) + 0.0:+.1f}".replace("-", "−")  # never −0.0
     return f"{score} {classes or ('defect' if row['Defect'] else 'normal')}"
 

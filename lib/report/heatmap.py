@@ -97,7 +97,7 @@ def draw(
     of_rows, of_columns, legend = _marks(panels)
     beneath = [label] * bool(label) + legend
     if any(one.below is not None and one.below.any(axis=None) for one in panels.values()):
-        beneath.append("◣ below always “defect”")
+        beneath.append("◣ F1 below that of always “defect”")
     # numbers without colours, hence without edges between them, stand further apart
     bare = [frame.isna().all(axis=None) for frame in frames]
     ratios = [

@@ -57,7 +57,7 @@ def draw(
     fig, (axes,) = style.panels(
         1, len(backbones) + 1, 3.1, gridspec_kw={"width_ratios": [1] * len(backbones) + [0.62]}
     )
-    lowest = min([1.0, *points["f1"].dropna(), *([] if paper is None else paper["f1"])])
+    f1 = [*points["f1"].dropna(), *([] if paper is None else paper["f1"])] or [0.0, 1.0]
     # Small marks lie above large ones.
     points = points.sort_values("train_share", ascending=False, kind="stable")
     for backbone, ax in zip(backbones, axes, strict=False):
@@ -74,9 +74,12 @@ def draw(
             rho, low, high = correlations[backbone]
             n = (~own["method"].isin(APART)).sum()
             rho = wording.estimate(rho, low, high, wording.PLAIN).replace("-", "−")
-            title += f": ρ = {rho}, n = {n}"
+            title += f": ρ = {rho}, {n} points"
         ax.set(
-            title=title, xlabel="RankMe / min(n, d), log", xscale="log", ylim=(lowest - 0.05, 1.03)
+            title=title,
+            xlabel="RankMe / min(n, d), log",
+            xscale="log",
+            ylim=(min(f1) - 0.05, max(f1) + 0.05),
         )
         log_ticks(ax.xaxis, (1, 2, 3, 5))
         ax.set_ylabel(ylabel if ax is axes[0] else "")

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from lib.analysis import judgement, wording
 from lib.report import markup, style
@@ -198,6 +199,8 @@ class Scorecard:
         forest = ax.inset_axes((*place, 0.9 * FOREST / width, n / (low - high)), zorder=2)
         forest.set(xlim=self.reach(unit), ylim=(n - 0.5, -0.5), facecolor="none", yticks=[])
         forest.set_xlabel(f"{unit.capitalize()}, 95 %\ninterval; shaded: supports")
+        forest.xaxis.set_major_locator(MaxNLocator(3, min_n_ticks=2))
+        forest.xaxis.set_major_formatter(lambda x, _: f"{x:g}".replace("-", "−"))
         forest.spines["left"].set_visible(False)
         for y, claim in enumerate(claims):
             shown = [self.readings(*claim[:2], protocol, metric) for protocol in protocols]

@@ -175,9 +175,9 @@ def table(
 
     A metric that is the same in every column is shown once, where the picture is `by_metric`. The
     best point estimate of a column is bold, among trained runs that are healthy, above the
-    untrained backbone and not below a constant answer; `among` names the row level within which the
-    best is sought (default: all rows). `bounds` gives a block's reference rows, e.g.
-    {"F1": {"Always “defect”": [0.64, ...]}}.
+    untrained backbone and not below a constant answer, if there are several; `among` names the row
+    level within which the best is sought (default: all rows). `bounds` gives a block's reference
+    rows, e.g. {"F1": {"Always “defect”": [0.64, ...]}}.
     The paper's values are taken from a column `paper` (lib.analysis.paper.beside), if there is one.
     """
     reduced = reduced if "paper" in reduced else reduced.assign(paper=np.nan)
@@ -187,8 +187,10 @@ def table(
         able = parts["value"].where(parts["health"] == "healthy")
         if "method" in rows:
             able = _above_untrained(able, parts["value"])
-        most = able.groupby(level=among).transform("max") if among else able.max()
-        best = able.eq(most).reindex(parts["value"].index, fill_value=False)
+        groups = able.groupby(level=among) if among else None
+        most = groups.transform("max") if among else able.max()
+        several = (groups.transform("count") if among else able.count()) > 1
+        best = able.eq(most.where(several)).reindex(parts["value"].index, fill_value=False)
         title = METRIC_NAMES[metric]
         block = Block(title, **parts, best=best, bounds=(bounds or {}).get(title, {}))
         blocks.append(block.once() if by_metric else block)
@@ -240,7 +242,7 @@ class Counts:
         one = heatmap.Panel(
             (np.nan * self.images).set_axis(names), [self.images.map("{:,}".format)]
         )
-        return heatmap.draw({"Images": one}, width=style.DOUBLE, bar=False)
+        return heatmap.draw({"Number": one}, width=style.DOUBLE, bar=False)
 
 
 def counts(counted: pd.DataFrame) -> Counts:

@@ -13,7 +13,7 @@ from scipy import stats
 from lib.analysis import association, claims, judgement, questions, readings
 from lib.analysis import board as board_module
 from lib.analysis.board import Board, NotRun
-from lib.analysis.parts import JOINT, Part, Reading
+from lib.analysis.parts import JOINT, Part, Reading, called
 from lib.store import measured as measured_module
 from lib.study import names
 from lib.system.errors import DataError
@@ -249,6 +249,8 @@ def test_a_place_is_told_with_its_limit():
         (2, JOINT, "not answerable"),
         (2, ("dino",), "supported"),  # the others are compared
         (4, ("dino",), "supported"),  # a mean over the others
+        (4, ("dino", "byol", ("barlow", "resnet18")), "supported"),  # 6 of 11 learned
+        (4, ("dino", "byol", "barlow"), "not answerable"),  # 5 of 11 speak for no others
         (4, METHODS, "not answerable"),
         (6, ("byol",), "not answerable"),
         (8, ("barlow",), "not answerable"),
@@ -265,7 +267,19 @@ def test_a_claim_names_the_systems_that_did_not_learn(number, weak, expected):
         first = weak[0] if isinstance(weak[0], str) else weak[0][0]
         assert names.label(first) in row["note"]
     if number == 4 and expected == "supported":
-        assert "mean without DINO on ResNet-18, DINO on ViT-Tiny" in row["note"]
+        out = [("byol", b) for b in names.BACKBONES if "byol" in weak]
+        out += [("barlow", "resnet18")] * ("byol" in weak)
+        out += [("dino", b) for b in names.BACKBONES]
+        assert f"mean without {called(out)}: " in row["note"]
+
+
+def test_no_interval_of_correlations_passes_what_is_possible():
+    """Student's t over three seeds goes as far as it likes; no difference of two passes 2."""
+    draws = np.repeat([[0.1], [0.5], [1.9]], 2, axis=1)
+    low, high = Part("", draws).ends()
+    assert low < -1 and high > 2
+    assert Part("", draws, most=2.0).ends() == (low, 2.0)
+    assert Part("", draws, most=1.0).ends() == (-1.0, 1.0)
 
 
 def test_an_encoder_that_is_never_trained_does_not_answer_for_the_others():
@@ -326,7 +340,9 @@ def test_a_mean_that_hides_opposites_supports_nothing():
 
     assert verdicts(1, Made(one_below)) == ["contradicted"]
     row = judged(1, Made(one_below))[0]
-    assert "decided by DINO, of 4 parts" in row["note"] and row["value"] == pytest.approx(-0.1, abs=0.02)
+    assert "decided by DINO, of 4 parts" in row["note"] and row["value"] == pytest.approx(
+        -0.1, abs=0.02
+    )
     assert row["parts"].count(";") == 3
 
 
@@ -547,7 +563,7 @@ def test_verdicts_are_counted_and_those_of_chance_beside_them(scored):
     )
     scored["verdict"] = np.where(scored["claim"] == 1, "above", "across")
     told = judgement.by_chance(scored)
-    assert told.startswith("8 intervals are read together, and 4 lie on one side of their limit.")
+    assert told.startswith("8 intervals are read together, and 4 lie on one side of the limit.")
     assert "seeds differ, so more would" in told
     scored.loc[scored["claim"] == 1, "verdict"] = "not answerable"
     assert judgement.by_chance(scored).startswith("4 intervals are read together, and 0 lie")

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.text import Text
 
-from lib.report import curve_plot, forest_plot, image_grid, scatter_plot, style
+from lib.report import curve_plot, forest_plot, gallery, image_grid, scatter_plot, style
 
 mpl.use("Agg")
 
@@ -150,7 +150,7 @@ def test_scatter_draws_a_point_a_run_and_says_rho():
         (drawn,) = ax.collections
         places = sorted([0.1 * i, s] for s in SHARES for i in (1, 2, 3))
         np.testing.assert_allclose(sorted(drawn.get_offsets().tolist()), places)
-        title = f"{name}: ρ = 0.50 [−0.25, 0.75], n = 6"  # without the random backbone
+        title = f"{name}: ρ = 0.50 [−0.25, 0.75], 6 points"  # without the random backbone
         assert ax.get_title() == title
         sizes = drawn.get_sizes()
         assert (np.diff(sizes) <= 0).all() and sizes[0] > sizes[-1]  # the largest below the others
@@ -351,3 +351,9 @@ def test_an_image_lies_whole_beside_what_networks_read(height, width):
     assert (read[:, : side // 2 - 20] > 190).all() and (read[:, side // 2 + 20 :] < 10).all()
     blocks = read.reshape(24, side // 24, 24, side // 24, 3)
     assert (blocks == blocks[:, :1, :, :1]).all()
+
+
+def test_a_number_stays_on_the_line_of_its_word():
+    """Captions above narrow frames are wrapped: not between "probability" and its number."""
+    row = pd.Series({"score": 0.94, "Defect": 0, "Class": "mono;probability 0"})
+    assert style.wrapped(gallery._caption(row), 1.2) == "+0.9 mono,\nprobability\N{NO-BREAK SPACE}0"

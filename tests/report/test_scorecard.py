@@ -121,7 +121,7 @@ def test_values_of_unlike_units_share_no_axis(scored):
     forests = card.draw().axes[0].child_axes
     assert [ax.get_xlabel().split(",")[0] for ax in forests] == [
         *["Difference in score"] * 2,
-        *["Correlation"] * 2,
+        *["Correlation or difference"] * 2,
     ]
     ends = [ax.get_xlim()[1] for ax in forests]
     assert ends[0] == ends[1] < 0.5 and ends[2] == ends[3] > 1.6  # both metrics are alike
