@@ -136,9 +136,8 @@ def data_check(arguments: argparse.Namespace) -> int:
 
     choices = arguments.choices
     profile = choices.profile
-    if not environment.text("PROFILE"):
-        real = "paper" if environment.sewerml_root() else profile
-        profile = "own" if environment.labels() else real
+    if environment.sewerml_root() and not (environment.text("PROFILE") or environment.labels()):
+        profile = "paper"
     wrong = check(profile, environment.flag("SCAN"), choices.jobs or hardware.cores())
     print(f"\n{len(wrong)} thing(s) wrong:" if wrong else "\nAll is well.", flush=True)
     for sentence in wrong:

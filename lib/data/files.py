@@ -120,7 +120,7 @@ class Images:
         same = [
             folder
             for folder, listing in lists
-            if last in listing.files or os.path.isfile(folder / name)  # it may be a new one
+            if last in listing.files or os.path.isfile(folder / _normal(name))  # it may be new
         ]
         if same:
             return [(folder, _normal(name)) for folder in same]
@@ -153,7 +153,8 @@ class Images:
 
     def _where_looked(self, name: str) -> str:
         """Where an absent image was looked for, and the remedy."""
-        zips, remedy = self.zips, "complete the images, or remove the row"
+        zips, folder = self.zips, "set IMAGES to their folder, " * (not self.archives)
+        remedy = f"complete the images, {folder}or remove the row"
         both = f"neither under {self.root} nor in its zips ({self.archives})"
         looked = both if self.archives else f"not in {self.root}"
         for path in (folder / name for folder in self.existing_folders):

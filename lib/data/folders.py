@@ -6,14 +6,14 @@ labels, as data sets lay them out.
     kos01/Part0.jpg, Part0_label.bmp       KolektorSDD: a mask with a pixel above 0 is a defect
 
 Where a folder is named like normals, each folder beside it is a class of defects, and masks are not
-read. Elsewhere the masks decide.
+read. Elsewhere the masks decide. Folders whose names contradict one another are refused.
 """
 
 import os
 import re
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -42,11 +42,17 @@ NORMAL = re.compile(
     r"(?!.*(?<![a-z])(no|not|non|never|ab|un)(?![a-z]))(.*[^a-z])?(good|ok|normals?|free)"
     r"([^a-z]*(images?|imgs?|samples?|parts?))?[^a-z]*|non?[^a-z]?(defects?|defective|anomal.*)"
 )
+# good_augmented, ok to check: neither the name of normals nor that of a defect.
+UNCLEAR = re.compile(
+    r"(?!.*(?<![a-z])(no|not|non|never|ab|un)(?![a-z]))(.*[^a-z])?(good|ok|normals?)([^a-z].*)?"
+)
+UNLABELLED = re.compile(r"(.*[^a-z])?(private|un(labell?ed|known|sorted))([^a-z].*)?")
 MASK = re.compile(r"[ _-](labels?|gt|masks?|ground_?truth)$", re.IGNORECASE)  # ends a mask's name
 WRAPPERS = ("data", "image", "images", "img", "imgs", "jpegimages", "rgb")  # name nothing
 SIDES = SPLITS | {"test": "val", "testing": "val"}
 FEWEST = 5  # groups with normals, and with defects, of which a fifth can be held out
 EMPTY, MARKED, NO_MASK = "empty mask", "mask with pixels above 0", "no mask: all masks show defects"
+FULL = "mask without a pixel of 0, inverted?"
 
 Passed = dict[str, list[Path]]  # why -> the entries that are passed over
 
@@ -122,8 +128,10 @@ def write_labels(folder: Path, out: Path) -> None:
     images = [path for path in images if path not in taken]
     rows = _by_folder(images, folder, numbered=not masks) or _by_mask(images, masks, folder, passed)
     if {row["Defect"] for row in rows} != {0, 1}:
+        if not images:
+            raise DataError(f"{folder} holds no image: name the folder that does.")
         names = sorted({path.parent.name for path in images})
-        seen = f"found {', '.join(names[:5])}{' ...' * (len(names) > 5)}" if names else "no image"
+        seen = f"found {', '.join(names[:5])}{' ...' * (len(names) > 5)}"
         raise DataError(
             f"{folder}: no folder of normals (good, ok, normal, free, 0) beside one of defects, "
             f"and no masks of both kinds of images, {seen}; rename the folder of normals to good."
@@ -192,31 +200,54 @@ def _row(path: Path, folder: Path, defect: bool, taken: str, name: str, group: s
 
 
 def _by_folder(images: list[Path], folder: Path, numbered: bool) -> list[dict]:
-    """Rows of the images in folders beside one of normals, which may be `numbered` 0."""
+    """Rows of the images in folders beside one of normals, which may be `numbered` 0 where no name
+    says more. Raises DataError for names that are unclear or contradict one another."""
+    parts = {path: _parts(path, folder) for path in images}
+    every = {name for names in parts.values() for name in names}
+    numbered = numbered and not any(NORMAL.fullmatch(name.lower()) for name in every)
 
     def normal(name: str) -> bool:
         return bool(NORMAL.fullmatch(name.lower())) or (numbered and name == "0")
 
-    parts = {path: _parts(path, folder) for path in images}
     roots = {p[:i] for p in set(parts.values()) for i in range(len(p)) if normal(p[i])}
     rows = []
     for path, names in parts.items():
         depths = [i for i in range(len(names)) if names[:i] in roots]
-        if depths:  # of dev/good beside good, the deeper one says what the image is
-            name, *group = names[depths[-1] :]
-            row = not normal(name), f"in {name}", "" if normal(name) else name, "/".join(group)
-            rows.append(_row(path, folder, *row))
+        if not depths or any(UNLABELLED.fullmatch(name.lower()) for name in names):
+            continue
+        _check_depths(path, folder, [names[i] for i in depths], normal)
+        name, *group = names[depths[-1] :]
+        if not normal(name) and UNCLEAR.fullmatch(name.lower()):
+            what = f"{path.parent}: does {name} hold normals or defects"
+            raise DataError(f"{what}? Rename it, to good or to the name of the defect.")
+        row = not normal(name), f"in {name}", "" if normal(name) else name, "/".join(group)
+        rows.append(_row(path, folder, *row))
     return rows
+
+
+def _check_depths(path: Path, folder: Path, names: list[str], normal: Callable) -> None:
+    """Raise DataError where folders on the way to an image say both normal and defect. One that
+    lies beside no folder of normals, as dev beside train, says nothing: dev/good is good."""
+    real = path.relative_to(folder).parts[:-1]
+    for name in names[:-1]:
+        around = folder.joinpath(*real[: real.index(name)])
+        says = any(normal(entry.name) for entry in around.iterdir() if entry.is_dir())
+        if says and normal(name) != normal(names[-1]):
+            what = f"{name} says {'normal' if normal(name) else 'defect'}, {names[-1]} the contrary"
+            raise DataError(f"{path.parent}: {what}; rename one of the two.")
 
 
 def _by_mask(images: list[Path], masks: Mapping[Path, Path], folder: Path, passed: Passed):
     """Rows of the images with a mask; of those without, as normals, where no mask is empty. Masks
     that cannot be read are `passed` over."""
-    bar, defect, unread = progress.Images("masks", len(masks), loud=True), {}, set()
+    bar, unread = progress.Images("masks", len(masks), loud=True), set()
+    defect: dict[Path, bool] = {}
+    full = set()
     for path, mask in masks.items():
         bar.advance(1)
         if (pixels := decoding.mask(mask)).size:
             defect[path] = bool(pixels.any())
+            full |= {path} if pixels.all() else set()
         else:
             unread.add(mask)
     bar.close()
@@ -227,6 +258,7 @@ def _by_mask(images: list[Path], masks: Mapping[Path, Path], folder: Path, passe
     rows = []
     for path, marked in sorted(defect.items()):
         taken = NO_MASK if path not in masks else MARKED if marked else EMPTY
+        taken = FULL if path in full else taken
         rows.append(_row(path, folder, marked, taken, "", "/".join(_parts(path, folder))))
     return rows
 

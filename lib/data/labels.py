@@ -40,7 +40,8 @@ def read_table(path: Path, columns: tuple[str, ...] = COLUMNS) -> pd.DataFrame:
     read = {i: name for i, name in enumerate(names) if name in wanted}
     text = {i: str for i, name in read.items() if name in TEXTS}
     how = {"usecols": [*read], "dtype": text, "keep_default_na": False, "low_memory": False}
-    table = pd.read_csv(path, encoding="utf-8-sig", header=None, skiprows=header, **how)
+    with path.open(encoding="utf-8-sig") as lines_of_text:  # any line ends, as `structure` reads
+        table = pd.read_csv(lines_of_text, header=None, skiprows=header, **how)
     table = table.set_axis([*read.values()], axis=1).set_axis(lines)
     for column in set(TEXTS) & set(table):
         table[column] = table[column].str.strip()

@@ -13,7 +13,13 @@ from lib.study.names import CLASSES
 from lib.system.errors import DataError
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
-TOTALS = {"all", "defect", "any defect", "normal (nd)"}  # rows of tables, no names of classes
+TOTALS = {
+    "all",
+    "defect",
+    "any defect",
+    "groups",
+    "normal (nd)",
+}  # rows of tables, no names of classes
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -70,7 +76,8 @@ def check_holdout(path: Path, table: pd.DataFrame, folds: int) -> None:
     if min(normal, defect) < folds:
         needed = f"a part can be held out of {folds} normal and {folds} defect {what} or more"
         counts = f"found {normal} normal and {defect} defect {what}"
-        raise DataError(f"{path}: {needed}; add Split, or images ({counts}).")
+        remedy = "add groups, or Split" if "Group" in table else "add images, or Split"
+        raise DataError(f"{path}: {needed}; {remedy} ({counts}).")
 
 
 def leak(path: Path, table: pd.DataFrame, has_split: bool) -> str:
@@ -79,6 +86,14 @@ def leak(path: Path, table: pd.DataFrame, has_split: bool) -> str:
     if "Group" in table:
         both = set.intersection(*(set(rows["Video"]) for _, rows in table.groupby("Split")))
         what = f"{len(both)} groups of {path.name} ({min(both, default='')} ...)"
+        held = (table["Split"] == "val").mean()
+        if not has_split and not 0.1 <= held <= 0.3:  # a fifth is meant
+            uneven = (
+                f"the groups of {path.name} are of uneven size, and validation is made of whole"
+            )
+            return (
+                f"{uneven} ones: it holds {held:.0%} of the images. Add Split to choose yourself."
+            )
         return f"{what} lie in both splits: scores will be too high." if both else ""
     if has_split:
         return f"{path.name} has no Group: that no group lies in both splits is not checked."

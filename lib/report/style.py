@@ -8,6 +8,7 @@ from itertools import cycle
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
@@ -33,10 +34,21 @@ PALETTE = {
 # more methods than colours, the colours repeat.
 SPARE = cycle(("#56B4E9", "#F0E442", "#332288", "#44AA99", "#999933"))
 PALETTE |= dict(zip(names.ADDED, SPARE, strict=False))
+# What DejaVu lacks, names of classes in Japanese, Chinese or Korean, comes from the first of these
+# that is installed.
+OTHERS = ("Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", "IPAexGothic", "IPAGothic")
+OTHERS += (
+    "Noto Sans CJK SC",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "WenQuanYi Zen Hei",
+    "Malgun Gothic",
+)
+INSTALLED = {font.name for font in font_manager.fontManager.ttflist}
 SIZE = 7  # points, the smallest text at print width
 LINE, LETTER = 1.35 * SIZE / 72, 0.53 * SIZE / 72  # inches: height of a line, width of a letter
 STYLE = {
-    "font.family": "DejaVu Sans",
+    "font.family": ["DejaVu Sans", *[name for name in OTHERS if name in INSTALLED][:1]],
     "font.size": SIZE,
     "axes.titlesize": SIZE + 0.5,
     "axes.labelsize": SIZE,

@@ -13,7 +13,8 @@ LARGEST_SEED = 2**32 - 1  # that numpy takes
 
 @dataclass(frozen=True)
 class Choices:
-    """Every choice is valid; what was left open is "" or None, and the profile `mini`."""
+    """Every choice is valid; what was left open is "" or None, and the profile `mini`,
+    or `own` where LABELS is set."""
 
     profile: str
     artefacts: Sequence[str] = ()  # none: all that have a notebook
@@ -37,7 +38,8 @@ def read(chosen_artefacts: Sequence[str] = ()) -> Choices:
     Raises ValueError for the first that is not valid, naming the nearest valid one, and for a name
     that stands twice. More JOBS than this machine holds become as many as it does, in a sentence.
     """
-    profile, protocol = environment.text("PROFILE", "mini"), environment.text("PROTOCOL")
+    default = "own" if environment.labels() else "mini"
+    profile, protocol = environment.text("PROFILE", default), environment.text("PROTOCOL")
     devices = environment.number("DEVICES", 1, "how many devices share one run")
     jobs = environment.number("JOBS", None, "how many runs to train at once")
     chosen = {"DEVICE": environment.device(), "PRECISION": environment.precision()}

@@ -118,8 +118,9 @@ def each_once(values: list, what: str) -> list:
 
 
 def closest(name: str, valid: list[str]) -> str:
-    """The valid name that is spelt most like `name`."""
-    return difflib.get_close_matches(str(name), valid, n=1, cutoff=0.0)[0]
+    """The valid name that is spelt most like `name`, whatever its case."""
+    by_case = {one.casefold(): one for one in valid}
+    return by_case[difflib.get_close_matches(str(name).casefold(), by_case, n=1, cutoff=0.0)[0]]
 
 
 def protocol(name: str) -> Protocol:

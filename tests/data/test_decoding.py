@@ -279,7 +279,7 @@ def test_what_is_called_like_an_image_and_is_none_is_named(tmp_path, kind):
         Images(tmp_path).read("a.png")
     assert str(error.value) == (
         f"a.png is in the table, but not in {tmp_path}, where it is {what}: complete the images, "
-        "or remove the row."
+        "set IMAGES to their folder, or remove the row."
     )
     assert Presence(Images(tmp_path), ["a.png"]).absent == ["a.png"]
 

@@ -280,3 +280,74 @@ def test_what_is_written_is_read_again(table):
     assert "1 with line breaks in their names" in said
     read = own_labels.read(table.root.parent / "labels.csv")
     assert {Path(name) for name in read["Filename"]} == {Path(f"{n}.png") for n in names[:5]}
+
+
+# Names that contradict one another
+
+
+@pytest.mark.parametrize("normals", ["good", "ok"])
+def test_numbers_below_named_classes_are_groups(table, normals):
+    """Five of six sites of the normals were defects before, "in 1", and crack/0 was normal."""
+    for name in (normals, "crack"):
+        draw(table.root, [f"{name}/{site}/{i}.png" for site in range(6) for i in range(3)])
+    frame, _ = table()
+    assert counts(frame) == {"": 18, "crack": 18} and frame["Group"].nunique() == 6
+
+
+@pytest.mark.parametrize(
+    ("tree", "names"),
+    [
+        (("good/normal", "good/dark", "crack/normal", "crack/dark"), ("crack", "normal")),
+        (("ok/a", "ok/b", "crack/normal", "crack/severe"), ("crack", "normal")),
+        (("good/cam1", "good/cam2", "crack/cam_free", "crack/cam1"), ("crack", "cam_free")),
+        (("train/good/normal", "train/good/dark", "train/crack/dark"), ("good", "dark")),
+    ],
+)
+def test_folders_that_contradict_one_another_are_refused(table, tree, names):
+    for name in tree:
+        draw(table.root, numbered(f"{name}/{{}}.png", 6))
+    message = table(status=2)
+    assert len(message.strip().splitlines()) == 1 and "rename one of the two." in message
+    assert all(f"{name} says" in message or f", {name} the contrary" in message for name in names)
+
+
+@pytest.mark.parametrize(
+    "name", ["good_augmented", "ok_reviewed", "good and bad", "Normal-2nd try"]
+)
+def test_a_name_that_may_be_that_of_normals_is_refused(table, name):
+    for folder in ("good", "crack", name):
+        draw(table.root, numbered(f"{folder}/{{}}.png", 6))
+    message = table(status=2)
+    assert f"does {name} hold normals or defects? Rename it" in message
+
+
+@pytest.mark.parametrize("name", ["no_good", "not ok", "abnormal", "goodyear", "token"])
+def test_names_of_defects_that_hold_such_letters_are_classes(table, name):
+    for folder in ("good", name):
+        draw(table.root, numbered(f"{folder}/{{}}.png", 6))
+    assert counts(table()[0]) == {"": 6, name: 6}
+
+
+def test_parts_without_labels_get_none(table):
+    """MVTec AD 2: its private parts were classes of defects before."""
+    for name in ("train/good", "validation/good", "test_public/good", "test_public/bad"):
+        draw(table.root, numbered(f"{name}/{{}}.png", 6))
+    for name in ("test_private", "test_private_mixed", "unlabeled", "unknown"):
+        draw(table.root, numbered(f"{name}/{{}}.png", 4))
+    frame, text = table()
+    assert counts(frame) == {"": 18, "bad": 6} and "16 images without a label" in text
+
+
+def test_inverted_masks_are_told(table):
+    draw(table.root, numbered("images/{}.png", 8))
+    draw(table.root, numbered("masks/{}.png", 4), mask=1)
+    for i in range(4, 8):
+        Image.new("L", (30, 20), 255).save(table.root / f"masks/{i}.png")
+    draw(table.root, ["images/8.png", "images/9.png"])
+    _, text = table()
+    assert "4 mask without a pixel of 0, inverted?: defect" in " ".join(text.split())
+
+
+def test_a_folder_without_images_is_told_so(table):
+    (table.root / "empty").mkdir(parents=True)
+    assert "holds no image: name the folder that does." in table(status=2)

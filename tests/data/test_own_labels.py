@@ -428,3 +428,57 @@ def test_a_table_without_known_groups_is_told_so(folder):
 
 def test_unread_columns_keep_their_names(tmp_path):
     assert structure(write(tmp_path, header=" my note,FILENAME"))[0] == ["my note", "Filename"]
+
+
+# Found later
+
+
+@pytest.mark.parametrize(
+    "name", ["labels.xz", "labels.zip", "labels.zst", "labels.tar", "labels.gz"]
+)
+def test_a_plain_csv_may_have_any_ending(folder, monkeypatch, name):
+    """pandas took the ending for a compression: a traceback."""
+    four(folder).rename(folder / name)
+    assert len(own_labels.read(folder / name)) == 4
+
+
+def test_blank_lines_of_any_kind_are_passed_over(folder):
+    for blank in (b"\r", b"\r\r", b"\n\n", b"\r\n"):
+        rows = (b"Filename,Defect", b"0.bmp,1", b"", b"1.bmp,0")
+        (folder / "labels.csv").write_bytes(blank + b"\r".join(rows) + b"\r")
+        table = own_labels.read(folder / "labels.csv")
+        assert table["Filename"].tolist() == ["0.bmp", "1.bmp"] and table["Defect"].tolist() == [
+            1,
+            0,
+        ]
+
+
+def test_a_class_is_not_called_as_the_count_of_groups(folder):
+    """Table 5 printed the images of the class as the number of groups."""
+    header = "Filename,Defect,Split,Class"
+    text = refused(folder, "0.bmp,1,train,Groups;crack", "1.bmp,0,train,", header=header)
+    assert "give the class another name" in text
+
+
+@pytest.mark.parametrize(("sizes", "told"), [((100, 100, *[4] * 8), True), ([10] * 10, False)])
+def test_a_held_out_part_far_from_a_fifth_is_told(folder, sizes, told):
+    rows, i = [], 0
+    for group, size in enumerate(sizes):
+        for _ in range(size):
+            rows.append(f"{i}.bmp,{group % 2},g{group}")
+            i += 1
+    path = write(folder, *rows, header="Filename,Defect,Group")
+    table, leak = sources.own(path, 1)
+    held = (table["Split"] == "val").mean()
+    assert (f"it holds {held:.0%} of the images" in leak) == told and (0.1 < held < 0.3) != told
+
+
+def test_dots_after_a_link_lead_where_the_table_says(folder):
+    """link/../0.bmp is 0.bmp, and never a file beside what the link leads to."""
+    (folder.parent / "other" / "below").mkdir(parents=True)
+    save(folder.parent / "other" / "99.bmp", 99)
+    (folder / "link").symlink_to(folder.parent / "other" / "below")
+    images = sources.images(DATA, "train")
+    assert images.files("link/../0.bmp") == [folder / "0.bmp"]
+    with pytest.raises(DataError, match=r"link/\.\./99\.bmp is in the table, but not in"):
+        images.find("link/../99.bmp")

@@ -158,7 +158,7 @@ def test_groups_on_both_sides_are_told(own, capsys):
         ),
         (
             {"Group": ["a"] * 40},
-            r"held out of 5 normal and 5 defect groups or more; add Split, or images "
+            r"held out of 5 normal and 5 defect groups or more; add groups, or Split "
             r"\(found 1 normal and 1 defect groups\)",
         ),
         ({"Group": ["a", None] * 20}, r"row 3 \(001\.png\): Group is empty \(20 such rows\)"),
@@ -292,7 +292,7 @@ def test_a_missing_image_is_named_with_the_remedy(own):
     draw(own.folder, frame["Filename"].drop(5))
     held = frame["Filename"][5] in set(sides()[1]["Filename"])
     with pytest.raises(
-        DataError, match=r"005\.png is in the table, but not in .*: complete the images, or remove"
+        DataError, match=r"005\.png is in the table, but not in .*: complete the images, set IMAGES"
     ):
         pixels.load(DATA, "val" if held else "train")
 

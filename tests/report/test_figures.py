@@ -4,6 +4,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.text import Text
 
@@ -357,3 +358,16 @@ def test_a_number_stays_on_the_line_of_its_word():
     """Captions above narrow frames are wrapped: not between "probability" and its number."""
     row = pd.Series({"score": 0.94, "Defect": 0, "Class": "mono;probability 0"})
     assert style.wrapped(gallery._caption(row), 1.2) == "+0.9 mono,\nprobability\N{NO-BREAK SPACE}0"
+
+
+@pytest.mark.skipif(len(style.STYLE["font.family"]) < 2, reason="no font for Japanese is installed")
+def test_japanese_names_are_drawn_not_boxes():
+    """A font without a sign draws the same box for all signs of a script."""
+    frame, drawn = np.zeros((20, 20, 3), np.uint8), []
+    boxes = pd.DataFrame(columns=["Class", "x0", "y0", "x1", "y1"])
+    for name in ("裂", "傷"):
+        fig = image_grid.draw([frame], [name], [boxes], [False])
+        canvas = FigureCanvasAgg(fig)
+        canvas.draw()
+        drawn.append(np.asarray(canvas.buffer_rgba()))
+    assert (drawn[0] != drawn[1]).any()

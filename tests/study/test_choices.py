@@ -196,3 +196,19 @@ def test_a_command_line_without_a_valid_choice_ends_at_once(workspace):
     done = command("replicate", "fig22", PROFILE="smoke")
     assert done.returncode == 2 and "did you mean 'fig2'" in done.stderr
     assert not list(workspace.iterdir())
+
+
+def test_labels_choose_the_profile_of_ones_own_images(monkeypatch):
+    """`make table5 LABELS=...` drew simulated frames, without a word."""
+    assert choices.read().profile == "mini"
+    monkeypatch.setenv("LABELS", "labels.csv")
+    assert choices.read().profile == "own"
+    monkeypatch.setenv("PROFILE", "smoke")
+    assert choices.read().profile == "smoke"
+
+
+@pytest.mark.parametrize(("name", "near"), [("RANDOM", "random"), ("Byol", "byol"), ("MAE", "mae")])
+def test_the_nearest_name_is_found_whatever_its_case(monkeypatch, name, near):
+    monkeypatch.setenv("METHODS", name)
+    with pytest.raises(ValueError, match=f"did you mean '{near}'"):
+        choices.read()
