@@ -36,6 +36,7 @@ def draw(measured: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
     backbones, shares = measured["backbone"].unique(), sorted(measured["train_share"].unique())
     colours = dict(zip(shares, style.steps(len(shares)), strict=True))
     widths = {share: 3.2 - 2.4 * i / max(len(shares) - 1, 1) for i, share in enumerate(shares)}
+    is_point = measured["epoch"].nunique() == 1  # a line of one point would not be seen
     fig, axes = style.panels(len(ROWS), len(backbones), 6.2, sharex=True)
     for (metrics, unit), line in zip(ROWS.items(), axes, strict=True):
         for backbone, ax in zip(backbones, line, strict=True):
@@ -48,8 +49,8 @@ def draw(measured: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
                     "style_order": metrics,
                     "dashes": DASHES[: len(metrics)],
                 }
-                if rows["epoch"].nunique() == 1:  # a line of one point would not be seen
-                    look["markers"] = POINTS[: len(metrics)]
+                if is_point:
+                    look |= {"markers": POINTS[: len(metrics)], "clip_on": False}
                 sns.lineplot(rows, x="epoch", y="value", ax=ax, **look)
                 _bands(ax, rows, {share: colours[share] for share in (shares[0], shares[-1])})
                 _cross_out(ax, rows)
@@ -68,11 +69,14 @@ def draw(measured: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
         ax.set_title(_title(measured, backbone))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     fig.align_ylabels(axes[:, 0])
+    looks = [{}, {"dashes": DASHES[1]}]
+    if is_point:
+        looks = [{"marker": marker, "linestyle": "none"} for marker in POINTS]
     handles = [
-        Line2D([], [], color=colours[share], linewidth=widths[share], label=names.share(share))
+        Line2D([], [], color=colours[share], lw=widths[share], label=names.share(share), **looks[0])
         for share in shares
     ]
-    handles.append(Line2D([], [], color="0.3", dashes=DASHES[1], label="RankMe, fixed images"))
+    handles.append(Line2D([], [], color="0.3", label="RankMe, fixed images", **looks[1]))
     handles += [Line2D([], [], **scatter_plot.PAPER)] * (paper is not None and len(paper) > 0)
     place = {"loc": "outside upper center", "ncols": len(handles)}
     fig.legend(handles=handles, title="Share of defects in training", **place)

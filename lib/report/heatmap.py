@@ -129,7 +129,7 @@ def draw(
         labels = [
             name(row) + mark for row, mark in zip(rows, of_rows or [""] * len(rows), strict=True)
         ]
-        ax.set_yticks(np.arange(len(rows)) + 0.5, labels, va="center")
+        ax.set_yticks(np.arange(len(rows)) + 0.5, labels, va="center_baseline")
         ax.xaxis.set(ticks_position="top", label_position="top")  # read before the numbers
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
