@@ -115,15 +115,16 @@ class Images:
     def found(self, name: str) -> list[tuple[Path, str]]:
         """The folders that hold a file of that name, or else one whose name has the same `key`, and
         what it is called there."""
-        parent, slash, last = _normal(name).rpartition("/")
+        name = _normal(name)
+        parent, slash, last = name.rpartition("/")
         lists = [(folder, self.listing(folder, parent)) for folder in self.existing_folders]
         same = [
             folder
             for folder, listing in lists
-            if last in listing.files or os.path.isfile(folder / _normal(name))  # it may be new
+            if last in listing.files or os.path.isfile(folder / name)  # it may be new
         ]
         if same:
-            return [(folder, _normal(name)) for folder in same]
+            return [(folder, name) for folder in same]
         similar = [(folder, listing.by_key.get(key(last))) for folder, listing in lists]
         return [(folder, f"{parent}{slash}{file}") for folder, file in similar if file]
 

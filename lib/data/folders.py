@@ -37,15 +37,14 @@ PASSED = {
 }
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes what begins so for a formula
 THUMBNAIL = re.compile(r"^thumb(nail)?[ _-]|[ _-]thumb(nail)?$")
+NOT_NEGATED = r"(?!.*(?<![a-z])(no|not|non|never|ab|un)(?![a-z]))"
 # good, OK, MT_Free, normal images, no_defect; not: no_good, not - ok, abnormal, nok.
 NORMAL = re.compile(
-    r"(?!.*(?<![a-z])(no|not|non|never|ab|un)(?![a-z]))(.*[^a-z])?(good|ok|normals?|free)"
+    NOT_NEGATED + r"(.*[^a-z])?(good|ok|normals?|free)"
     r"([^a-z]*(images?|imgs?|samples?|parts?))?[^a-z]*|non?[^a-z]?(defects?|defective|anomal.*)"
 )
 # good_augmented, ok to check: neither the name of normals nor that of a defect.
-UNCLEAR = re.compile(
-    r"(?!.*(?<![a-z])(no|not|non|never|ab|un)(?![a-z]))(.*[^a-z])?(good|ok|normals?)([^a-z].*)?"
-)
+UNCLEAR = re.compile(NOT_NEGATED + r"(.*[^a-z])?(good|ok|normals?)([^a-z].*)?")
 UNLABELLED = re.compile(r"(.*[^a-z])?(private|un(labell?ed|known|sorted))([^a-z].*)?")
 MASK = re.compile(r"[ _-](labels?|gt|masks?|ground_?truth)$", re.IGNORECASE)  # ends a mask's name
 WRAPPERS = ("data", "image", "images", "img", "imgs", "jpegimages", "rgb")  # name nothing
@@ -210,13 +209,15 @@ def _by_folder(images: list[Path], folder: Path, numbered: bool) -> list[dict]:
         return bool(NORMAL.fullmatch(name.lower())) or (numbered and name == "0")
 
     roots = {p[:i] for p in set(parts.values()) for i in range(len(p)) if normal(p[i])}
+    real = {path.relative_to(folder).parts[:-1] for path in images}
+    beside = {p[:i] for p in real for i in range(len(p)) if normal(p[i])}  # hold one of normals
     rows = []
     for path, names in parts.items():
         depths = [i for i in range(len(names)) if names[:i] in roots]
         if not depths or any(UNLABELLED.fullmatch(name.lower()) for name in names):
             continue
-        _check_depths(path, folder, [names[i] for i in depths], normal)
         name, *group = names[depths[-1] :]
+        _check_outer(path, folder, beside, depths[-1], normal)
         if not normal(name) and UNCLEAR.fullmatch(name.lower()):
             what = f"{path.parent}: does {name} hold normals or defects"
             raise DataError(f"{what}? Rename it, to good or to the name of the defect.")
@@ -225,15 +226,16 @@ def _by_folder(images: list[Path], folder: Path, numbered: bool) -> list[dict]:
     return rows
 
 
-def _check_depths(path: Path, folder: Path, names: list[str], normal: Callable) -> None:
-    """Raise DataError where folders on the way to an image say both normal and defect. One that
-    lies beside no folder of normals, as dev beside train, says nothing: dev/good is good."""
-    real = path.relative_to(folder).parts[:-1]
-    for name in names[:-1]:
-        around = folder.joinpath(*real[: real.index(name)])
-        says = any(normal(entry.name) for entry in around.iterdir() if entry.is_dir())
-        if says and normal(name) != normal(names[-1]):
-            what = f"{name} says {'normal' if normal(name) else 'defect'}, {names[-1]} the contrary"
+def _check_outer(path: Path, folder: Path, beside: set, depth: int, normal: Callable) -> None:
+    """Raise DataError where a folder outside the one that decides, that of `_parts` at `depth`,
+    says the contrary. One that lies beside no folder of normals, as dev beside train, says nothing:
+    dev/good is good."""
+    real, inner = path.relative_to(folder).parts[:-1], _parts(path, folder)[depth]
+    naming = [i for i, name in enumerate(real) if name.lower() not in (*WRAPPERS, *SIDES)]
+    for i in naming[:depth]:
+        if real[:i] in beside and normal(real[i]) != normal(inner):
+            word = "normal" if normal(real[i]) else "defect"
+            what = f"{real[i]} says {word}, {inner} the contrary"
             raise DataError(f"{path.parent}: {what}; rename one of the two.")
 
 
@@ -247,7 +249,8 @@ def _by_mask(images: list[Path], masks: Mapping[Path, Path], folder: Path, passe
         bar.advance(1)
         if (pixels := decoding.mask(mask)).size:
             defect[path] = bool(pixels.any())
-            full |= {path} if pixels.all() else set()
+            if pixels.all():
+                full.add(path)
         else:
             unread.add(mask)
     bar.close()

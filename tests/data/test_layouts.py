@@ -300,6 +300,7 @@ def test_numbers_below_named_classes_are_groups(table, normals):
         (("good/normal", "good/dark", "crack/normal", "crack/dark"), ("crack", "normal")),
         (("ok/a", "ok/b", "crack/normal", "crack/severe"), ("crack", "normal")),
         (("good/cam1", "good/cam2", "crack/cam_free", "crack/cam1"), ("crack", "cam_free")),
+        (("crack/set/good", "crack/set/crack/normal"), ("crack", "normal")),  # crack twice
         (("train/good/normal", "train/good/dark", "train/crack/dark"), ("good", "dark")),
     ],
 )
