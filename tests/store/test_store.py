@@ -82,6 +82,7 @@ def five_seeds(tmp_path, monkeypatch):
     (tmp_path / "reference" / "smoke").mkdir(parents=True)
     committed.write(tmp_path / "reference" / "smoke", made)
     monkeypatch.setattr(paths, "REFERENCE", tmp_path / "reference")
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "trained")
     profile = profiles.load("smoke") | {"reference_seeds": [42, 43, 44]}
     monkeypatch.setattr("lib.store.stored.profiles.load", lambda name: profile)
     monkeypatch.setattr("lib.store.stored.inputs", lambda run: {"a": 1})
