@@ -17,12 +17,12 @@ Replicate
                       detectors-shares, detectors-gallery, labelfree, walkthrough
   make redraw         tables and figures without training: from runs made here, else from the
                       committed reference; ARTEFACT=fig2 for one
-  make report         what was rendered, on pages that open from disk
+  make report         web pages of everything that was rendered
 
 Explore
   make run            one training: ID=simclr-resnet18-d45-s42
   make explain        which runs are complete, missing or stale, and why
-  make estimate       hours, disk and memory of the missing runs, from a short probe: ARTEFACT, ID
+  make estimate       hours, disk and memory of the missing runs, from a short timing run: ARTEFACT, ID
   make notebook       any notebook: NB=train_one ARGS="-p method simclr"
   make lab            JupyterLab on the walkthrough, or NB=train_one; ARGS="--no-browser --port 8890"
   make predict        scores of your images: IMAGES=folder RUN=simclr-resnet18-d45-s42 OUT=csv
@@ -32,28 +32,28 @@ Real data
   make labels         the table of labels of images in folders (good, scratch, ...): FOLDER=folder
                       OUT=csv
   make solar          install the photographs of PROFILE=solar (90 MB, CC BY-NC-SA 4.0)
-  make data-check     which data are there, against what is expected; SCAN=1 decodes every image
-  make archive        simulated frames as Sewer-ML's archive: SEWERML_ROOT=folder TRAIN=440 VAL=200
+  make data-check     compare the data found with the data expected; SCAN=1 decodes every image
+  make archive        simulated frames in the layout of Sewer-ML's archive: SEWERML_ROOT=folder TRAIN=440 VAL=200
 
 Maintain
-  make test           lint, then every test, the smoke replication included
+  make test           lint, then all tests, with the smoke replication
   make lint           style, imports between rooms, dependencies
   make reference      renew results/reference, figures/ and the numbers in the docs
   make docs           renew the numbers in README and docs/ from the reference alone
-  make compare        hold the runs made here against the spread of the reference over seeds
-  make simulator      measure the criteria on which the simulated frames were frozen
-  make benchmark      speed beside what one would use instead: PART=input, views, steps, grid,
+  make compare        compare the runs made here with the reference and its spread over seeds
+  make simulator      measure the criteria by which the simulated frames were fixed
+  make benchmark      speed compared with other libraries: PART=input, views, steps, grid,
                       evaluation, redraw, cache (what views lose to it)
-  make mutations      break facts of the protocol one by one, and see a test fail each time
+  make mutations      break one rule of the protocol at a time; each time a test must fail
   make lock           renew requirements.txt from pyproject.toml
-  make clean          drop build/: reports, executed notebooks, runs of train_one,
+  make clean          delete build/: reports, executed notebooks, runs of train_one,
                       predictions; data, runs and figures stay
 
 Variables
   PROFILE=smoke|mini|solar|gpu|paper|rehearsal|own|walkthrough    PROTOCOL=clean|paper
   METHODS=simclr,byol    BACKBONES=resnet18    TRAIN_SHARES=0.05,0.45    SEEDS=42,43
   JOBS=2 (runs at a time)    FORCE=1    YES=1
-  DEVICE=cpu|cuda    DEVICES=2 (that share a run)    PRECISION=32-true|bf16-mixed|16-mixed
+  DEVICE=cpu|cuda    DEVICES=2 (for each run)    PRECISION=32-true|bf16-mixed|16-mixed
   SEWERML_ROOT=folder    LABELS=csv    IMAGES=folder    WORKSPACE=folder (for all that is written)
   CLUSTER=slurm PARTITION=gpu TIME=240 (minutes a job), and sbatch's own, SBATCH_ACCOUNT=lab ...
   PYTHON=python (the active environment)    TORCH_BACKEND=cpu (remembered in .venv; pypi undoes it)

@@ -110,12 +110,11 @@ def explain(arguments: argparse.Namespace) -> None:
 def estimate(arguments: argparse.Namespace) -> None:
     """say what the missing runs will take here: hours, disk, memory"""
     from lib.scheduling import plan
-    from lib.system import hardware
 
     request = _request(arguments)
     runs = [job.run for job in request.pending() if job.need() == "training"]
     if runs:
-        plan.check_train_shares(runs, hardware.cores())
+        plan.check_train_shares(runs)
         plan.estimated(runs, request)
 
 
@@ -198,7 +197,7 @@ def reference(arguments: argparse.Namespace) -> None:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    """hold the runs made here against the committed reference"""
+    """compare the runs made here with the committed reference"""
     from lib.publish import reference
 
     text, within = reference.summary(reference.compare(arguments.choices.profile))
@@ -252,7 +251,7 @@ def main(words: list[str] | None = None) -> int:
         arguments.choices = choices.read(getattr(arguments, "artefacts", ()))
         return COMMANDS[arguments.command](arguments) or 0
     except KeyboardInterrupt as interrupt:
-        stopped = "stopped; the same command goes on from what is finished."
+        stopped = "stopped; the same command continues from what is finished."
         print(f"\n{str(interrupt) or stopped}")
         return 130
     except (ValueError, OSError, RuntimeError) as error:

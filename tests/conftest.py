@@ -6,6 +6,7 @@ train the same run. No test touches the user's runs.
 
 import hashlib
 import os
+import signal
 
 # Before torch is imported: runs on a processor are one-threaded.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
@@ -20,6 +21,9 @@ from lib.system import paths
 
 for name in CHOICES:
     os.environ.pop(name, None)
+
+# Processes that tests start hear Ctrl-C, even where the tests run in the background of a shell.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files that take longest, first, so that no process waits for the other at the end.
 LONGEST = (

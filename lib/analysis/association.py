@@ -12,7 +12,13 @@ from lib.measures.correlation import midranks, rank_correlation
 from lib.study.names import BACKBONES
 
 MONITORED = ("simclr", "byol", "dino")
-CURVES = ("rankme_batch", "feature_mean", "feature_std", "embedding_mean", "embedding_std")
+CURVES = {  # columns of a history -> names
+    "rankme_batch": "RankMe of batches",
+    "feature_mean": "mean of features",
+    "feature_std": "deviation of features",
+    "embedding_mean": "mean of embeddings",
+    "embedding_std": "deviation of embeddings",
+}
 FEWEST = 3  # points of a rank correlation, epochs of a curve
 
 

@@ -66,7 +66,7 @@ class Board:
         return [system for system in product(methods, BACKBONES) if system in trained]
 
     def system(self, method: str, backbone: str, share: float) -> list[Stored]:
-        """The runs of one cell of the grid, one a seed. Raises NotRun where a seed lacks it."""
+        """The runs of one cell of the grid, one per seed. Raises NotRun where a seed lacks it."""
         runs = self._runs.get((method, backbone, share), [])
         if len(runs) != len(self.seeds):
             name = f"{names.label(method)} on {names.label(backbone)}"

@@ -1,4 +1,4 @@
-"""The paper's twelve claims: what decides each, why that tests the sentence, what would turn it.
+"""The paper's twelve claims: what decides each, why that tests it, what would change it.
 
 lib.analysis.judgement judges them. A score is F1, then AUROC, at the natural validation share. "SSL
 methods" are the joint embeddings and MAE. Methods, backbones and train shares are those at hand.
@@ -52,10 +52,11 @@ def joint_over_mae(reading: Reading) -> list[Part]:
 
 @claim(
     "The SSL method matters more than the backbone",
-    "mean |difference| between joint embeddings − between backbones",
-    "What matters more moves the score more: pairs that differ in the method alone against pairs "
-    "that differ in the backbone alone, at every train share. The noise of runs is in both.",
-    "Methods that score alike, or backbones further apart, contradict it.",
+    "mean |difference| of joint embeddings − mean |difference| of backbones",
+    "The factor that matters more changes the score more. Pairs that differ only in the method are "
+    "compared with pairs that differ only in the backbone, at every train share. Both differences "
+    "contain the noise of runs.",
+    "Methods with similar scores, or backbones that differ more, contradict it.",
 )
 def method_over_backbone(reading: Reading) -> list[Part]:
     shares, systems = reading.shares(), reading.systems(JOINT)
@@ -85,17 +86,17 @@ def method_over_backbone(reading: Reading) -> list[Part]:
 
 def _excluded(reading: Reading, printed: Part) -> str:
     low, high = printed.ends()
-    least = f"even at ρ = 0 it could exclude no less than {(high - low) / 2:.2f}"
+    least = f"an interval of this width around 0 excludes |ρ| > {(high - low) / 2:.2f} alone"
     return f"this interval excludes |ρ| > {max(-low, high):.2f}; {least}"
 
 
 @claim(
     "RankMe does not correlate with F1",
     f"Spearman’s ρ of RankMe and score, SSL systems of each backbone; none: |ρ| < {LITTLE}",
-    "A correlation that is not found may still be there, so the whole interval, over points drawn "
-    f"anew, must lie within ±{LITTLE} on each backbone: a mean of the two would hide opposites. "
-    "Systems that did not learn are points, too: RankMe should tell them.",
-    "More systems or seeds narrow the interval. What it excludes stands beside it.",
+    "Finding no correlation does not show that there is none. So the whole interval, with points "
+    f"resampled, must lie within ±{LITTLE} on each backbone; a mean of both could hide opposite "
+    "signs. Systems that did not learn are included, because RankMe should detect them.",
+    "More systems or seeds narrow the interval. The notes say which ρ it excludes.",
     limits=(-LITTLE, LITTLE),
     unit=UNITS[1],
     note=_excluded,
@@ -115,8 +116,8 @@ def _left_out(reading: Reading, printed: Part) -> str:
 @claim(
     "A lower train share lowers performance",
     "largest − smallest train share, mean over systems",
-    "The two ends of the train shares, on the same images. A system counts if it learned at the "
-    "largest share; at least half of them must.",
+    "The largest and the smallest train share are scored on the same images. A system counts if "
+    "it learned at the largest share; at least half of them must.",
     "Scores that do not rise with the share contradict it. It is a mean: one system may differ.",
     note=_left_out,
 )
@@ -155,7 +156,7 @@ def _recall(reading: Reading, printed: Part) -> str:
     "F1, largest − smallest validation share; precision’s change − |recall’s|",
     "F1 must fall, and precision move more than recall. With fixed rates of hits and false alarms "
     "this is arithmetic; AUROC does not depend on the share.",
-    "Only noise of the subsampled defects could turn it.",
+    "Only noise of the subsampled defects could change the verdict.",
     metrics=("f1",),
     note=_recall,
 )
@@ -187,9 +188,9 @@ def byol_best_at_one(reading: Reading) -> list[Part]:
 
 @claim(
     "SimCLR with ResNet-18 is good from 5 % up",
-    "it − the untrained backbone, − mean of the other SSL systems; each share from 5 %",
-    "Good is better than no training, and than the others on average. “From 5 % up” holds if it "
-    "does at every share, so each is a part.",
+    "it − untrained backbone, and it − mean of other SSL systems; each share from 5 %",
+    "Good means better than no training and better than the mean of the others. “From 5 % up” "
+    "must hold at every share, so each is a part.",
     "One share at which it is behind contradicts it.",
 )
 def simclr_resnet_good(reading: Reading) -> list[Part]:
@@ -206,9 +207,10 @@ def simclr_resnet_good(reading: Reading) -> list[Part]:
 @claim(
     "Barlow Twins is robust at both extremes",
     f"it − mean of the other SSL methods, smallest and largest share; robust: > −{MARGIN}",
-    "Robust is not “best”: it may not be worse than the others’ mean on its backbone by more than "
-    f"a margin of non-inferiority, {MARGIN}, at either end.",
-    "More than the margin behind at one end contradicts it. Another margin could turn it.",
+    "Robust does not mean best: at both shares, Barlow Twins may lie at most "
+    f"{MARGIN} (a non-inferiority margin) below the mean of the others on its backbone.",
+    "Being behind by more than the margin at one end contradicts it. Another margin could change "
+    "the verdict.",
     limits=(-MARGIN,),
 )
 def barlow_robust(reading: Reading) -> list[Part]:
@@ -243,7 +245,7 @@ def dino_needs_vit(reading: Reading) -> list[Part]:
 @claim(
     "MAE is lowest overall",
     "each joint-embedding system − MAE, mean over train shares",
-    "Lowest means below every other system, so each is a part.",
+    "Lowest means below every joint-embedding system, so each is a part.",
     "One joint embedding below MAE contradicts it.",
 )
 def mae_lowest(reading: Reading) -> list[Part]:
@@ -254,8 +256,8 @@ def mae_lowest(reading: Reading) -> list[Part]:
 @claim(
     "Supervised training is still ahead",
     "supervised − each SSL method on the backbone, mean over train shares",
-    "Ahead means ahead of every SSL method. Each backbone is a line: one on which supervised "
-    "training fails would decide for both.",
+    "Ahead means ahead of every SSL method. Each backbone has its own verdict; otherwise one "
+    "backbone could decide for both.",
     "One SSL method ahead of it contradicts it on that backbone.",
 )
 def supervised_ahead(reading: Reading) -> dict[str, list[Part]]:
@@ -271,14 +273,14 @@ def supervised_ahead(reading: Reading) -> dict[str, list[Part]]:
 
 @claim(
     "Monitoring metrics differ between the two backbones",
-    "correlation of curves across train shares − across backbones as well",
-    "Curves of one backbone differ between train shares as well; that is what two backbones are "
-    "held against. Each metric is a part. Methods are the sample (Student’s t), for histories hold "
-    "no images.",
-    "A metric whose curves are as alike across backbones as within one leaves it open.",
+    "correlation of curves between train shares − between train shares and backbones",
+    "Curves differ between train shares even on one backbone; this is the baseline. Each metric "
+    "is a part. The interval is over methods (Student’s t), because curves have no images to "
+    "resample.",
+    "Curves that are as similar between backbones as within one leave the claim undecided.",
     unit=UNITS[1],
     metrics=(CURVES,),
 )
 def backbones_behave_differently(reading: Reading) -> list[Part]:
     likeness = association.likeness(reading.board)
-    return [Part(name.replace("_", " "), draws, most=2.0) for name, draws in likeness.items()]
+    return [Part(association.CURVES[name], draws, most=2.0) for name, draws in likeness.items()]

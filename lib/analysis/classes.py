@@ -21,7 +21,7 @@ from lib.data.labels import class_flags
 from lib.measures import bootstrap, correlation, seeds
 from lib.store.stored import Stored
 from lib.study.grid import Run
-from lib.study.names import APART, CLASSES, share
+from lib.study.names import CLASSES, NOT_IN_PAPER, share
 
 ANY, NORMAL = "any defect", "normal"  # beside the classes: all defects together, and no defect
 TOTALS = ("Normal", "Defect", "All")
@@ -91,7 +91,7 @@ def detections(
     class is the share of its defect images that are called a defect, `recall_at_5` that share where
     the threshold calls 5 % of the normals a defect, and `auroc` ranks these images against the
     normals; `ANY` is every defect, and `recall` of `NORMAL` the false-alarm rate. nan for a class
-    without such images, in all of the data or in a resample: what is absent is not missed.
+    without such images, in all of the data or in a resample.
     """
     defect, counted = np.asarray(defect), np.asarray(counted, float)
     names = [ANY] if classes is None else [*names, ANY]
@@ -129,7 +129,7 @@ class Scores:
         self.validation = {name: counts[name] for name in (*self.classes, ANY, NORMAL)}
         self.runs: list[tuple[Stored, dict[Key, Draws]]] = []
         for stored in board.stored:
-            logit, labels, _ = readings.aligned(stored, board.rule.table, board.rule.probe)
+            logit, labels = readings.aligned(stored, board.rule.table, board.rule.probe)
             columns = ("Defect", "Video", "Sampled")
             defect, video, sampled = (labels[name].to_numpy() for name in columns)
             classes = class_flags(labels)[self.classes]
@@ -139,7 +139,7 @@ class Scores:
             self.runs.append((stored, drawn))
         self.shares = sorted({share for _, _, share in board.cells})
         methods = dict.fromkeys(method for method, _, _ in board.cells)
-        self.averaged = [m for m in methods if m not in APART]  # the paper's methods
+        self.averaged = [m for m in methods if m not in NOT_IN_PAPER]  # the paper's methods
 
     def curves(self, metric: str, name: str) -> Draws:
         """(S, 1 + B, shares): by seed the mean over the paper's methods. Raises KeyError."""
@@ -274,7 +274,7 @@ def _order_sentence(scores: Scores, metric: str, training: dict[str, int], n: in
         return f"{total}; too few classes are known to order them."
     named = [f"{c} {printed[c]}" for c in order]
     low, high = seeds.interval(halves[order[0]] - halves[order[-1]])
-    apart = wording.verdict(low, high, "told apart", "told apart", "not told apart")
+    apart = wording.verdict(low, high, *["clearly different"] * 2, "not clearly different")
     apart += wording.here(len(halves[order[0]])) * bool(low > 0 or high < 0)
     rho = correlation.spearman([training[c] for c in order], [means[c] for c in order])
     return (

@@ -42,9 +42,9 @@ SCOPES = {
     "system": "Between systems",  # their means over train shares
 }
 JUDGED = "backbone"  # the scope of the verdicts, chosen beforehand
-BASE = "rankme"  # what the others are held against
+BASE = "rankme"  # what the others are compared with
 FEWEST = 3  # points of a group: of two, a rank correlation is 1 or -1
-# Draws of the points to one of the videos: cheap, and corrected intervals read far tails.
+# Resamples of points per resample of videos: corrected intervals need far tails.
 REPEATS = 4
 DRAWN = 300  # resamples of videos that enter a correlation, so 1,200 of the points
 VERDICTS = ("better", "worse", "inconclusive")  # of a gain above zero, below it, or across it
@@ -172,7 +172,7 @@ def correlate(points: Points, scopes: Iterable[str] = tuple(SCOPES)) -> pd.DataF
     lib.analysis.board.NotRun where no run has a RankMe.
     """
     if BASE not in points.measures:
-        raise NotRun("no run has a RankMe to hold others against: every one diverged.")
+        raise NotRun("no run has a RankMe to compare others with: every one diverged.")
     rows = []
     for scope, metric, measure in product(scopes, points.metrics, points.measures):
         sign, tried = MEASURES[measure].sign, len(points.measures)

@@ -4,6 +4,7 @@ measured = detectors.measure(runs, "clean")
 reduced = results.over_seeds(measured, detectors.KEYS)
 """
 
+import numpy as np
 import pandas as pd
 
 from lib.analysis import readings, results
@@ -25,31 +26,25 @@ ENDS = ("Most anomalous normals", "Most anomalous defects", "Least anomalous def
 
 def measure(runs: list[Run | Stored], protocol: str, resamples: int | None = None) -> pd.DataFrame:
     """`results.measure` of every run's probe and detectors at the natural validation share, with
-    the columns detector and setting.
+    the columns detector and setting; of the metrics without a threshold, AUROC alone has intervals.
 
     The probe's setting is "labels". A detector reads the plain image whatever the protocol.
     """
-    parts = []
-    for run in runs:
-        for view in (stored.load(run), *detected(run)):
-            detector, setting = "probe", "labels"
-            if isinstance(view, Detected):
-                detector, setting = view.detector, view.setting
-            rows = results.measure([view], protocol, resamples=resamples)
-            parts.append(rows.assign(detector=detector, setting=setting))
-    return pd.concat(parts, ignore_index=True)
+    views = [view for run in runs for view in (stored.load(run), *detected(run))]
+    rows = results.measure(views, protocol, resamples=resamples, ranked=["auroc"])
+    of = [
+        (view.detector, view.setting) if isinstance(view, Detected) else ("probe", "labels")
+        for view in views
+    ]
+    detector, setting = np.repeat(of, len(rows) // len(views), axis=0).T
+    return rows.assign(detector=detector, setting=setting)
 
 
 def columns(reduced: pd.DataFrame, setting: str) -> pd.DataFrame:
-    """The rows of one setting and of the probe, by printed names; NaN where a system has none."""
+    """The rows of one setting and of the probe, by printed names, in the order of `NAMES`."""
     rows = reduced[reduced["setting"].isin((setting, "labels"))]
-    present = set(rows["detector"])
-    places = rows[["method", "backbone"]].drop_duplicates()
-    places = places.merge(pd.Series([n for n in NAMES if n in present], name="detector"), "cross")
-    places = places.merge(pd.Series(rows["metric"].unique(), name="metric"), "cross")
-    places = places.merge(rows, "left", on=["method", "backbone", "detector", "metric"])
-    health = places["health"].fillna("healthy")
-    return places.assign(detector=places["detector"].map(NAMES), health=health)
+    rows = rows.sort_values("detector", key=lambda n: n.map(list(NAMES).index), kind="stable")
+    return rows.assign(detector=rows["detector"].map(NAMES))
 
 
 def ends(view: Detected, n: int) -> pd.DataFrame:

@@ -31,16 +31,16 @@ UNITS = ("difference in score", "correlation or difference")  # of a statistic
 CURVES = "curves"  # in place of a metric, where a claim is of curves over epochs
 VERDICTS = ("supported", "contradicted", "inconclusive")
 OPEN = ("not answerable", "not run")
-SHARED = "They read the same networks, so they are not independent."  # verdicts read together
+SHARED = "All use the same networks, so they are not independent."  # verdicts read together
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim and what decides it: `lines(reading)` gives name -> parts, a verdict a line. A claim
-    with a rule of its own has `judge(reading)`, which gives columns of `rows`, instead.
+    """A claim and what decides it: `lines(reading)` gives name -> parts, a verdict for each line. A
+    claim with a rule of its own has `judge(reading)`, which gives columns of `rows`, instead.
 
-    `why` says why the statistic tests the sentence, `turns` what would change the verdict, `limits`
-    the values of the statistic on whose sides the verdict differs, `unit` one of `UNITS`, `metrics`
+    `why` says why the statistic tests the claim, `turns` what would change the verdict, `limits`
+    the values of the statistic at which the verdict changes, `unit` one of `UNITS`, `metrics`
     what it is read on.
     """
 
@@ -70,8 +70,8 @@ def verdict(parts: Sequence[Part]) -> str:
 
 def judged(parts: Sequence[Part], n_seeds: int) -> tuple[Part, str]:
     """The part to print, and the verdict; with too few seeds its place instead. It is the part that
-    decides, of those that can: if contradicted, that which lies furthest on the other side, else
-    that whose interval reaches the claimed side least surely."""
+    decides: if contradicted, the one furthest on the wrong side, else the one whose interval is
+    least on the claimed side."""
     word = verdict(parts)
     end = 1 if word == VERDICTS[1] else 0
     printed = min([one for one in parts if not one.weak] or parts, key=lambda p: p.margins()[end])
@@ -96,7 +96,7 @@ def _row(claim: Claim, reading: Reading, line: str, parts: list[Part]) -> dict:
     printed, word = judged(parts, len(reading.board.seeds))
     low, high = printed.ends()
     weak = dict.fromkeys(system for one in parts for system in one.weak)
-    notes = [f"decided by {printed.name}, of {len(parts)} parts"] * (len(parts) > 1)
+    notes = [f"{printed.name} decides ({len(parts)} parts)"] * (len(parts) > 1)
     notes += [f"not above the untrained backbone: {called(weak)}"] * bool(weak)
     notes += [claim.note(reading, printed)] if claim.note else []
     return {
@@ -167,12 +167,12 @@ def by_chance(scored: pd.DataFrame) -> str:
         outside = (decided["verdict"] != PLACES[2]).sum()
         lie = "lies" if outside == 1 else "lie"
         return (
-            f"{n} intervals are read together, and {outside} {lie} on one side of the limit. By "
-            f"chance about {expected:.1f} would, were every statistic at its limit and each seed "
-            f"the same; seeds differ, so more would. {SHARED}"
+            f"{outside} of {n} intervals {lie} on one side of the limit. If every statistic were "
+            f"at its limit and seeds did not differ, chance would give about {expected:.1f}; as "
+            f"seeds differ, it gives more. {SHARED}"
         )
     told = decided["verdict"].isin(VERDICTS[:2]).sum()
     return (
-        f"{n} verdicts are read together, and {told} are “supported” or “contradicted”. By chance "
-        f"about {expected:.1f} would be, were every statistic at its limit. {SHARED}"
+        f"{told} of {n} verdicts are “supported” or “contradicted”. If every statistic were at its "
+        f"limit, chance would give about {expected:.1f}. {SHARED}"
     )

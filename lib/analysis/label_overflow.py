@@ -18,6 +18,7 @@ import pandas as pd
 
 from lib.analysis import protocol_effects, wording
 from lib.analysis.protocol_effects import Reading, Scores
+from lib.data import splits
 from lib.store.stored import Stored, load
 from lib.study.grid import Run
 
@@ -27,21 +28,13 @@ HELD: dict[str, Reading] = {
     "clean images": ("clean", "online"),
 }
 NORMAL = 276_410  # normal images of Sewer-ML that every train share keeps: half of its table
-INFINITE = 65_520  # defects: from here on float16 rounds their sum to infinity
-WRAPPED = 2**31  # the infinite sum becomes -2^31 as an integer on x86
-
-
-def weights(normal: int, defect: int) -> tuple[float, float]:
-    """pos_weight of the training subset as it should be, and as the released code computes it."""
-    right = normal / defect
-    return right, 1 - (normal + defect) / WRAPPED if defect >= INFINITE else right
 
 
 def shift(share: float) -> float:
     """What the overflow adds to every logit at this train share of Sewer-ML; 0 where there is
     none."""
-    right, released = weights(NORMAL, int(NORMAL * share / (1 - share)))
-    return log(released / right)
+    counts = NORMAL, int(NORMAL * share / (1 - share))
+    return log(splits.pos_weight(*counts, overflow=True) / splits.pos_weight(*counts))
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,7 @@ def measure(wanted: Iterable[Run | Stored], resamples: int | None = None) -> pd.
 def _read(stored: Stored, overflowed: bool) -> Stored:
     """The run as if it was trained with, or without, the overflow."""
     run, counts = stored.run, stored.record["counts"]
-    already = run.settings.labels_overflow and counts["defect"] >= INFINITE
+    already = run.settings.labels_overflow and counts["defect"] >= splits.INFINITE
     if already == overflowed:
         return stored
     by = shift(run.share) if overflowed else -shift(run.share)
@@ -95,10 +88,11 @@ def sentence(effects: pd.DataFrame) -> str:
             row = protocol_effects.one(effects, EFFECT, held, "mean", "all", "f1")
         except KeyError:
             return "The effect of pos_weight’s overflow is not estimated on these runs."
-        words = wording.verdict(row["low"], row["high"], "raises F1", "lowers F1", "leaves F1 open")
+        words = "raises F1", "lowers F1", "has no clear effect on F1"
+        words = wording.verdict(row["low"], row["high"], *words)
         changes.append(f"{words} on {held}, {wording.of_row(row)}")
     return (
-        "The overflow of pos_weight at Sewer-ML’s size, which at 45 % of defects adds "
-        f"{shift(0.45):+.2f} to every logit of the online probe, {' and '.join(changes)} "
-        "(an estimate; the ranking of images stays)."
+        "The overflow of pos_weight at Sewer-ML’s size, which at 45 % of defects moves every logit "
+        f"of the online probe by {shift(0.45):+.2f}, {' and '.join(changes)} "
+        "(estimated; the ranking of images does not change)."
     )

@@ -40,8 +40,8 @@ class Part(NamedTuple):
         return float(low), float(high)
 
     def margins(self) -> tuple[float, float]:
-        """How far the interval surely, and at most, reaches onto the claimed side of the limit; how
-        far the value does where there is none."""
+        """Distances of the interval's two ends from the limit, positive on the claimed side; of the
+        value where there is no interval."""
         side, ends = 1 if self.above else -1, self.ends()
         ends = (self.value, self.value) if np.isnan(ends).any() else ends
         low, high = sorted(side * (end - self.limit) for end in ends)

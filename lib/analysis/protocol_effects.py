@@ -24,7 +24,7 @@ from lib.measures import correlation, seeds
 from lib.store.stored import Stored
 from lib.study import names
 from lib.study.grid import Run
-from lib.study.names import APART, BACKBONES, label
+from lib.study.names import BACKBONES, NOT_IN_PAPER, label
 
 METRICS = ("f1", "auroc")
 System = tuple[str, str]  # method, backbone
@@ -70,7 +70,7 @@ class Scores:
 
 def papers(systems: Iterable[System], mae: str = "mae") -> list[System]:
     """Those of `systems` that the paper has; MAE is the row `mae`, as described or as released."""
-    left_out = {*APART, "mae"} - {mae}
+    left_out = {*NOT_IN_PAPER, "mae"} - {mae}
     return [system for system in systems if system[0] not in left_out]
 
 
@@ -221,10 +221,11 @@ def _effect_sentence(effects: pd.DataFrame, effect: str, held: str) -> str:
     f1, auroc = (one(effects, effect, held, "mean", "all", name) for name in METRICS)
     changes = []
     for name, row in (("F1", f1), ("AUROC", auroc)):
-        words = f"raises {name}", f"lowers {name}", f"leaves {name} open"
+        words = f"raises {name}", f"lowers {name}", f"has no clear effect on {name}"
         changes.append(f"{wording.verdict(row['low'], row['high'], *words)}, {wording.of_row(row)}")
     systems = effects[(effects["effect"] == effect) & (effects["held"] == held)]
-    systems = systems[(systems["metric"] == "f1") & ~systems["method"].isin([*APART, "mean"])]
+    apart = systems["method"].isin([*NOT_IN_PAPER, "mean"])
+    systems = systems[(systems["metric"] == "f1") & ~apart]
     fixed = "" if held == "nothing" else f" ({held})"
     is_threshold = bool(f1["low"] > 0 and auroc["high"] < 0)
     return (
@@ -238,9 +239,9 @@ def _effect_sentence(effects: pd.DataFrame, effect: str, held: str) -> str:
 def _order_sentences(order: pd.DataFrame) -> list[str]:
     rows = order[(order["mae"] == "described") & (order["method"] == "all")]
     return [
-        f"On {label(row.backbone)}, {row.swapped:.0f} of {row.pairs:.0f} pairs of systems change "
-        f"places in F1 between the protocols, {row.told_apart:.0f} told apart under both "
-        f"(Spearman’s rho of the rankings {row.rho:.2f})."
+        f"On {label(row.backbone)}, the protocols order {row.swapped:.0f} of {row.pairs:.0f} pairs "
+        f"of systems oppositely by F1, {row.told_apart:.0f} of them with intervals on opposite "
+        f"sides of zero (Spearman’s rho of the rankings {row.rho:.2f})."
         for row in rows.itertuples()
     ]
 
@@ -253,5 +254,5 @@ def _mae_sentence(effects: pd.DataFrame) -> str:
             f1, auroc = map(wording.of_row, rows)
             parts.append(f"{f1} in F1 and {auroc} in AUROC under {protocol}")
     except KeyError:
-        return "MAE as described is not held against MAE as released: both rows have to be trained."
+        return "MAE as described is not compared with MAE as released: that takes both rows."
     return f"MAE as described minus MAE as released: {'; '.join(parts)}."

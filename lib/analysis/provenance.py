@@ -19,7 +19,7 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
     runs = [one.run for one in stored]
     trained = [one for one in stored if one.run.method != "random"]
     profile, verdicts = runs[0].profile, results.health(trained)
-    cells: dict[Run, list[str]] = {}  # of each the verdicts, one a seed
+    cells: dict[Run, list[str]] = {}  # of each the verdicts, one per seed
     for one in trained:
         cells.setdefault(one.run.cell, []).append(verdicts[one.run.id])
     facts = {

@@ -26,7 +26,7 @@ def measure_over_rankme(reading: Reading) -> dict:
     correlations = correlation.correlate(points, scopes=[correlation.JUDGED])
     best = correlation.better_than_rankme(correlations, reading.metric)
     name = best.pop("measure")
-    return best | {"note": f"the best: {MEASURES[name].name}" if name else ""}
+    return best | {"note": f"best measure: {MEASURES[name].name}" if name else ""}
 
 
 def reconstruction_over_probe(reading: Reading) -> list[Part]:
@@ -54,9 +54,9 @@ QUESTIONS = (
     Claim(
         13,
         "A label-free measure predicts F1 better than RankMe",
-        "ours: rank correlation with the score, of the expected sign, − RankMe’s",
-        "Points are drawn anew, as one study is a sample of methods and shares. The interval is "
-        "corrected for all measures tried, so one that is better is enough.",
+        "ours: rank correlation with the score, times the expected sign, − RankMe’s",
+        "Points are resampled, because the methods and shares of one study are a sample. Intervals "
+        "are corrected for the number of measures, so one better measure is enough.",
         "Better in one measure supports it; worse in all contradicts it.",
         unit=UNITS[1],
         judge=measure_over_rankme,

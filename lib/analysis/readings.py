@@ -13,6 +13,7 @@ from lib.data import sources, splits
 from lib.data.labels import class_labels
 from lib.measures import bootstrap, metrics
 from lib.store import committed
+from lib.store.measured import Detected
 from lib.store.stored import MissingRuns, Stored
 from lib.study import names, profiles
 from lib.system import paths
@@ -43,22 +44,20 @@ def _table(stored: Stored) -> tuple[str, Path]:
     return json.dumps(stored.run.data, sort_keys=True), folder
 
 
-def aligned(
-    stored: Stored, evaluation: str, probe: str
-) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
-    """Logits (n,) of the validation images, their n rows of `validation(stored)`, and the numbers
-    (n,) of these rows in it.
+def aligned(stored: Stored, evaluation: str, probe: str) -> tuple[np.ndarray, pd.DataFrame]:
+    """Logits (n,) of the validation images, and their n rows of `validation(stored)`.
 
     There is one entry per image and view. Raises MissingRuns where the run has no such scores, or
     scored images that the table lacks.
     """
     logit, order = _reading(stored, evaluation, probe)
-    return logit, validation(stored)[0].iloc[order], order
+    return logit, validation(stored)[0].iloc[order]
 
 
 def _reading(stored: Stored, evaluation: str, probe: str) -> tuple[np.ndarray, np.ndarray]:
-    """`aligned` without the rows of the table."""
-    logit, order = _readings(stored, stored.written).get((evaluation, probe), ((), ()))
+    """`aligned`, with the numbers (n,) of the rows in the table."""
+    kind = () if isinstance(stored, Detected) else (evaluation, probe)
+    logit, order = _readings(stored, stored.written).get(kind, ((), ()))
     if not len(logit):
         raise MissingRuns(f"{stored.run.id} holds no {evaluation} scores of the {probe} probe.")
     if (order < 0).any():
@@ -70,16 +69,20 @@ def _reading(stored: Stored, evaluation: str, probe: str) -> tuple[np.ndarray, n
 
 @lru_cache(maxsize=1024)
 def _readings(stored: Stored, written: int) -> dict[tuple[str, str], tuple]:
-    """(evaluation, probe) -> logits (n,) of the validation images and the numbers of their rows.
+    """(evaluation, probe) -> logits (n,) of the validation images and the numbers of their rows; of
+    a detector, which has one score for all, () -> these.
 
     `written`, the time of the record, is part of the cache's key: a run that was trained again is
     read again.
     """
-    scores = stored.scores
+    scores, index = stored.scores, _columns(*_table(stored))[0]
+    if isinstance(stored, Detected):
+        images = scores["Filename"].to_numpy(object)
+        return {(): (scores["logit"].to_numpy(), index.get_indexer(images).astype(np.int32))}
     (split, kinds), (evaluation, evaluations), (probe, probes), (image, images) = (
         _coded(scores[name]) for name in ("split", "evaluation", "probe", "Filename")
     )
-    number = _images(*_table(stored)).get_indexer(images).astype(np.int32)[image]
+    number = index.get_indexer(images).astype(np.int32)[image]
     logits, of_val = scores["logit"].to_numpy(), split == kinds.get_indexer(["val"])[0]
     found = {}
     for (i, one), (j, other) in product(enumerate(evaluations), enumerate(probes)):
@@ -94,11 +97,6 @@ def _coded(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
     if isinstance(column.dtype, pd.CategoricalDtype):
         return column.cat.codes.to_numpy(), column.cat.categories
     return pd.factorize(column)
-
-
-@lru_cache(maxsize=4)
-def _images(data: str, folder: Path) -> pd.Index:
-    return pd.Index(_validation(data, folder)[0]["Filename"].astype(object))
 
 
 @lru_cache(maxsize=64)
@@ -144,7 +142,7 @@ def forget() -> None:
 def _draws(stored, written, evaluation, probe, shares, sampling, resamples, ranked):
     logit, order = _reading(stored, evaluation, probe)
     defect, classes, video = (
-        None if column is None else column[order] for column in _columns(*_table(stored))
+        None if column is None else column[order] for column in _columns(*_table(stored))[1:]
     )
     weights = np.stack([_weights(*_table(stored), share, sampling)[order] for share in shares])
     options = {"draws": resamples, "ranked": ranked}
@@ -152,12 +150,13 @@ def _draws(stored, written, evaluation, probe, shares, sampling, resamples, rank
 
 
 @lru_cache(maxsize=4)
-def _columns(data: str, folder: Path) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-    """Defect (n,), classes (n, 17) or None, and the number (n,) of the video, of the validation
-    images."""
+def _columns(data: str, folder: Path) -> tuple[pd.Index, np.ndarray, np.ndarray | None, np.ndarray]:
+    """Names (n,), Defect (n,), classes (n, 17) or None, and the number (n,) of the video, of the
+    validation images."""
     table, _ = _validation(data, folder)
     video, _ = pd.factorize(table["Video"], sort=True)
-    return table["Defect"].to_numpy(), class_labels(table), video
+    names_of = pd.Index(table["Filename"].astype(object))
+    return names_of, table["Defect"].to_numpy(), class_labels(table), video
 
 
 def natural(

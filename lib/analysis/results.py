@@ -80,7 +80,7 @@ def health(runs: Iterable[Stored], probe: str = "converged") -> dict[str, str]:
     better than random" or "healthy". An online probe may diverge beside a network that learns.
 
     Collapsed and diverged is a run by itself. No better than random are the runs of one system and
-    share together: the mean over their seeds did not learn (`learned`), held against the backbone
+    share together: the mean over their seeds did not learn (`learned`), compared with the backbone
     as initialised with the same seeds. The verdict of the training stands for ablations, which have
     no such backbone, and where that backbone was not trained. A detector's verdict is that of the
     run whose features it reads.
@@ -131,10 +131,10 @@ def measure(
     """A row per run x validation share x metric, with a 95 % bootstrap interval; of AUROC, AP and
     the recall at 5 % false alarms, which take most of the time, for those that `ranked` names.
 
-    `reading` "table": the natural share, as Table 1; "imbalance": the five shares. Columns run,
-    method, backbone, train_share, seed, validation_share (NaN: natural), health, origin; px, crop,
-    jitter of ablations; metric, value, low, high; draws, the (1 + B,) that the interval was read
-    from, which `over_seeds` takes means of.
+    `reading` "table": the natural share, as Table 1; "imbalance": the profile's validation shares.
+    Columns run, method, backbone, train_share, seed, validation_share (NaN: natural), health,
+    origin; px, crop, jitter of ablations; metric, value, low, high; draws, the (1 + B,) that the
+    interval was read from, which `over_seeds` takes means of.
     """
     rule = names.protocol(protocol)
     chosen = [name for name in bootstrap.RANKED if name in ranked]
@@ -211,7 +211,7 @@ def measured_metrics(reduced: pd.DataFrame, metrics: list[str]) -> list[str]:
 def rectangle(
     reduced: pd.DataFrame, metric: str, rows: list[str], column: str, what: str = "value"
 ) -> pd.DataFrame:
-    """The rows of one metric as a rectangle, `rows` by `column`, in the order that they have."""
+    """One metric as a wide table, `rows` by `column`, in order of appearance."""
     one = reduced[reduced["metric"] == metric]
     wide = one.set_index([*rows, column])[what].unstack(column, sort=False)
     return wide.rename_axis(columns=None)

@@ -32,7 +32,7 @@ def difference(gap: dict[str, float]) -> str:
 
 
 def here(n_seeds: int) -> str:
-    """What follows a word on a difference: " in these runs" where seeds are too few for more."""
+    """What follows a word: " in these runs" where seeds are too few for a verdict, else ""."""
     return " in these runs" * (n_seeds < ENOUGH)
 
 

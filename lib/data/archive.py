@@ -11,7 +11,7 @@ from lib.simulator import frames
 from lib.system import environment, parallel
 from lib.system.atomic import new_folder
 
-NOTE = "SIMULATED.txt"  # tells an archive that was drawn from the real one
+NOTE = "SIMULATED.txt"  # marks an archive as simulated
 SEED = 42
 # A share of 1 % of defects takes 99 normal frames: half of 440 frames hold 116 normal ones.
 TRAIN, VAL = 440, 200

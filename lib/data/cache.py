@@ -13,7 +13,6 @@ stopped goes on where it was.
 import hashlib
 import json
 import os
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from lib.system import progress
+from lib.system import paths, progress
 from lib.system.atomic import checksum, put_text
 from lib.system.errors import DataError
-from lib.system.parallel import Bad, Do, each, together
+from lib.system.parallel import BadImage, Worker, each, together
 
 BLOCK = 512  # images between two notes: a kill loses seconds of work
 ALONE = 2000  # images that one process reads in the time that others take to start
@@ -74,11 +73,6 @@ def remove(path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def disk(folder: Path) -> Path:
-    """Where `folder` lies or will lie: itself, or its nearest parent that exists."""
-    return next(p for p in (folder, *folder.parents) if p.exists())
-
-
 def fill(
     path: Path, names: Sequence[str], side: int, find: Find, read: Read, workers: int = 1
 ) -> None:
@@ -92,7 +86,7 @@ def fill(
     todo = {block: rows for block, rows in (blocks(len(names)) | finished).items() if rows}
     count = sum(map(len, todo.values()))
     need, workers = count * side * side * 3, workers if count > ALONE else 1
-    free, long = shutil.disk_usage(path.parent).free, count > LOUD_IMAGES or need > LOUD_BYTES
+    free, long = paths.free(path.parent), count > LOUD_IMAGES or need > LOUD_BYTES
     if need > DISK_LIMIT * free:
         raise DataError(
             f"the pixel cache {path.name} needs {need / 1e9:.1f} GB more and {path.parent} has "
@@ -103,7 +97,7 @@ def fill(
         sizes = f"{need / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free in {path.parent}"
         plan = f"{count:,} images to decode to {side} x {side} px {how}, {sizes}"
         print(f"pixel cache {path.name}: {plan}.", flush=True)
-        print("Stopped half-way, the same command goes on where it was.", flush=True)
+        print("Stopped half-way, the same command continues where it was.", flush=True)
     do = partial(_write, unfinished, side, _begin(path, content, finished), read)
     with open(beside(path, "blocks"), "a", encoding="utf-8") as notes:
         bad = in_blocks("pixel cache", todo, lambda r: find(names[r]), do, workers, long, notes)
@@ -115,7 +109,9 @@ def fill(
         beside(path, what).unlink(missing_ok=True)
 
 
-def _write(path: Path, side: int, start: int, read: Read, rows: list, places: list) -> list[Bad]:
+def _write(
+    path: Path, side: int, start: int, read: Read, rows: list, places: list
+) -> list[BadImage]:
     """Read these images and write them to the file at `path`, whose rows begin at byte `start`;
     returns those that could not be read. In any process."""
 
@@ -134,7 +130,7 @@ def _write(path: Path, side: int, start: int, read: Read, rows: list, places: li
     except OSError as error:
         raise DataError(
             f"{path} cannot be written ({error.strerror}): free some disk, or set WORKSPACE to a "
-            "larger one; the same command goes on where it was."
+            "larger one; the same command continues where it was."
         ) from None
     return bad
 
@@ -146,8 +142,8 @@ def blocks(n: int) -> dict[int, list[int]]:
 
 
 def in_blocks(
-    what: str, todo, find: Find, do: Do, workers: int, loud=True, notes=None
-) -> list[Bad]:
+    what: str, todo, find: Find, do: Worker, workers: int, loud=True, notes=None
+) -> list[BadImage]:
     """`do(rows, places)` for the blocks `todo` (number -> rows) in `workers` processes, below a
     bar; returns the images that it or `find` refused, in order. `find(row)` gives a place, in this
     process; `notes` is a file for a line on each finished block."""
@@ -178,7 +174,7 @@ def _note(block: int, bad: list[int]) -> str:
 
 
 def _begin(path: Path, content: dict[str, Any], finished: dict[int, list[int]]) -> int:
-    """Make the partial file unless one is there to go on with; returns the bytes of its header."""
+    """Make the partial file unless one can be resumed; returns the size of its header."""
     whole = beside(path, "partial")
     if not finished:
         beside(path, "blocks").unlink(missing_ok=True)
@@ -205,7 +201,7 @@ def _finished_blocks(path: Path, content: dict[str, Any]) -> dict[int, list[int]
     return finished
 
 
-def summary(bad: Sequence[Bad], n: int, listing: Path) -> str:
+def summary(bad: Sequence[BadImage], n: int, listing: Path) -> str:
     """What is wrong with the bad images, which are written to the file `listing`: a count by kind,
     and the first ones named, at least one of each kind where there is room."""
     put_text(listing, "".join(f"{kind}: {message}\n" for _, kind, message in bad))
@@ -214,5 +210,5 @@ def summary(bad: Sequence[Bad], n: int, listing: Path) -> str:
     first = {kind: message for _, kind, message in reversed(bad)}
     messages = [*(first[kind] for kind in kinds), *(message for _, _, message in bad[:NAMED])]
     head = f"{len(bad):,} of {n:,} images cannot be used ({counts}); all are listed in {listing}; "
-    head += "once they are mended, run the same command again. The first:"
+    head += "once they are fixed, run the same command again. The first:"
     return "\n  ".join([head, *list(dict.fromkeys(messages))[:NAMED]])

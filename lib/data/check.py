@@ -11,6 +11,7 @@ import pandas as pd
 from lib.data import image_check, labels, own_labels, sources
 from lib.data.files import Images
 from lib.data.image_check import Presence, some
+from lib.simulator import frames
 from lib.study import profiles
 from lib.study.names import SOURCES, class_names
 from lib.system import environment, paths
@@ -67,11 +68,14 @@ def check(profile: str, scan: bool = False, workers: int = 1) -> list[str]:
 
 
 def _root(data: dict[str, Any]) -> Path:
-    if (root := sources.root(data)).is_dir():
-        return root
+    root = sources.root(data)
     if data["source"] == "simulated":
-        remedy = "`make data`, with the same PROFILE, draws the simulated images"
-        raise DataError(f"{root} does not exist: {remedy}.")
+        drawn = root, *(root / folder for folder, _, _ in frames.SPLITS.values())
+        if absent := [folder for folder in drawn if not folder.is_dir()]:
+            remedy = "`make data`, with the same PROFILE, draws the simulated images"
+            raise DataError(f"{absent[0]} does not exist: {remedy}.")
+    if root.is_dir():
+        return root
     if data["source"] == "own" and not environment.images():
         raise DataError(f"{root} is no folder: set LABELS to your CSV.")
     variable = "IMAGES" if data["source"] == "own" else "SEWERML_ROOT"

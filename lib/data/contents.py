@@ -43,7 +43,7 @@ def hashes(files: Sequence[Path | None]) -> list[str]:
             atomic.put_json(memory, kept)
     if refused:
         first, more = refused[0], f" ({len(refused):,} such images)" * (len(refused) > 1)
-        raise DataError(f"{first}{more}: check its rights and the disk, or remove the row.")
+        raise DataError(f"{first}{more}: check its permissions and the disk, or remove the row.")
     return [found[state[0]] if state else "" for state in states]
 
 

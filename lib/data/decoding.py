@@ -45,7 +45,7 @@ Image.MAX_IMAGE_PIXELS = None  # Pillow would warn at 89 million; `decode` refus
 BROKEN = (OSError, SyntaxError, EOFError, ValueError, TypeError, LookupError, AttributeError)
 BROKEN += (OverflowError, struct.error, zlib.error)
 PLAIN = ("RGB", "L", "1")  # modes that become 8-bit RGB without loss
-TRANSPARENT = ("RGBA", "LA", "P", "PA", "La", "RGBa")  # these do where nothing is transparent
+TRANSPARENT = ("RGBA", "LA", "P", "PA", "La", "RGBa")  # without loss where nothing is transparent
 
 
 class ImageError(DataError):
@@ -119,8 +119,8 @@ def mask(path: Path) -> np.ndarray:
 
 
 def _check(place: Place, image: Image.Image) -> None:
-    """Raise ImageError for an absurd size, for several pages, and for colours of 16 bits, of which
-    Pillow would read the first and the upper half. A camera's JPEG may hold small copies (MPO)."""
+    """Raise ImageError for an absurd size, for several pages (Pillow reads the first), and for
+    16-bit colours (Pillow keeps the upper 8 bits). A camera's JPEG may hold small copies (MPO)."""
     width, height = image.size
     if min(image.size) < SMALLEST or width * height > LARGEST:
         limits = f"at least {SMALLEST} px a side and at most {LARGEST / 1e6:.0f} million px"
@@ -133,7 +133,7 @@ def _check(place: Place, image: Image.Image) -> None:
         raise ImageError("several pages", f"{what}: {remedy}.")
     raw = str(image.tile[0].args) if image.tile else ""  # as in 'RGB;16B'
     bits = image.tag_v2.get(258, (8,)) if image.format == "TIFF" else (8,)
-    if image.format == "TIFF":  # Pillow reads the first bands as colours, and any sign as none
+    if image.format == "TIFF":  # Pillow takes the first bands for RGB, signed for unsigned
         bands, formats = image.tag_v2.get(277, 1), image.tag_v2.get(339, 1)
         if bands != len(image.getbands()):
             raise _wrong_mode(place, f"a TIFF of {bands} bands")
@@ -180,7 +180,7 @@ def read_bytes(place: Place) -> bytes:
     try:
         return _unzip(place) if place.member else place.path.read_bytes()
     except OSError as error:
-        why = f"({error.strerror or error}): check its rights and the disk."
+        why = f"({error.strerror or error}): check its permissions and the disk."
         raise ImageError("unreadable", f"{place.path} cannot be read {why}") from None
 
 

@@ -68,7 +68,7 @@ class Listing:
         except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a zero byte
             pass
         except OSError as error:
-            why = f"({error.strerror}): check its name and its rights"
+            why = f"({error.strerror}): check its name and its permissions"
             raise DataError(f"the folder {folder} cannot be listed {why}.") from None
 
     def _images_by(self, equal: Callable[[str], str]) -> dict[str, str]:
@@ -113,8 +113,7 @@ class Images:
         return self._listings[folder, parent]
 
     def found(self, name: str) -> list[tuple[Path, str]]:
-        """The folders that hold a file of that name, or else one whose name has the same `key`, and
-        what it is called there."""
+        """Folder and file name of every match: the same name, or else the same `key`."""
         name = _normal(name)
         parent, slash, last = name.rpartition("/")
         lists = [(folder, self.listing(folder, parent)) for folder in self.existing_folders]
@@ -208,7 +207,7 @@ class Images:
 
 
 def _plain(name: str) -> str:
-    """What is left of a name without its ending, case, and way to write accents."""
+    """The name without its ending, case-folded, its accents in one form (NFC)."""
     return unicodedata.normalize("NFC", name.rpartition(".")[0] or name).casefold()
 
 

@@ -227,9 +227,8 @@ def _by_folder(images: list[Path], folder: Path, numbered: bool) -> list[dict]:
 
 
 def _check_outer(path: Path, folder: Path, beside: set, depth: int, normal: Callable) -> None:
-    """Raise DataError where a folder outside the one that decides, that of `_parts` at `depth`,
-    says the contrary. One that lies beside no folder of normals, as dev beside train, says nothing:
-    dev/good is good."""
+    """Raise DataError where an outer folder contradicts the deciding one (`_parts` at `depth`).
+    Outer folders without one of normals beside them, such as dev, do not count."""
     real, inner = path.relative_to(folder).parts[:-1], _parts(path, folder)[depth]
     naming = [i for i, name in enumerate(real) if name.lower() not in (*WRAPPERS, *SIDES)]
     for i in naming[:depth]:
@@ -243,27 +242,22 @@ def _by_mask(images: list[Path], masks: Mapping[Path, Path], folder: Path, passe
     """Rows of the images with a mask; of those without, as normals, where no mask is empty. Masks
     that cannot be read are `passed` over."""
     bar, unread = progress.Images("masks", len(masks), loud=True), set()
-    defect: dict[Path, bool] = {}
-    full = set()
+    taken: dict[Path, str] = {}
     for path, mask in masks.items():
         bar.advance(1)
         if (pixels := decoding.mask(mask)).size:
-            defect[path] = bool(pixels.any())
-            if pixels.all():
-                full.add(path)
+            taken[path] = FULL if pixels.all() else MARKED if pixels.any() else EMPTY
         else:
             unread.add(mask)
     bar.close()
     passed[MASKS] = [path for path in passed[MASKS] if path not in unread]
     passed["masks that cannot be read"] = sorted(unread)
-    if all(defect.values()):
-        defect |= {path: False for path in images if path not in masks}
-    rows = []
-    for path, marked in sorted(defect.items()):
-        taken = NO_MASK if path not in masks else MARKED if marked else EMPTY
-        taken = FULL if path in full else taken
-        rows.append(_row(path, folder, marked, taken, "", "/".join(_parts(path, folder))))
-    return rows
+    if EMPTY not in taken.values():
+        taken |= {path: NO_MASK for path in images if path not in masks}
+    return [
+        _row(path, folder, why in (FULL, MARKED), why, "", "/".join(_parts(path, folder)))
+        for path, why in sorted(taken.items())
+    ]
 
 
 def _groups(table: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from lib.data import sources
 from lib.data.labels import class_flags
+from lib.simulator import frames
 from lib.study.names import CLASS_NAMES, CLASSES
 
 TYPICAL = 0.75  # quantile of box area to show: large enough for print, yet not the largest
@@ -14,10 +15,13 @@ COLUMNS = ("Filename", "Class", "x0", "y0", "x1", "y1")
 
 
 def boxes(data: dict[str, Any]) -> pd.DataFrame:
-    """Where defects were drawn, pixels of the stored frame, in `COLUMNS`; empty for photographs."""
+    """Where defects were drawn in validation frames, which are drawn first if there are none, in
+    pixels of the stored frame, in `COLUMNS`; empty for photographs."""
     if data["source"] != "simulated":
         return pd.DataFrame(columns=list(COLUMNS))
-    return pd.read_csv(sources.root(data) / "Boxes.csv", dtype={"Filename": str})
+    sources.simulated(data, "val")
+    folder = sources.root(data) / frames.SPLITS["val"][0]
+    return pd.read_csv(folder / "Boxes.csv", dtype={"Filename": str})
 
 
 def choose(table: pd.DataFrame, boxes: pd.DataFrame, n: int) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from lib.system import parallel
 from lib.system.errors import DataError
 
 FORGIVEN = re.compile("(Corrupt JPEG data|Premature end|Inconsistent progression).*")
-SHOWN = "shown"
+SHOWN = "shown"  # kind of a result that holds the hash of a good image
 ZEROS = 32  # bytes in a row
 NAMED = 3  # names that a sentence shows
 
@@ -95,15 +95,15 @@ class Presence:
         return sentences
 
     def _why(self, name: str) -> str:
-        """What `find` says against the image."""
+        """Why `find` refuses the image, "" if it does not."""
         place = cache.place_or_error(self.stored.find, name)
         return str(place) if isinstance(place, DataError) else ""
 
 
-def examine(rows: Sequence[Any], places: Sequence[Any]) -> list[parallel.Bad]:
+def examine(rows: Sequence[Any], places: Sequence[Any]) -> list[parallel.BadImage]:
     """The images at these places that cannot be used, and a hash of what each of the others shows,
     as the message of kind `SHOWN`; in any process."""
-    contents: list[parallel.Bad] = []
+    contents: list[parallel.BadImage] = []
     bad = parallel.each(rows, places, lambda r, p: contents.append((r, SHOWN, _content(p))))
     return bad + contents
 

@@ -1,4 +1,4 @@
-"""The CSV of the user's own images: read, checked, and held against their content."""
+"""The CSV of the user's own images: read, checked, and compared with their content."""
 
 import sys
 from collections.abc import Sequence
@@ -13,13 +13,7 @@ from lib.study.names import CLASSES
 from lib.system.errors import DataError
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
-TOTALS = {
-    "all",
-    "defect",
-    "any defect",
-    "groups",
-    "normal (nd)",
-}  # rows of tables, no names of classes
+TOTALS = {"all", "defect", "any defect", "groups", "normal (nd)"}  # rows of tables, not classes
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -88,12 +82,8 @@ def leak(path: Path, table: pd.DataFrame, has_split: bool) -> str:
         what = f"{len(both)} groups of {path.name} ({min(both, default='')} ...)"
         held = (table["Split"] == "val").mean()
         if not has_split and not 0.1 <= held <= 0.3:  # a fifth is meant
-            uneven = (
-                f"the groups of {path.name} are of uneven size, and validation is made of whole"
-            )
-            return (
-                f"{uneven} ones: it holds {held:.0%} of the images. Add Split to choose yourself."
-            )
+            uneven = f"validation takes whole groups, and those of {path.name} differ in size"
+            return f"{uneven}: it holds {held:.0%} of the images. Add Split to choose yourself."
         return f"{what} lie in both splits: scores will be too high." if both else ""
     if has_split:
         return f"{path.name} has no Group: that no group lies in both splits is not checked."

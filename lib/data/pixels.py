@@ -40,7 +40,6 @@ class Split:
 
 def prepare(data: dict[str, Any], workers: int = 1) -> None:
     """Draw the simulated images if there are none, and fill the cache, with `workers` processes."""
-    sources.simulated(data, workers)
     sources.warn(data)
     parts = [load(data, split, workers) for split in sources.TABLES]
     if data["source"] in sources.OWN:
@@ -90,6 +89,7 @@ def load(data: dict[str, Any], split: str, workers: int = 1) -> Split:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         if not cache.is_whole(path):
+            sources.simulated(data, split, workers)
             stored, read = sources.images(data, split), partial(_pixels, side=data["cache"])
             fill = partial(cache.fill, path, list(table["Filename"]), data["cache"])
             try:
@@ -98,7 +98,7 @@ def load(data: dict[str, Any], split: str, workers: int = 1) -> Split:
                 # Drawn images that cannot be read are drawn again; a full disk is another matter.
                 if data["source"] != "simulated" or not cache.beside(path, "bad.txt").exists():
                     raise
-                sources.simulated(data, workers, again=True)
+                sources.simulated(data, split, workers, again=True)
                 fill(stored.find, read, workers)
             finally:
                 warn(path, stored.copies_note())

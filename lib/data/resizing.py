@@ -9,8 +9,8 @@ from lib.data.files import Images
 from lib.system.errors import DataError
 
 LOOKED_AT = 24  # images that are opened
-STRETCHED = 1.5  # a greater aspect ratio squashes what the images show
-SHRUNK = 4  # more pixels to one lose small defects
+MAX_ASPECT = 1.5  # above it, what the images show is squashed
+MAX_REDUCTION = 4  # above it, small defects are lost
 
 
 @lru_cache
@@ -25,9 +25,9 @@ def advice(stored: Images, names: tuple[str, ...], side: int) -> str:
         return ""
     short, long = (float(np.median(sides)) for sides in zip(*sizes, strict=True))
     losses = []
-    if long > STRETCHED * short:
+    if long > MAX_ASPECT * short:
         losses.append(f"they are squashed, being {long / short:.1f} times as long as wide")
-    if long > SHRUNK * side:
+    if long > MAX_REDUCTION * side:
         losses.append(f"a defect of less than {long / side:.0f} px is lost")
     what = f"images of about {short:.0f} x {long:.0f} px are resized to {side} x {side} px"
     remedy = "cut them into square tiles, or choose a profile of more px as base"

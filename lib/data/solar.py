@@ -16,12 +16,7 @@ from lib.system.errors import DataError
 CELLS = 60  # of a module, as most have
 DEFECT = 0.5  # a cell is defective from this probability on
 HELD_OUT = 0.25  # share of the cells kept for validation, as the data's authors do
-PROBABILITIES = {
-    0: "probability 0",
-    1: "probability 0.33",
-    2: "probability 0.67",
-    3: "probability 1",
-}
+PROBABILITIES = ("0", "0.33", "0.67", "1")  # of a defect
 
 
 def folder() -> Path:
@@ -62,7 +57,7 @@ def table(root: Path) -> pd.DataFrame:
     third = (cells["probability"] * 3).round().astype(int)
     table = cells[["Filename"]].assign(
         Defect=(cells["probability"] >= DEFECT).astype(int),
-        Class=cells["type"] + ";" + third.map(PROBABILITIES),
+        Class=cells["type"] + ";probability " + third.map(dict(enumerate(PROBABILITIES))),
         Group=cells["type"] + " " + number.astype(str) + "." + block.astype(str),
     )
     known = table.assign(Class=table["Class"].astype("category"), Video=table["Group"])

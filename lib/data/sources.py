@@ -124,18 +124,27 @@ def root(data: dict[str, Any]) -> Path:
     raise DataError(f"the profile reads Sewer-ML: {remedy}.")
 
 
-def simulated(data: dict[str, Any], workers: int = 1, again: bool = False) -> None:
-    """Draw the simulated images if `data` asks for them and they are not there yet, or `again`, or
-    their tables are damaged."""
-    if data["source"] == "simulated" and (again or not frames.is_whole(root(data))):
+def simulated(data: dict[str, Any], split: str = "", workers: int = 1, again: bool = False) -> None:
+    """Where `data` are simulated: write their tables, and draw the frames of `split`, if one is
+    named, where they are not there yet, or damaged; the frames also `again`."""
+    if data["source"] != "simulated":
+        return
+    if split:
+        simulated(data)
+    folder = root(data) / frames.SPLITS[split][0] if split else root(data)
+    if again or not frames.is_whole(folder):
         paths.DATA.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{root(data)}.lock"):
-            if again or not frames.is_whole(root(data)):
-                if root(data).exists():
-                    print(f"warning: {root(data)} is damaged: it is drawn again.", file=sys.stderr)
-                    shutil.rmtree(root(data))
-                sizes = data["train"], data["val"], data["frame"]
-                frames.write(root(data), data["seed"], *sizes, workers)
+        with FileLock(f"{root(data)}{split}.lock"):
+            if again or not frames.is_whole(folder):
+                if folder.exists():
+                    print(f"warning: {folder} is damaged: it is drawn again.", file=sys.stderr)
+                    shutil.rmtree(folder)
+                if split:
+                    about = data["seed"], split, data[split], data["frame"]
+                    frames.write_frames(root(data), *about, workers)
+                else:
+                    sizes = {split: data[split] for split in TABLES}
+                    frames.write_tables(root(data), data["seed"], sizes)
 
 
 def whole(data: dict[str, Any], split: str) -> pd.DataFrame:
@@ -174,5 +183,5 @@ def _add_videos(table: pd.DataFrame, path: Path) -> bool:
 
 
 def images(data: dict[str, Any], split: str) -> Images:
-    """Where the images of a split are read from."""
+    """Where the images of a split are read from; `simulated` draws them."""
     return Images(root(data)) if data["source"] in OWN else Images(root(data), *PLACES[split])

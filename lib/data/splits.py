@@ -1,4 +1,5 @@
-"""Which rows of a table are used: the stratified fraction, the share of defects, the held-out part.
+"""Which rows of a table are used: the stratified fraction, the share of defects, the held-out part;
+and the weight of a defect that follows.
 A change of this module makes runs stale."""
 
 import numpy as np
@@ -7,7 +8,19 @@ import pandas as pd
 from lib.data.labels import class_labels
 from lib.system.errors import DataError
 
+INFINITE = 65_520  # defects: from here on float16 rounds their sum to infinity
 HELD_OUT = 0.2  # share of the user's own images kept for validation where their CSV has no Split
+
+
+def pos_weight(normal: int, defect: int, overflow: bool = False) -> float:
+    """Weight of a defect in the loss: n_neg / n_pos of the training subset.
+
+    With `overflow` as the released code computes it, which sums labels in float16. Above their
+    range the sum is infinite, and becomes -2^31 as an integer on x86; n - n_pos wraps to n - 2^31.
+    """
+    if overflow and defect >= INFINITE:
+        return 1 - (normal + defect) / 2**31
+    return normal / max(defect, 1)
 
 
 def _labels(table: pd.DataFrame) -> np.ndarray:
@@ -96,7 +109,7 @@ def held_out(table: pd.DataFrame, seed: int, share: float = HELD_OUT) -> np.ndar
     parts, groups = round(1 / share), table["Video"] if "Group" in table else None
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     strata, defect = patterns(table), table["Defect"].to_numpy()
-    for side in (0, 1):  # what is too rare for every part counts as the commonest of its side
+    for side in (0, 1):  # strata with fewer rows than parts join the label's commonest
         values, counts = np.unique(strata[defect == side], return_counts=True)
         rare = (defect == side) & np.isin(strata, values[counts < parts])
         strata[rare] = values[counts.argmax()]

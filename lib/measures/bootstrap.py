@@ -8,13 +8,13 @@ import numpy as np
 
 from lib.measures import metrics
 
-# Independent units (videos, or images) of either kind, with a defect and without, that an interval
-# takes. The widest interval that k units can give, from the smallest to the largest of them, holds
-# their median with probability 1 - 2^(1 - k): .94 for five, .97 for six, and 95 % are asked for.
+# Independent units (videos, or images) with a defect, and without, that an interval needs. The
+# widest interval that k units can give, from the smallest to the largest, holds their median with
+# probability 1 - 2^(1 - k): .94 for five, .97 for six, and 95 % are asked for.
 FEWEST = 6
 CHUNK = 2**18  # resampled rows at once: 2 MB an array stays in cache, ten of them in any laptop
 RANKED = ("auroc", "ap", "recall_at_5")  # metrics without a threshold
-FEW = 16  # groups are few where their square is at most so many times the rows
+FEW = 16  # AUROC takes the quick path where groups^2 is at most so many times the rows
 
 
 def resampled(
@@ -143,7 +143,7 @@ class _Side:
 
 
 class _Share(NamedTuple):
-    """A row of weights: those of each side are the factor times the side's own."""
+    """A row of weights: of defects and of normals, a `_Side` and the factor on its weights."""
 
     defects: _Side
     of_defects: float
@@ -203,7 +203,7 @@ class _Wins:
         self.pairs = np.outer(self.defects, self.normals) - of_group @ lost
 
     def auroc(self, counts: np.ndarray) -> np.ndarray:
-        """(draws,) of resamples that hold each group so many times, (draws, groups) float32."""
+        """(draws,) of resamples, given how often each holds each group: (draws, groups) float32."""
         won = np.einsum("dg,dg->d", counts @ self.pairs, counts, dtype=float)
         pairs = (counts @ self.defects).astype(float) * (counts @ self.normals)
         return np.divide(won, pairs, out=np.full_like(pairs, np.nan), where=pairs > 0)

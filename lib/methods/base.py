@@ -37,7 +37,8 @@ class Step:
 
 
 class Method(LightningModule):
-    """A backbone trained by `loss`, watched by an online probe that never reaches it.
+    """A backbone trained by `loss`, and an online probe, which trains it too only where
+    `probe_reaches_backbone`.
 
     `steps` is the number of optimiser steps of the whole training, `steps_per_epoch` of one epoch,
     `pos_weight` n_neg / n_pos of the training subset. A batch is (views, labels, images): per view

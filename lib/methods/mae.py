@@ -1,20 +1,14 @@
 """MAE (He et al. 2022), as the paper describes it and as its released code trains it."""
 
 import torch
+from lightly.models.utils import patchify
 from torch import nn
 
 from lib.data.views import uniforms
 from lib.methods import backbones
 from lib.methods.base import Method, Step
 
-MASKS = 1000  # the "view" whose random numbers mask patches
-
-
-def patchify(x: torch.Tensor, patch: int) -> torch.Tensor:
-    """(n, 3, px, px) -> (n, patches, 3 patch^2), patches row by row."""
-    n, c, h, w = x.shape
-    x = x.reshape(n, c, h // patch, patch, w // patch, patch)
-    return x.permute(0, 2, 4, 3, 5, 1).reshape(n, (h // patch) * (w // patch), patch * patch * c)
+MASKS = 1000  # the "view" of `uniforms` that masks are drawn from
 
 
 def normalise_patches(target: torch.Tensor) -> torch.Tensor:

@@ -4,8 +4,8 @@ from lib.methods.base import Method, Step
 
 
 class Untrained(Method):
-    """Nothing but the probe trains. Batch-norm statistics stay as initialised, the stronger floor
-    of the two."""
+    """Nothing but the probe trains. Batch-norm statistics stay as initialised; updated
+    ones make a weaker baseline."""
 
     def __init__(self, run, **options):
         super().__init__(run, **options)

@@ -127,7 +127,7 @@ def against_rankme(points: pd.DataFrame, _: str) -> go.Figure:
 
 
 def label_free(correlated: pd.DataFrame, _: str) -> go.Figure:
-    """Rank correlations of measures without labels with each metric, a panel a scope; above 0 is
+    """Rank correlations of measures without labels with each metric, a panel per scope; above 0 is
     where the measure's paper expects them. The bars are the interval for runs like these."""
     shown = correlated[correlated.groupby("scope")["rho"].transform("count") > 0].copy()
     ends = shown["sign"].to_numpy()[:, None] * shown[["low_runs", "rho", "high_runs"]].to_numpy()

@@ -3,7 +3,7 @@
 Pages named in `PAGES` are wholly generated: a template of the same name holds their words, this
 module their numbers. The results have a page for each committed reference. The READMEs have marked
 parts, each of them a block of a template in `PARTS`.
-Tests hold every committed page against `pages()`, so that no number is ever typed.
+Tests compare every committed page with `pages()`, so that no number is ever typed.
 """
 
 import inspect
@@ -38,7 +38,7 @@ DEVIATIONS = DOCS / "deviations.toml"
 BENCHMARK = paths.ROOT / "benchmarks" / "results" / "measured.csv"
 GRID_IMAGES = 650_110  # of Sewer-ML that the grid reads: half of training, all of validation
 FIELDS = ("item", "paper", "code", "here", "why", "effect")  # of a deviation, besides its group
-BOUNDS = ["model alone", "lightly"]  # what a training step is held against
+BOUNDS = ["model alone", "lightly"]  # what a training step is compared with
 EXAMPLE = "vicreg"  # the method that "Add a method" shows
 
 

@@ -82,9 +82,8 @@ def write(profile: str) -> Path:
         for kind, name in KINDS.items():
             members = [one for one in every.values() if one.kind == kind]
             kinds.append({"id": name.lower().replace(" ", "-"), "name": name, "entries": members})
-        claims = figures / "claims.csv"
         shown = {"kinds": kinds, "thumbnails": thumbnails, "seeds": entries.seeds(figures)}
-        shown |= {"scorecard": verdicts.groups(claims), "chance": verdicts.chance(claims)}
+        shown |= {"scorecard": verdicts.groups(figures / "claims.csv")}
         put("index.html", "index.html.j2", **shown)
         for before, one, after in zip([None, *paged], paged, [*paged[1:], None], strict=False):
             csv = figures / f"{one.name}.csv"

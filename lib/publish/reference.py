@@ -1,6 +1,6 @@
-"""The committed reference: renewed from complete runs, and held against fresh ones. On the machine
+"""The committed reference: renewed from complete runs, and compared with fresh ones. On the machine
 that made it, equal pins give equal scores; elsewhere another order of sums, or another precision,
-moves a run as another seed does. So a run made here is held against the spread of its reference
+moves a run as another seed does. So a run made here is compared with the spread of its reference
 over seeds."""
 
 import io
@@ -74,10 +74,10 @@ def renew(profile: str) -> None:
     networks = [run for run in every if run.profile != profile]
     grid = [run for run in every if run.study == "grid" and run not in networks]
     measured.require(grid, f"make detectors PROFILE={profile} SEEDS={seeds}")
-    if networks and not any(load(run).is_committed for run in networks):
+    if not all(load(run).is_committed for run in networks):
         write([load(run) for run in networks], paths.REFERENCE / "walkthrough", weights=True)
         for run in networks:
-            shutil.rmtree(run_directory.folder(run))
+            shutil.rmtree(run_directory.folder(run), ignore_errors=True)
     if notebooks.render(shown(profile), profile, jobs=hardware.cores()):
         raise notebooks.NotebookError("a notebook failed: see above.")
     own = [load(run) for run in every if run.profile == profile]
@@ -132,13 +132,13 @@ def _rendered(artefact: str, profile: str, column: str) -> str:
 
 def write(runs: list[Stored], folder: Path, weights: bool = False) -> None:
     """The tables of these runs, of one profile, into `folder`, which appears when complete;
-    `weights` only of small networks."""
+    `weights` only of small networks that were trained."""
     table, _ = sources.tables(runs[0].run.data, "val")
     labels = table[[name for name in LABELS if name in table]]
     made = _provenance(runs, provenance(folder)["machines"])
     with atomic.new_folder(folder, replace=True) as beside:
         tables.write(beside, runs)
-        for stored in runs if weights else []:
+        for stored in [s for s in runs if weights and s.run.method in names.TRAINED]:
             _halve(stored.checkpoint, beside / f"{stored.run.id}.pt")
         labels.to_parquet(beside / "validation.parquet", compression="zstd", index=False)
         text = json.dumps(made, indent=1) + "\n"
@@ -181,8 +181,8 @@ def _provenance(runs: list[Stored], before: list[dict]) -> dict:
 
 
 def _took(runs: list[Stored]) -> dict:
-    """How long a replication with one seed takes, one thread each: of a run with several seeds the
-    quickest counts, as the others waited for whatever else ran."""
+    """Core-minutes of a replication with one seed: of several seeds' times the quickest, as other
+    work slowed the rest."""
     rows = [(s.run.cell.id, s.run.study, s.record["total_seconds"]) for s in runs]
     took = pd.DataFrame(rows, columns=["run", "study", "seconds"])
     quickest = took.groupby(["study", "run"])["seconds"].min()

@@ -9,21 +9,15 @@ from lib.analysis import claims, judgement, wording
 from lib.report import scorecard
 from lib.study.names import METRIC_NAMES, PROTOCOLS
 
-READINGS = {"described": "MAE as described", "released": "MAE as released"}
 # The artefact that shows what decides a claim, where it is not Table 1.
 EVIDENCE = {3: "fig10", 5: "fig5", 12: "fig6", 13: "labelfree", 14: "detectors"}
 
 
-def chance(file: Path) -> str:
-    """How many verdicts the scorecard in `file` holds, and how many chance would give; "" where
-    there is no file."""
-    return judgement.by_chance(scorecard.read(file)) if file.exists() else ""
-
-
 def groups(file: Path) -> list[dict]:
     """The scorecard in `file`: the paper's claims, then our own questions, each with its rows (a
-    cell per protocol and metric) and its columns (how many got which verdict). A group without rows
-    is left out, and there is none where there is no file."""
+    cell per protocol and metric) and its columns (how many got which verdict), and how many
+    verdicts of both chance would give. A group without rows is left out, and there is none where
+    there is no file."""
     if not file.exists():
         return []
     card = scorecard.Scorecard(scorecard.read(file))
@@ -36,10 +30,11 @@ def groups(file: Path) -> list[dict]:
         row["evidence"] = EVIDENCE.get(number, "table1")
         row["cells"] = [_cell(card.readings(number, line, *column)) for column in columns]
         parts[number > len(claims.CLAIMS)].append(row)
+    chance = {"chance": judgement.by_chance(card.scored)}
     return [
-        {"ours": ours, "rows": rows, "columns": [_column(rows, i, *c) for i, c in numbered]}
-        for ours, rows in parts.items()
-        if rows
+        chance | {"ours": ours, "rows": own, "columns": [_column(own, i, *c) for i, c in numbered]}
+        for ours, own in parts.items()
+        if own
     ]
 
 
@@ -59,7 +54,7 @@ def _cell(readings: list[pd.Series]) -> list[dict]:
     verdicts: dict[tuple, list[dict]] = {}
     for row in readings:
         estimate = wording.of_row(row).strip("–").replace("-", "−")
-        variant = READINGS[row["mae"]] if len(readings) > 1 else ""
+        variant = f"MAE as {row['mae']}" * (len(readings) > 1)
         reading = {"variant": variant, "estimate": estimate, "note": row["note"]}
         verdicts.setdefault((row["verdict"], judgement.words(row)), []).append(reading)
     return [{"verdict": v, "words": w, "readings": own} for (v, w), own in verdicts.items()]

@@ -109,7 +109,7 @@ def _images(facts: dict[str, Any]) -> str:
         few = " (two are too few)" * (len(facts["seeds"]) == 2)
         text += f"; 95 % intervals: bootstrap over {unit}, without the spread over seeds{few}"
     if unit == "images" and facts["groups"] == "videos":
-        text += "; the tables name no videos, whose images are alike, so intervals are too narrow"
+        text += "; videos are not named, and images of one are alike, so intervals are too narrow"
     return text
 
 
@@ -118,8 +118,8 @@ def below(fig: Figure, caption: str, note: str) -> Iterator[float]:
     """Within the block, the figure is taller and shows caption and footer below its content; after
     it, the figure is as before. Yields the height of the content in inches.
 
-    A figure with a layout engine is laid out above them; one without holds a page
-    (lib.report.style.page), which keeps its size.
+    A figure with a layout engine is laid out above them; one without is the
+    scorecard, which keeps its size.
     """
     width, height = fig.get_size_inches()
     texts = [text.replace(" %", "\N{NO-BREAK SPACE}%") for text in (caption, note)]

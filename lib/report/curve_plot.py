@@ -1,4 +1,4 @@
-"""Curves by epoch, a line a train share.
+"""Curves by epoch, a line per train share.
 
 fig = curve_plot.draw(curves.curves(runs), paper.values("fig6"))
 """
@@ -25,8 +25,8 @@ DASHES, POINTS = ("", (3, 2)), ("o", "D")  # of the first and the second metric
 
 @style.styled
 def draw(measured: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
-    """Panels of `ROWS` by backbone, each on an axis of its own, with a line a train share: the mean
-    over seeds. The smallest and the largest share have a band from the lowest to the highest seed.
+    """Panels of `ROWS` by backbone, each on an axis of its own, with a line per train share: the
+    mean over seeds. The smallest and the largest share have a band from lowest to highest seed.
 
     `measured` is lib.analysis.curves.curves of one method. `paper` (lib.analysis.paper.values) adds
     diamonds at its backbone, train share, epoch and metric; its "rankme" is that of a batch, as the

@@ -15,7 +15,7 @@ from matplotlib.ticker import MultipleLocator
 
 from lib.analysis import correlation
 from lib.report import style
-from lib.study.names import APART, METRIC_NAMES, label
+from lib.study.names import METRIC_NAMES, NOT_IN_PAPER, label
 
 # Shape, fill and side of the row also differ, so that the two read in grey.
 LOOKS = {
@@ -70,7 +70,7 @@ def draw(
         Line2D([], [], label=METRIC_NAMES[name], markeredgewidth=0.8, **look)
         for name, look in LOOKS.items()
     ]
-    ax.legend(handles=handles, loc="lower right", ncols=2, frameon=False)
+    ax.legend(handles=handles, loc="lower right", ncols=2)
     return fig
 
 
@@ -123,13 +123,13 @@ def _frame(ax, n: int) -> None:
 
 def _name(ax, rows: list[Key]) -> None:
     """Write methods as tick labels, and headings in bold."""
-    n = sum(method not in ("", "mean", *APART) for method, _ in rows)
+    n = sum(method not in ("", "mean", *NOT_IN_PAPER) for method, _ in rows)
     mean = f"Mean of {n} system{'s' * (n > 1)}"
     labels = [mean if method == "mean" else label(method or backbone) for method, backbone in rows]
     ax.set_yticks(range(len(rows)), labels)
     for text, (method, _) in zip(ax.get_yticklabels(), rows, strict=True):
         text.set_weight("normal" if method else "bold")
-        text.set_style("italic" if method in APART else "normal")
+        text.set_style("italic" if method in NOT_IN_PAPER else "normal")
 
 
 @style.styled

@@ -41,7 +41,7 @@ def strips(view: Detected, chosen: pd.DataFrame) -> list[Strip]:
     data, maps = view.run.data, {}
     if view.detector == "reconstruction":
         maps = measured.record(view).get("maps", {})
-    images, boxes = sources.images(data, "val"), frames.boxes(data)
+    boxes, images = frames.boxes(data), sources.images(data, "val")
     system = f"{label(view.run.method)}, {label(view.run.backbone)}, {NAMES[view.detector]}"
     rows = []
     for end, part in chosen.groupby("End", sort=False):

@@ -19,8 +19,8 @@ from lib.analysis import wording
 from lib.report import style
 from lib.study import names
 
-LINE, ROW = 0.118, 0.05  # inches: of a line of text in a cell, and what a row has beside
-CORNER, TRIANGLE = 9, [(0, 0), (0, 1), (1, 0), (0, 0)]  # of a cell, its side in points
+LINE, ROW = 0.118, 0.05  # inches: a line of text in a cell, and the padding of a row
+CORNER, TRIANGLE = 9, [(0, 0), (0, 1), (1, 0), (0, 0)]  # a corner mark: points, shape
 COLOURS = "cividis"  # differs in lightness, so it also reads in grey
 
 
@@ -64,7 +64,7 @@ def _short(value: float) -> str:
     return "" if np.isnan(value) else wording.PLAIN(value).replace("0.", ".", 1)
 
 
-def referred(frame: pd.DataFrame, name: str, values: Sequence[float]) -> pd.DataFrame:
+def with_reference_row(frame: pd.DataFrame, name: str, values: Sequence[float]) -> pd.DataFrame:
     """`frame` below a reference row `name`, such as "Always “defect”", in a group of its own."""
     index = pd.MultiIndex.from_tuples([(name, "")], names=frame.index.names)
     return pd.concat([pd.DataFrame([list(values)], index, frame.columns), frame])

@@ -63,7 +63,7 @@ def draw(
         labels[False] = "other defects, where they were drawn"
     if labels:
         handles = [Line2D([], [], label=text, **_edge(red)) for red, text in labels.items()]
-        fig.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False)
+        fig.legend(handles=handles, loc="outside upper left", ncols=2)
     return fig
 
 

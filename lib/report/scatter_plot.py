@@ -3,6 +3,7 @@
 fig = scatter_plot.draw(points, {"resnet18": (0.5, 0.2, 0.7)}, ylabel="Validation F1")
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from lib.analysis import wording
 from lib.report import style
-from lib.study.names import APART, label, share
+from lib.study.names import NOT_IN_PAPER, label, share
 
 # The marker of a run by its health: filled, hollow, a cross. A collapsed run cannot be overlooked.
 MARKERS = {"healthy": "o", "no better than random": "v", "collapsed": "X", "diverged": "P"}
@@ -72,7 +73,7 @@ def draw(
         title = label(backbone)
         if backbone in correlations:
             rho, low, high = correlations[backbone]
-            n = (~own["method"].isin(APART)).sum()
+            n = (~own["method"].isin(NOT_IN_PAPER)).sum()
             rho = wording.estimate(rho, low, high, wording.PLAIN).replace("-", "−")
             title += f": ρ = {rho}, {n} points"
         ax.set(
@@ -83,28 +84,21 @@ def draw(
         )
         log_ticks(ax.xaxis, (1, 2, 3, 5))
         ax.set_ylabel(ylabel if ax is axes[0] else "")
-    dot = {"linestyle": "none", "markeredgecolor": "white", "markeredgewidth": 0.4}
+    edge = {"linestyle": "none", "markeredgecolor": "white", "markeredgewidth": 0.4}
+    dot = partial(Line2D, [], [], **edge)
     legends = {
         "System": [
-            Line2D([], [], marker="o", markersize=5, color=style.PALETTE[m], label=label(m), **dot)
+            dot(marker="o", markersize=5, color=style.PALETTE[m], label=label(m))
             for m in points["method"].unique()
         ],
         "Health": [
-            Line2D(
-                [],
-                [],
-                marker=marker,
-                markersize=5.5,
-                color="0.45",
-                label=WORDS.get(verdict, verdict),
-                **dot,
-            )
+            dot(marker=marker, markersize=5.5, color="0.45", label=WORDS.get(verdict, verdict))
             for verdict, marker in MARKERS.items()
             if verdict in set(points["health"])
         ]
         + [Line2D([], [], **PAPER)] * (paper is not None and len(paper) > 0),
         "Defects in training": [
-            Line2D([], [], marker="o", markersize=np.sqrt(a), color="0.45", label=share(s), **dot)
+            dot(marker="o", markersize=np.sqrt(a), color="0.45", label=share(s))
             for s, a in areas.items()
         ],
     }

@@ -9,6 +9,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -17,20 +18,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from lib.analysis import judgement, wording
+from lib.analysis.parts import PLACES
 from lib.report import markup, style
 from lib.study import names
 
-# As they are drawn; above and below stand for places in these runs, which are no verdicts.
-SHORT = {
-    "supported": "supported",
-    "contradicted": "contradicted",
-    "inconclusive": "inconclusive",
-    "above": "above",
-    "below": "below",
-    "across": "across",
-    "not answerable": "no answer",
-    "not run": "–",
-}
+# Verdicts as they are drawn; above, below and across are places in these runs, no verdicts.
+SHORT = {word: word for word in (*judgement.VERDICTS, *PLACES)}
+SHORT |= {"not answerable": "no answer", "not run": "–"}
 INK = dict.fromkeys(SHORT, "0.35") | {
     "supported": style.PALETTE["byol"],
     "contradicted": style.RED,
@@ -123,7 +117,7 @@ class Scorecard:
         return ["#", "Claim of the paper", "Statistic", *columns]
 
     def lines(self) -> list[list[str]]:
-        """Of each line that was tried, as text: number, claim, statistic, a cell a protocol and
+        """Of each line that was tried, as text: number, claim, statistic, a cell per protocol and
         metric."""
         lines = []
         for claim, line, text, statistic in self.run():
@@ -149,7 +143,7 @@ class Scorecard:
     _repr_markdown_ = markdown  # how Jupyter shows it
 
     def blocks(self) -> list[tuple[str, list[tuple[int, str, str, str]]]]:
-        """Unit and lines of `run`, a block an axis: values of unlike units share none."""
+        """Unit and lines of `run`, a block per axis: values of unlike units share none."""
         units = dict(self.scored[["claim", "unit"]].itertuples(index=False, name=None))
         run = self.run()
         blocks = [(unit, [c for c in run if units[c[0]] == unit]) for unit in judgement.UNITS]
@@ -168,13 +162,15 @@ class Scorecard:
 
     @style.styled
     def draw(self) -> Figure:
-        """Claim and statistic, and for each metric a forest of estimates and a verdict a protocol,
-        as wide as a journal page; one block below another for each unit."""
+        """Claim and statistic, and for each metric a forest of estimates and a verdict per
+        protocol, as wide as a journal page; one block below another for each unit."""
         blocks, protocols = self.blocks(), self.protocols
         group = FOREST + VERDICT * len(protocols)
         width = TEXT + group * len(METRICS)
         end = sum(len(claims) + AXIS for _, claims in blocks)
-        ax = style.page(HEIGHT * (end + 0.9), (0, width), (end - 0.5, -1.4))
+        fig = plt.figure(figsize=(style.DOUBLE, HEIGHT * (end + 0.9)))
+        ax = fig.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(end - 0.5, -1.4))
+        ax.axis("off")
         left_out = textwrap.fill(self.not_run(), 44)
         ax.text(0.25, end - AXIS, left_out, va="center", color="0.3")
         _add_legend(ax, protocols)
@@ -189,7 +185,7 @@ class Scorecard:
                 if y % 2 == 0:
                     ax.axhspan(top + y - 0.5, top + y + 0.5, color="0.95", linewidth=0)
             top += len(claims) + AXIS
-        return ax.figure
+        return fig
 
     def _draw_block(self, ax, left: float, top: float, unit: str, claims: list, metric: str):
         """The forest and the verdicts of one unit's claims on one metric, from row `top` down."""
@@ -295,5 +291,5 @@ def _add_legend(ax, protocols: list[str]) -> None:
         look = {"color": "0.3", "linestyle": "", "marker": marker, "markersize": 3.2}
         look["markerfacecolor"] = "0.3" if reading == "described" else "white"
         handles.append(Line2D([], [], label=f"MAE as {reading}", **look))
-    place = {"loc": "upper left", "bbox_to_anchor": (0.02, 1), "ncols": 2, "frameon": False}
+    place = {"loc": "upper left", "bbox_to_anchor": (0.02, 1), "ncols": 2}
     ax.legend(handles=handles, columnspacing=1, handlelength=1.4, **place)

@@ -9,7 +9,6 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import font_manager
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
@@ -51,19 +50,12 @@ STYLE = {
     "font.family": ["DejaVu Sans", *[name for name in OTHERS if name in INSTALLED][:1]],
     "font.size": SIZE,
     "axes.titlesize": SIZE + 0.5,
-    "axes.labelsize": SIZE,
-    "legend.fontsize": SIZE,
-    "legend.title_fontsize": SIZE,
     "legend.frameon": False,
-    "xtick.labelsize": SIZE,
-    "ytick.labelsize": SIZE,
     "axes.linewidth": 0.5,
     "lines.linewidth": 1,
-    "grid.linewidth": 0.4,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "pdf.fonttype": 42,
-    "svg.hashsalt": "ssl-anomaly",
 }
 matplotlib.rcdefaults()  # a matplotlibrc of the user does not change what is drawn
 matplotlib.rcParams["text.parse_math"] = False  # a "$" in a name of one's own is no formula
@@ -106,14 +98,6 @@ def panels(
     """A figure of so many inches and its axes (rows, columns), which lay themselves out."""
     size = (width, height)
     return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **shared)
-
-
-def page(height: float, xlim: tuple[float, float], ylim: tuple[float, float]) -> Axes:
-    """Axes without a frame that fill a figure of a journal page's width and `height` inches."""
-    fig = plt.figure(figsize=(DOUBLE, height))
-    ax = fig.add_axes((0, 0, 1, 1), xlim=xlim, ylim=ylim)
-    ax.axis("off")
-    return ax
 
 
 def wrapped(text: str, width: float) -> str:

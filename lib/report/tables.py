@@ -80,7 +80,7 @@ class Block:
             for part, frame in frames.items():
                 unknown = {"health": "", "best": False, "below": False}.get(part, np.nan)
                 values = row if part == "value" else [unknown] * len(row)
-                frames[part] = heatmap.referred(frame, name, values)
+                frames[part] = heatmap.with_reference_row(frame, name, values)
         return frames
 
     def once(self) -> "Block":
@@ -187,10 +187,9 @@ def table(
         able = parts["value"].where(parts["health"] == "healthy")
         if "method" in rows:
             able = _above_untrained(able, parts["value"])
-        groups = able.groupby(level=among) if among else None
-        most = groups.transform("max") if among else able.max()
-        several = (groups.transform("count") if among else able.count()) > 1
-        best = able.eq(most.where(several)).reindex(parts["value"].index, fill_value=False)
+        groups = able.groupby(able.index.get_level_values(among) if among else [0] * len(able))
+        most = groups.transform("max").where(groups.transform("count") > 1)
+        best = able.eq(most).reindex(parts["value"].index, fill_value=False)
         title = METRIC_NAMES[metric]
         block = Block(title, **parts, best=best, bounds=(bounds or {}).get(title, {}))
         blocks.append(block.once() if by_metric else block)

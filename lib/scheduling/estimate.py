@@ -1,16 +1,15 @@
 """What a set of trainings will take here, in hours and disk: closed-form counts, and rates from
-`lib.scheduling.throughput`. Knows no torch."""
+`lib.scheduling.throughput`. Does not import torch."""
 
 import heapq
 import os
-import shutil
 import sys
 from collections import ChainMap
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from lib.data import cache, splits
+from lib.data import splits
 from lib.scheduling import throughput, turns
 from lib.study.grid import Run
 from lib.system import environment, hardware, paths
@@ -136,7 +135,7 @@ class Estimate:
     @property
     def memory(self) -> int:
         """Bytes of the process that takes most, in a step or while it fits the converged probe."""
-        from lib.analysis.curves import width  # no other command of the scheduler needs this room
+        from lib.analysis.curves import width  # no other command of the scheduler imports this
 
         pairs = zip(self.todo, self.work, strict=True)
         fits = (FITTED * 4 * w.fitting * width(run) for run, w in pairs)
@@ -167,7 +166,7 @@ def forecast(todo: list[Run], workers: int, gpus: list[str], every: Sequence[Run
         gpus=gpus,
         machine=hardware.machine(gpus),
         turns=turns.plan(todo, every, tables),
-        free=shutil.disk_usage(cache.disk(paths.DATA)).free,
+        free=paths.free(paths.DATA),
     )
 
 

@@ -1,4 +1,4 @@
-"""What there is to do for one run, and doing it. Knows no torch until it is done."""
+"""What there is to do for one run, and doing it. Does not import torch until then."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

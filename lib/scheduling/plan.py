@@ -63,12 +63,11 @@ class Request(Choices):
         return self.jobs or possible
 
 
-def check_train_shares(runs: list[Run], workers: int) -> None:
+def check_train_shares(runs: list[Run]) -> None:
     """Raise DataError unless the train shares of all runs can be reached on their tables, before
     the hours that decoding the images may take."""
     read = {turns.same_rows(run.data): run.data for run in runs}
     for rows, data in read.items():
-        sources.simulated(data, workers)
         table, _ = sources.tables(data, "train")
         own = (run.share for run in runs if turns.same_rows(run.data) == rows)
         for share in dict.fromkeys(own):
@@ -97,7 +96,7 @@ def estimated(runs: list[Run], request: Request) -> estimate.Estimate:
 def train(todo: list[Job], request: Request) -> int:
     """Train and measure `todo`, in turns where the disk cannot hold all pixels."""
     runs = [job.run for job in todo]
-    check_train_shares(runs, hardware.cores() if request.cluster else request.workers())
+    check_train_shares(runs)
     planned, status = turns.plan(runs, request.runs(), turns.tables_of(runs)), 0
     for number, turn in enumerate(planned, 1):
         if len(planned) > 1:
@@ -136,7 +135,7 @@ def run(request: Request) -> int:
     how = slurm.plan(cluster, len(todo)) if cluster else _at_once(runs, request)
     real = [run for run in runs if run.data["source"] == "sewer-ml"]
     if real:
-        check_train_shares(real, hardware.cores())
+        check_train_shares(real)
         check_validation_shares(real[0])
         if not cluster:  # this machine's rates say nothing about those of the cluster's nodes
             estimate.check_disk(estimated(real, request))

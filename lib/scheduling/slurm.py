@@ -128,7 +128,7 @@ def _submit(rest: list[Job], cluster: Cluster) -> dict[Run, str]:
     executor = submitit.SlurmExecutor(slurm_job.folder() / "log", max_num_timeout=TIMEOUTS)
     executor.update_parameters(**options(cluster, len(rest)))
     for job in rest:
-        slurm_job.tell(job.run, 0.0)
+        slurm_job.write_progress(job.run, 0.0)
     try:
         elements = executor.submit_array([slurm_job.Training(job) for job in rest])
     except submitit.core.utils.FailedJobError as error:
@@ -199,7 +199,7 @@ class Watch:
 
     def look_at(self, run: Run, states: dict) -> None:
         """Show what is done of a run, and how it ended if it did."""
-        fraction, outcome = slurm_job.heard(run)
+        fraction, outcome = slurm_job.read_progress(run)
         outcome = outcome or self._without_a_note(run, states.get(self.jobs[run], UNKNOWN)[0])
         if outcome == "done":
             self.bar.finish(run, outcome)

@@ -1,4 +1,5 @@
-"""One run as a job of SLURM: what trains it there, and its notes of how far it is. Knows no torch.
+"""One run as a job of SLURM: what trains it there, and its notes of how far it is. Does not import
+torch.
 
 runs/.slurm/PROFILE/ID.job    the job that the run was given to
 runs/.slurm/PROFILE/ID.json   how far it is, and how it ended
@@ -30,13 +31,13 @@ def note(run: Run, kind: str) -> Path:
     return path
 
 
-def tell(run: Run, fraction: float, outcome: str = "") -> None:
+def write_progress(run: Run, fraction: float, outcome: str = "") -> None:
     """Note what is done of a run and, once it has ended, the outcome: "done" or what went wrong."""
     atomic.put_json(note(run, "json"), {"fraction": fraction, "outcome": outcome})
 
 
-def heard(run: Run) -> tuple[float, str]:
-    """The fraction and the outcome that `tell` noted last."""
+def read_progress(run: Run) -> tuple[float, str]:
+    """The fraction and the outcome that `write_progress` noted last."""
     last = atomic.read_json(note(run, "json")) or {}
     return last.get("fraction", 0.0), last.get("outcome", "")
 
@@ -71,17 +72,17 @@ class Training:
             nonlocal last
             if time.time() - last > INTERVAL:
                 last = time.time()
-                tell(run, fraction)
+                write_progress(run, fraction)
 
-        tell(run, 0.0)
+        write_progress(run, 0.0)
         try:
             # Another make may be training the run, or this job's last process may be dying: wait.
             with run_directory.lock(run):
                 self._do(progress, 0)
         except Exception as error:
-            tell(run, 0.0, f"{type(error).__name__}: {error}")
+            write_progress(run, 0.0, f"{type(error).__name__}: {error}")
             raise
-        tell(run, 1.0, "done")
+        write_progress(run, 1.0, "done")
 
     def _do(self, progress: Callable | None, rank: int) -> None:
         from pytorch_lightning.utilities.exceptions import SIGTERMException

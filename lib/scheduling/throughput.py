@@ -1,6 +1,6 @@
 """How fast each system trains here: measured by `lib.scheduling.throughput_probe` in processes of
 their own, as many at once as will train. Rates are kept in build/<profile>/estimate.json by
-machine, settings and code. Knows no torch: only the processes that measure import it."""
+machine, settings and code. Does not import torch: only the processes that measure import it."""
 
 import sys
 from concurrent.futures import as_completed

@@ -1,9 +1,8 @@
 """Which runs share the disk: all at once where their cached pixels fit, else in several turns: the
 runs with the smallest caches train first, and their caches make room for the next. Runs that read
-the same part of the tables at the same side share two caches. Knows no torch."""
+the same part of the tables at the same side share two caches. Does not import torch."""
 
 import json
-import shutil
 from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +31,8 @@ class Turn:
     @property
     def lacks(self) -> int:
         """Bytes that the disk lacks for this turn when the spare caches are gone."""
-        return int(max(0, left(self.caches) - cache.DISK_LIMIT * (_free() + _there(self.spare))))
+        room = paths.free(paths.DATA) + _there(self.spare)
+        return int(max(0, left(self.caches) - cache.DISK_LIMIT * room))
 
     def no_room(self) -> str:
         """The sentence of a disk that cannot hold the pixels of this turn."""
@@ -47,7 +47,7 @@ class Turn:
         """Remove the spare caches if this turn's pixels need their room. Raises DataError where the
         disk is too small without them, too, and where a run in training may read one of them."""
         missing = left(self.caches)
-        if missing <= cache.DISK_LIMIT * _free():
+        if missing <= cache.DISK_LIMIT * paths.free(paths.DATA):
             return
         if self.lacks:
             raise DataError(self.no_room())
@@ -55,7 +55,7 @@ class Turn:
             raise DataError(
                 f"the disk has no room for the next {missing / 1e9:.1f} GB of pixels, and those "
                 f"that could go may be in use: {busy[0]} is in training ({len(busy)} such runs). "
-                "Wait for its end; the same command goes on."
+                "Wait for its end; the same command continues."
             )
         for path, size in self.spare.items():
             if freed := _there({path: size}):
@@ -71,13 +71,13 @@ def plan(todo: Sequence[Run], every: Sequence[Run], tables: Tables) -> list[Turn
         groups.setdefault(str(run.data), []).append(run)
     parts = [(runs, caches(runs[0].data, tables)) for runs in groups.values()]
     wanted = dict(ChainMap(*(files for _, files in parts)))
-    if left(wanted) <= cache.DISK_LIMIT * _free():
+    if left(wanted) <= cache.DISK_LIMIT * paths.free(paths.DATA):
         return [Turn(list(todo), wanted, {})]
     others = [run for run in every if run.profile in {one.profile for one in todo}]
     tables, known = tables_of(others) | tables, wanted
     for run in {str(run.data): run for run in others}.values():
         known = known | caches(run.data, tables)
-    room = cache.DISK_LIMIT * (_free() + _there(known))
+    room = cache.DISK_LIMIT * (paths.free(paths.DATA) + _there(known))
     shared: list[tuple[list[Run], Caches]] = [([], {})]
     for own, read in sorted(parts, key=lambda part: (left(part[1]), sum(part[1].values()))):
         runs, files = shared[-1]
@@ -119,7 +119,3 @@ def left(files: Caches) -> int:
 def _there(files: Caches) -> int:
     """Bytes of these caches that are on the disk."""
     return sum(files.values()) - left(files)
-
-
-def _free() -> int:
-    return shutil.disk_usage(cache.disk(paths.DATA)).free

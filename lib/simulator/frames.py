@@ -205,7 +205,7 @@ def labels(seed: int, split: str, n: int, defect_share: float = DEFECT_SHARE) ->
 
 
 def _write_some(job) -> list[tuple]:
-    """Write some frames of a split; returns the rows of Boxes.csv."""
+    """Write some frames of a split; returns the rows of its Boxes.csv."""
     folder, seed, split, indices, px = job
     cv2.setNumThreads(1)
     rows = []
@@ -218,38 +218,40 @@ def _write_some(job) -> list[tuple]:
     return rows
 
 
-def is_whole(root: Path) -> bool:
-    """Whether the images were drawn, and the tables beside them are as they were written."""
-    sums = atomic.read_json(root / "checksums.json") or {}
-    return root.exists() and all(atomic.checksum(root / name) == was for name, was in sums.items())
+def is_whole(folder: Path) -> bool:
+    """Whether the tables in `folder`, of labels or of boxes beside drawn frames, are as they were
+    written."""
+    sums = atomic.read_json(folder / "checksums.json") or {}
+    return bool(sums) and all(atomic.checksum(folder / name) == sums[name] for name in sums)
 
 
-def write(root: Path, seed: int, train: int, val: int, px: int, workers: int = 1) -> None:
-    """Write both splits in Sewer-ML's layout, with Videos.csv and Boxes.csv beside; `root` appears
-    when they are complete.
-
-    Raises FileExistsError where `root` exists.
-    """
-    root = Path(root)
-    if root.exists():
-        raise FileExistsError(f"{root} exists: remove it to simulate again")
+def write_tables(root: Path, seed: int, sizes: dict[str, int]) -> None:
+    """Write the tables of splits of these sizes in Sewer-ML's format, and Videos.csv; `root`, a new
+    folder, appears when they are complete."""
     with atomic.new_folder(root) as work:
-        tables, jobs = [], []
-        for split, n in (("train", train), ("val", val)):
-            folder, table, _ = SPLITS[split]
-            (work / folder).mkdir()
-            tables.append(labels(seed, split, n))
-            tables[-1][list(COLUMNS)].to_csv(work / table, index=False)
-            for start in range(0, n, 10 * FRAMES):
-                indices = range(start, min(start + 10 * FRAMES, n))
-                jobs.append((work / folder, seed, split, indices, px))
+        tables = {split: labels(seed, split, n) for split, n in sizes.items()}
+        for split, table in tables.items():
+            table[list(COLUMNS)].to_csv(work / SPLITS[split][1], index=False)
+        pd.concat(tables.values())[["Filename", "Video"]].to_csv(work / "Videos.csv", index=False)
+        _put_checksums(work)
+
+
+def write_frames(root: Path, seed: int, split: str, n: int, px: int, workers: int = 1) -> None:
+    """Draw the n frames of a split into its folder in `root`, with Boxes.csv; the folder, a new
+    one, appears when they are complete."""
+    parts = [range(start, min(start + 10 * FRAMES, n)) for start in range(0, n, 10 * FRAMES)]
+    with atomic.new_folder(root / SPLITS[split][0]) as work:
+        jobs = [(work, seed, split, indices, px) for indices in parts]
         if workers == 1:
             boxes = [_write_some(job) for job in jobs]
         else:
             with parallel.pool(workers, "drew images") as pool:
                 boxes = parallel.results(pool, _write_some, jobs)
-        pd.concat(tables)[["Filename", "Video"]].to_csv(work / "Videos.csv", index=False)
         names = ["Filename", "Class", "x0", "y0", "x1", "y1"]
         pd.DataFrame(chain(*boxes), columns=names).to_csv(work / "Boxes.csv", index=False)
-        tables = work.glob("*.csv")
-        atomic.put_json(work / "checksums.json", {t.name: atomic.checksum(t) for t in tables})
+        _put_checksums(work)
+
+
+def _put_checksums(folder: Path) -> None:
+    sums = {table.name: atomic.checksum(table) for table in folder.glob("*.csv")}
+    atomic.put_json(folder / "checksums.json", sums)

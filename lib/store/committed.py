@@ -1,4 +1,4 @@
-"""The committed reference of a profile: all its runs in four tables. Knows no torch.
+"""The committed reference of a profile: all its runs in four tables. Does not import torch.
 
     runs.parquet       a row per run: its record, that of its measurement, its history's columns
     histories.parquet  a row per run and epoch
@@ -122,8 +122,8 @@ def write(folder: Path, runs: Sequence["Stored"]) -> None:
 
 
 def kept_scores(stored: "Stored") -> pd.DataFrame:
-    """The run's scores without those of training images which nothing reads: of an ablation all, of
-    the grid those of the online probe."""
+    """The run's scores without unread scores of training images: all of an ablation's, the online
+    probe's of the grid."""
     kept = "split == 'val'" + " or probe == 'converged'" * (stored.run.study == "grid")
     rows = stored.scores.query(kept)
     return rows.assign(Filename=rows["Filename"].cat.remove_unused_categories())

@@ -1,6 +1,6 @@
 """Fingerprints: what a result depends on, part by part, and which parts have changed since. The
 inputs of a result are a dictionary, name of a part -> its value or hash. They are stored with the
-result; `changes` holds them against those of today."""
+result; `changes` compares them with those of today."""
 
 import ast
 import hashlib

@@ -1,27 +1,21 @@
-"""What was measured on trained networks, kept in their run directories. Knows no torch.
+"""What was measured on trained networks, kept in their run directories. Does not import torch.
 measured.parquet holds the scores of detectors, measured.json the label-free measures and what was
 fitted. `lib.training.measure` makes them. A run is complete without them, and they have a
 fingerprint of their own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pandas as pd
 
 from lib.store import fingerprints
 from lib.store import stored as stored_runs
 from lib.store.stored import MissingRuns, Stored, load
-from lib.study import names
 from lib.study.grid import Run
 from lib.system import atomic
 
 SOURCES = ("training/measure", "measures/detectors", "measures/representation")  # modules of lib
-# What protocols read; categories, as pandas takes long to compare texts.
-READINGS = pd.DataFrame(
-    sorted({(e, p.probe) for p in names.PROTOCOLS.values() for e in (p.table, p.imbalance)}),
-    columns=["evaluation", "probe"],
-    dtype="category",
-)
 
 
 @dataclass(frozen=True)
@@ -38,12 +32,16 @@ class Detected(Stored):
 
     @property
     def scores(self) -> pd.DataFrame:
-        """A row per validation image, evaluation and probe that a protocol reads. The score is the
-        same in all of them, because a detector sees the plain image."""
-        table = self.detector_scores([f"{self.detector}, {self.setting}"])
-        rows = table.set_axis(["Filename", "logit"], axis=1).assign(split="val")
-        every = pd.concat([rows] * len(READINGS), ignore_index=True)
-        return every.assign(**{k: READINGS[k].repeat(len(rows)).array for k in READINGS})
+        """A row per validation image: `Filename` and `logit`. Every evaluation and probe that a
+        protocol reads has this one score, because a detector sees the plain image."""
+        table = _detector_scores(self.trained, self.written)
+        columns = ["Filename", f"{self.detector}, {self.setting}"]
+        return table[columns].set_axis(["Filename", "logit"], axis=1)
+
+
+@lru_cache(maxsize=1)  # the views of one run are read one after another
+def _detector_scores(stored: Stored, written: int) -> pd.DataFrame:
+    return stored.detector_scores()
 
 
 def inputs(stored: Stored) -> dict[str, str]:

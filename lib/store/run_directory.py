@@ -17,8 +17,8 @@ from lib.study.grid import Run
 from lib.system import atomic, paths
 from lib.system.errors import DataError
 
-# What an unfinished run goes on from; a kill may leave it in a complete one.
-RESUMED = ("checkpoint.ckpt", "begun.json")
+# Files that a stopped run resumes from; a kill may leave them in a complete one.
+RESUME_FILES = ("checkpoint.ckpt", "begun.json")
 
 
 def folder(run: Run) -> Path:
@@ -77,9 +77,9 @@ def seeds(profile: str) -> list[int]:
 
 
 def tidy() -> None:
-    """Remove the files in `RESUMED` from complete runs whose training was killed before it did."""
+    """Remove `RESUME_FILES` from complete runs whose training was killed before it did."""
     for path in paths.RUNS.glob("*/*/run.json"):
-        for name in RESUMED if path.parent.suffix != ".partial" else ():
+        for name in RESUME_FILES if path.parent.suffix != ".partial" else ():
             (path.parent / name).unlink(missing_ok=True)
 
 

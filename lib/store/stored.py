@@ -1,4 +1,4 @@
-"""Stored runs read back, from runs made here or from the committed reference. Knows no torch."""
+"""Stored runs read back, made here or from the committed reference. Does not import torch."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -38,7 +38,7 @@ class Stored:
 
     @property
     def trained(self) -> "Stored":
-        """The run itself, with its probes' scores; a view of a run gives the run that it shows."""
+        """The run itself; of a `Detected`, the run whose features it read."""
         return self
 
     @cached_property
@@ -154,19 +154,19 @@ def reachable(runs: list[Run]) -> list[Run]:
 
 def require(wanted: list[Run], command: str, seeds: Sequence[int] = ()) -> list[Run]:
     """The runs, without those whose train share the user's own images cannot reach, and with those
-    of the reference's other seeds where no `seeds` were chosen (`of_every_seed`). Raises
+    of the reference's other seeds where no `seeds` were chosen (`with_reference_seeds`). Raises
     MissingRuns, naming `command`, unless every one can be read."""
     wanted = reachable(wanted)
     if absent := [run.id for run in wanted if not find(run)]:
         what = f"{len(absent)} of {len(wanted)} runs are missing ({absent[0]} ...)"
         raise MissingRuns(f"{what}: `{command}` makes them.")
-    return wanted if seeds else of_every_seed(wanted)
+    return wanted if seeds else with_reference_seeds(wanted)
 
 
-def of_every_seed(runs: list[Run]) -> list[Run]:
-    """The runs, and their twins of each of the profile's `reference_seeds` for which every twin can
-    be read from where the runs are: trained here, or in the reference. So runs trained here stand
-    alone until all twins of a seed are trained here, too."""
+def with_reference_seeds(runs: list[Run]) -> list[Run]:
+    """The runs, and the same runs of each other reference seed of which all are there and of the
+    same origin (trained here, or the reference). So runs trained here stand alone until all runs of
+    another seed are trained here, too."""
     origins = {load(run).origin for run in runs}
     if len(origins) != 1:
         return runs

@@ -22,6 +22,10 @@ class Artefact:
     reads_measured: bool = False  # reads what was measured on the runs (lib.store.measured), too
 
 
+WALKTHROUGH = tuple(
+    f"{system}-d45-s42"
+    for system in ("simclr-resnet18", "mae-vit_tiny", "random-resnet18", "random-vit_tiny")
+)
 EVERY = ["f1", "f2ciw", "f1_normal", "precision", "recall"]
 
 
@@ -37,9 +41,9 @@ def _monitoring(name: str, method: str) -> Artefact:
     return Artefact(title, "monitoring", parameters, methods=(method,))
 
 
-def _detectors(name: str, title: str, **parameters: str) -> Artefact:
-    title, parameters = f"Detectors without labels: {title}", {"artefact": name, **parameters}
-    return Artefact(title, "detectors", parameters, reads_measured=True)
+def _detectors(name: str, title: str) -> Artefact:
+    title = f"Detectors without labels: {title}"
+    return Artefact(title, "detectors", {"artefact": name}, reads_measured=True)
 
 
 ARTEFACTS = {
@@ -76,13 +80,13 @@ ARTEFACTS = {
     "detectors-shares": _detectors("detectors-shares", "AUROC by train share"),
     "detectors-gallery": _detectors("detectors-gallery", "where they err"),
     "labelfree": Artefact(
-        "Which label-free measure tells a good representation", "labelfree", reads_measured=True
+        "Which label-free measure finds a good representation", "labelfree", reads_measured=True
     ),
     "walkthrough": Artefact(
         "From one image to a verdict",
         "walkthrough",
         study=None,
-        networks=("simclr-resnet18-d45-s42", "mae-vit_tiny-d45-s42"),
+        networks=WALKTHROUGH,
     ),
 }
 

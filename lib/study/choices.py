@@ -36,7 +36,7 @@ def read(chosen_artefacts: Sequence[str] = ()) -> Choices:
     """The choices in the environment, and these artefacts.
 
     Raises ValueError for the first that is not valid, naming the nearest valid one, and for a name
-    that stands twice. More JOBS than this machine holds become as many as it does, in a sentence.
+    that stands twice. JOBS above what this machine holds is lowered, and a line says so.
     """
     default = "own" if environment.labels() else "mini"
     profile, protocol = environment.text("PROFILE", default), environment.text("PROTOCOL")

@@ -43,11 +43,11 @@ def class_names(classes: Iterable[str]) -> dict[str, str]:
     return {name: known.get(name, name) for name in classes}
 
 
-# The study's rows, in the order of tables. Added methods and untrained backbones are rows of ours,
-# not of the paper, and are set apart.
+# The study's rows, in the order of tables. Added methods and untrained backbones are
+# not in the paper.
 TRAINED, ADDED, UNTRAINED = map(tuple, (settings.TRAINED, settings.ADDED, settings.UNTRAINED))
 METHODS = tuple(settings.METHODS)
-APART = (*ADDED, *UNTRAINED)
+NOT_IN_PAPER = (*ADDED, *UNTRAINED)
 BACKBONES = settings.BACKBONES
 NAMES = {name: kind.title for name, kind in settings.METHODS.items()} | {
     "resnet18": "ResNet-18",

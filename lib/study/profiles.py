@@ -16,27 +16,27 @@ def available() -> list[str]:
     return sorted(p.stem for p in paths.PROFILES.glob("*.toml"))
 
 
-# Values of a profile. Numbers are above 0 but for these, which may be 0 ...
-ZERO = {
+# Numbers of a profile are above 0, except these, which may be 0.
+MAY_BE_ZERO = {
     *("seed", "seeds", "reference_seeds", "train", "val", "frame", "jitter", "jitters", "flip"),
     *("warmup_epochs", "warmup_start", "final_lr", "weight_decay", "redundancy", "invariance"),
     *("variance", "covariance", "gaussian", "tau_start", "tau_end", "centre_momentum"),
     *("teacher_warmup_epochs", "frozen_epochs"),
 }
-# ... these are at most 1 ...
-ONE = {
+# At most 1.
+AT_MOST_ONE = {
     *("fraction", "crop", "crops", "jitter", "jitters", "flip", "mask", "tau_start", "tau_end"),
     "centre_momentum",
 }
-SHARES = ("train_shares", "validation_shares")  # ... these whole per cents ...
+SHARES = ("train_shares", "validation_shares")  # whole per cents
 SHARE = "a whole per cent, from 0.01 to 0.99"
-LEAST = {"batch": 2, "px": 16, "cache": 16}  # ... and these larger: batch norm takes two images
-ELEMENTS = {
+MINIMUM = {"batch": 2, "px": 16, "cache": 16}  # batch norm takes two images
+ELEMENT_TYPES = {
     **dict.fromkeys(("seeds", "reference_seeds", "px"), int),
     **dict.fromkeys((*SHARES, "crops", "jitters"), float),
     "methods": str,
 }
-WORDS = {
+ALLOWED = {
     "methods": METHODS,
     "optimiser": ("lars", "adamw"),
     "protocol": PROTOCOLS,
@@ -45,18 +45,19 @@ WORDS = {
 
 
 @lru_cache
-def load(name: str) -> dict[str, Any]:
+def load(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
     """The profile as nested dicts: its `base` (default: paper.toml) with its differences over it.
     Raises ValueError for a wrong type or value, or an unknown profile or key, naming the nearest
-    one."""
+    one. `above` are the profiles whose base it is."""
     nearest(name, available(), "profile")
     where = f"lib/study/profiles/{name}.toml"
     own = _toml(name)
     if name != "paper":
         base = own.pop("base", "paper")
-        if name in _bases(base):
-            raise ValueError(f"{where}: 'base' leads back to the profile itself; name another one.")
-        merged = _merge(load(base), own, where)
+        if base in (name, *above):
+            first = f"lib/study/profiles/{(name, *above)[-1]}.toml"
+            raise ValueError(f"{first}: 'base' leads back to the profile itself; name another one.")
+        merged = _merge(load(base, (name, *above)), own, where)
     else:
         for method in own["method"]:
             nearest(method, METHODS, f"method in {where}")
@@ -74,15 +75,6 @@ def _toml(name: str) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"lib/study/profiles/{path.name} is not TOML in UTF-8: {error}.") from None
-
-
-def _bases(name: str) -> list[str]:
-    """The profile, its base, the base of that, and so on, up to `paper` or one that comes twice."""
-    chain: list[str] = []
-    while name in available() and name not in chain:
-        chain.append(name)
-        name = _toml(name).get("base", "paper")
-    return chain
 
 
 def _merge(base: dict, change: dict, where: str) -> dict:
@@ -128,17 +120,17 @@ def _check(key: str, value: Any, kind: type, where: str) -> None:
         if not value or len(set(map(repr, value))) < len(value):
             expected = "a list of one or more, each named once"
         for one in value:
-            _check(key, one, ELEMENTS[key], where)
-    elif key in WORDS:
-        nearest(value, WORDS[key], f"{key} in {where}")
+            _check(key, one, ELEMENT_TYPES[key], where)
+    elif key in ALLOWED:
+        nearest(value, ALLOWED[key], f"{key} in {where}")
     elif key in SHARES:
         if not is_share(value):
             expected = SHARE
     elif kind in (int, float):
-        least = LEAST.get(key, 0)
-        if not isfinite(value) or value < least or (value == 0 and key not in ZERO):
-            expected = f"a number of {least} or more" if key in ZERO or least else "above 0"
-        elif key in ONE and value > 1:
+        least = MINIMUM.get(key, 0)
+        if not isfinite(value) or value < least or (value == 0 and key not in MAY_BE_ZERO):
+            expected = f"a number of {least} or more" if key in MAY_BE_ZERO or least else "above 0"
+        elif key in AT_MOST_ONE and value > 1:
             expected = "at most 1"
     if expected:
         raise ValueError(f"{where}: '{key}' should be {expected}, found {value!r}.")

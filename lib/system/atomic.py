@@ -1,5 +1,5 @@
-"""Files and folders that appear whole, written beside their place and renamed into it; and what
-tells later whether they are whole still."""
+"""Atomic writes: files and folders get a temporary name, then are renamed into place; checksums
+tell later whether they are intact."""
 
 import json
 import os
@@ -41,8 +41,8 @@ def put(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def claim(path: Path, ours: Callable[[Path], bool]) -> None:
-    """Make the folder of the file that a user wants written to `path`. Raises ValueError where that
-    cannot be, and where something lies there, not empty, that is not `ours` to replace."""
+    """Make the folder of the file that a user wants written to `path`. Raises ValueError where
+    `path` cannot be a file, or has content for which `ours(path)` is false."""
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name a file in it with OUT.")
     if path.exists() and path.stat().st_size and not ours(path):
@@ -114,8 +114,8 @@ def put_folder(beside: Path, folder: Path) -> Path:
 
 @contextmanager
 def new_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
-    """A folder beside to write into; it becomes `folder`, which must be empty unless it is to be
-    `replace`d, at the end of the block, or is removed where the block raises."""
+    """A temporary folder, renamed to `folder` (absent or empty, unless `replace`) at the end of the
+    block; deleted where the block raises."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f"{_beside(folder).name}-", dir=folder.parent))
     try:
@@ -143,8 +143,7 @@ def sweep(folders: Iterable[Path], ends: bool = False) -> None:
 
 
 def _lives(process: int) -> bool:
-    """Whether the process has not ended; one that has, counts no more, though its parent has not
-    yet asked how."""
+    """Whether the process runs; a zombie does not."""
     try:
         return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
     except psutil.AccessDenied:  # another user's

@@ -70,13 +70,13 @@ def everything() -> dict[str, str]:
 
 
 def replace(variables: dict[str, str]) -> None:
-    """Have these variables, and no others."""
+    """Replace the whole environment by these variables."""
     os.environ.clear()
     os.environ.update(variables)
 
 
 def hand_down(variables: dict[str, str], keep: bool = False) -> None:
-    """Set variables for this process and those that it starts; `keep` those that are set."""
+    """Set variables for this process and those that it starts; with `keep`, only unset ones."""
     os.environ.update({k: v for k, v in variables.items() if not (keep and k in os.environ)})
 
 

@@ -1,9 +1,10 @@
-"""Errors that a user can mend: one sentence that names the file, what was found and expected, and
+"""Errors that a user can fix: one sentence that names the file, what was found and expected, and
 the next command."""
 
 import errno
-import shutil
 from pathlib import Path
+
+from lib.system import paths
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: a full disk, a used up quota
 
@@ -13,8 +14,7 @@ class DataError(ValueError):
 
 
 def of_system(error: OSError, workspace: Path) -> str:
-    """The sentence of an error of the operating system, which may name a file; one that this suite
-    raised is a sentence."""
+    """An OSError as one sentence that names its file; one raised by this suite already is one."""
     if error.errno is None:
         return str(error)
     where = Path(error.filename) if isinstance(error.filename, str) else workspace
@@ -22,7 +22,7 @@ def of_system(error: OSError, workspace: Path) -> str:
         return no_room(where)
     why = (error.strerror or str(error)).lower()
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        remedy = "change its rights, or name another place"
+        remedy = "change its permissions, or name another place"
         return f"{where} cannot be read or written ({why}): {remedy}."
     if isinstance(error, (FileExistsError, NotADirectoryError)):
         return f"{where} or what it lies in is a file where a folder should be: name another place."
@@ -31,9 +31,8 @@ def of_system(error: OSError, workspace: Path) -> str:
 
 def no_room(folder: Path, need: str = "") -> str:
     """The sentence of a full disk: where it lies, what is free and needed, and the remedy."""
-    place = next(path for path in (folder, *folder.parents) if path.exists())
-    free = f"{shutil.disk_usage(place).free / 1e6:,.0f} MB are free"
+    free = f"{paths.free(folder) / 1e6:,.0f} MB are free"
     return (
         f"the disk of {folder} is full ({free}{need and ', '}{need}): free some, or set WORKSPACE "
-        "to a larger one; what is finished is kept, and the same command goes on."
+        "to a larger one; what is finished is kept, and the same command continues."
     )

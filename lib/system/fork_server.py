@@ -45,7 +45,7 @@ def context(*modules: str):
             Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=-200)
         tempfile.tempdir = str(folder)
         try:
-            with parallel.deaf_to_interrupts():
+            with parallel.interrupts_blocked():
                 forkserver.ensure_running()
         finally:
             tempfile.tempdir = usual

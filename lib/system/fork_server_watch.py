@@ -1,5 +1,5 @@
-"""Imported by the fork server alone: it ends with its parent, and so does the folder of its socket.
-The server would notice the parent's end only once it has imported torch."""
+"""Imported by the fork server alone: a thread that ends the server and removes its socket's folder
+when the parent ends. The server itself would notice that only after importing torch."""
 
 import atexit
 import os

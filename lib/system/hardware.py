@@ -1,4 +1,4 @@
-"""What this machine has: cores, GPUs and its name. Knows no torch."""
+"""What this machine has: cores, GPUs and its name. Does not import torch."""
 
 import os
 import platform
@@ -12,8 +12,8 @@ import psutil
 
 from lib.system import environment
 
-PER_CORE = 2  # processes that may share a core
-PROCESS = 1e9  # bytes of memory of one that trains
+PROCESSES_PER_CORE = 2  # processes that may share a core
+BYTES_PER_PROCESS = 1e9  # of memory, of one that trains
 
 
 def cores() -> int:
@@ -52,9 +52,9 @@ def memory() -> int:
 
 
 def capacity(devices: int = 1) -> tuple[int, str]:
-    """How many runs of `devices` processes each this machine holds at once, and by what."""
+    """How many runs of `devices` processes each this machine holds, and what limits them."""
     free = memory()
-    held = min(PER_CORE * cores(), int(free // PROCESS))
+    held = min(PROCESSES_PER_CORE * cores(), int(free // BYTES_PER_PROCESS))
     return max(1, held // devices), f"{cores()} core(s) and {free / 1e9:.1f} GB of free memory"
 
 
@@ -85,8 +85,7 @@ def machine(gpus: list[str]) -> str:
         name = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
         return f"{len(gpus)} x {name}"
     with suppress(OSError):
-        if model := re.search(
-            r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        ):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        if model := re.search(r"model name\s*: (.*)", text):
             return re.sub(r"\((R|TM)\)| (CPU|Processor)\b", "", model[1]).strip()
     return platform.processor() or platform.machine()

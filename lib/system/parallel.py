@@ -24,8 +24,8 @@ from lib.system.errors import DataError
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 Block = tuple[int, list[Any], list[Any]]  # its number, rows of the table, where their images lie
-Bad = tuple[Any, str, str]  # row, kind, message
-Do = Callable[[list[Any], list[Any]], list[Bad]]  # rows and places -> those that could not be read
+BadImage = tuple[Any, str, str]  # row, kind, message
+Worker = Callable[[list[Any], list[Any]], list[BadImage]]  # rows and places -> unreadable ones
 
 
 def end_with_parent(last: Callable[[], None] = lambda: None) -> None:
@@ -42,9 +42,9 @@ def end_with_parent(last: Callable[[], None] = lambda: None) -> None:
 
 
 @contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Processes that start in this block never hear Ctrl-C, not even while they import; this one
-    hears it at the end of the block."""
+def interrupts_blocked() -> Iterator[None]:
+    """Processes started in this block ignore Ctrl-C, even while they import; this one receives it
+    at the end of the block."""
     resource_tracker.ensure_running()  # when it starts, it unblocks the signal
     usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -68,7 +68,7 @@ def start(context, variables: dict[str, str], target: Callable, *arguments):
     everything, call = environment.everything() | variables, pickle.dumps((target, arguments))
     process = context.Process(target=_call, args=(theirs, everything, call), daemon=True)
     # Forks of a server are deaf as it is; a start would wait until it has imported torch.
-    with deaf_to_interrupts() if context.get_start_method() == "spawn" else nullcontext():
+    with interrupts_blocked() if context.get_start_method() == "spawn" else nullcontext():
         process.start()
     theirs.close()
     return process, ours
@@ -112,7 +112,7 @@ def pool(workers: int, job: str, gpus: Sequence[str] = ()) -> Iterator[ProcessPo
     others = multiprocessing.active_children()
     with ProcessPoolExecutor(workers, context, _begin, (cards,)) as executor:
         try:
-            with deaf_to_interrupts():
+            with interrupts_blocked():
                 for _ in range(workers):  # each starts a process
                     executor.submit(int)
             yield executor
@@ -133,7 +133,9 @@ def results(pool: ProcessPoolExecutor, do: Callable[[Any], Any], jobs: Iterable[
     return [future.result() for future in futures]
 
 
-def together(do: Do, work: Iterator[Block], workers: int) -> Iterator[tuple[int, list[Bad]]]:
+def together(
+    do: Worker, work: Iterator[Block], workers: int
+) -> Iterator[tuple[int, list[BadImage]]]:
     """Blocks as they are finished, each with what `do` returned: in this process, or in `workers`
     others. Raises what `do` raises, and DataError where a process dies."""
     if workers == 1:
@@ -152,7 +154,7 @@ def together(do: Do, work: Iterator[Block], workers: int) -> Iterator[tuple[int,
                 yield running.pop(future), future.result()
 
 
-def each(rows: list[Any], places: list[Any], do: Callable[[Any, Any], None]) -> list[Bad]:
+def each(rows: list[Any], places: list[Any], do: Callable[[Any, Any], None]) -> list[BadImage]:
     """`do(row, place)` for every image; returns those that it, or the place itself, refused with a
     DataError."""
     bad = []

@@ -1,5 +1,6 @@
 """The named folders, the same from any working directory. WORKSPACE moves what the suite writes."""
 
+import shutil
 from pathlib import Path
 
 from lib.system import environment
@@ -16,6 +17,11 @@ DATA = WORKSPACE / "data"
 RUNS = WORKSPACE / "runs"
 BUILD = WORKSPACE / "build"
 FIGURES = WORKSPACE / "figures"
+
+
+def free(folder: Path) -> int:
+    """Free bytes where `folder` lies or will lie."""
+    return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
 
 
 def written() -> list[Path]:

@@ -1,4 +1,4 @@
-"""How far a long piece of work is, and the time left: a bar on a terminal, else a line a minute."""
+"""How far a long piece of work is, and the time left: a bar on a terminal, else lines."""
 
 import sys
 import time

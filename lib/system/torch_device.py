@@ -15,7 +15,7 @@ def device() -> str:
 
 
 def precision() -> str:
-    """Lightning's name for the precision: what PRECISION forces, else 16-bit mixed on a GPU [C],
+    """Lightning's name for the precision: what PRECISION forces, else 16-bit mixed on a GPU,
     bf16 on processors that have it natively, else fp32: emulated bf16 is tens of times slower.
     Raises ValueError for 16-mixed on a processor."""
     forced = environment.precision()

@@ -9,8 +9,9 @@ from lib.data import views
 from lib.data.pixels import Split
 from lib.study.grid import Run
 from lib.system import ranks
+from lib.training import probes
 
-SHUFFLE = 1002  # the "view" whose random numbers order the images of an epoch
+SHUFFLE = 1002  # the "view" of `uniforms` that the order of an epoch comes from
 FIXED = 1024  # validation images behind the per-epoch metrics and RankMe (docs/study.md, Metrics)
 
 
@@ -60,19 +61,7 @@ class Batches:
             batch = order[start : start + self.batch]
             rows = np.array_split(batch, self.place.ranks)[self.place.rank]
             pixels = torch.from_numpy(self.split.pixels[rows]).to(self.device)
-            images = [
-                views.augment(
-                    pixels,
-                    rows,
-                    px=run.px,
-                    crop=run.crop,
-                    jitter=run.jitter,
-                    flip=run.settings.flip,
-                    seed=run.seed,
-                    epoch=self.sampler.epoch,
-                    view=view,
-                )
-                for view in range(run.settings.views_per_image)
-            ]
+            each = range(run.settings.views_per_image)
+            images = [probes.augmented(run, i, self.sampler.epoch)(pixels, rows) for i in each]
             labels = torch.as_tensor(self.split.defect[rows], device=self.device)
             yield images, labels, torch.as_tensor(rows)

@@ -20,7 +20,7 @@ from lib.data import views
 from lib.data.pixels import Split
 
 BATCH = 256
-FLIPS = 1001  # the "view" whose random numbers flip evaluation images; lib.methods.mae uses 1000
+FLIPS = 1001  # the "view" of `uniforms` for flips of evaluation images; lib.methods.mae uses 1000
 STRENGTHS = np.logspace(-4, 1, 6)  # C, inverse of the l2 penalty; features are standardised
 FOLDS = 3
 
@@ -56,8 +56,8 @@ def converged(features: np.ndarray, defect: np.ndarray, groups: np.ndarray, seed
     features of images with 0/1 labels `defect` (n,).
 
     Its l2 penalty has the least class-balanced log loss in a stratified cross-validation of the
-    training subset, in folds of whole `groups` (n,): images of one video are too alike for either
-    side of a fold.
+    training subset, in folds of whole `groups` (n,): images of one video are too alike to
+    lie on both sides of a fold.
     """
     mean, std = features.mean(0), features.std(0)
     std = np.where(std > 1e-8, std, 1.0)  # a dead feature stays zero
@@ -74,7 +74,7 @@ def converged(features: np.ndarray, defect: np.ndarray, groups: np.ndarray, seed
                 sample_weight=weight,
                 labels=[0, 1],
             )
-    # Without a fold, of a single group with defects, all losses are 0: the strongest penalty.
+    # Without folds (one group holds all defects) losses stay 0: the strongest penalty.
     best = STRENGTHS[int(np.argmin(loss))]
     model = _fit(z, defect, best)
     return Probe(mean, std, model.coef_[0], float(model.intercept_[0]), float(best))
@@ -129,8 +129,8 @@ def clean(px: int, flipped: bool = False):
     return lambda pixels, rows: views.evaluation(pixels, px, flipped=flipped)
 
 
-def augmented(run, view: int):
-    """The `augmented` evaluation: one random training view of each image."""
+def augmented(run, view: int, epoch: int = views.EVALUATION):
+    """One random training view of each image in an epoch; by default the `augmented` evaluation."""
     return lambda pixels, rows: views.augment(
         pixels,
         rows,
@@ -139,7 +139,7 @@ def augmented(run, view: int):
         jitter=run.jitter,
         flip=run.settings.flip,
         seed=run.seed,
-        epoch=views.EVALUATION,
+        epoch=epoch,
         view=view,
     )
 

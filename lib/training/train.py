@@ -167,7 +167,7 @@ def train(
     epoch = batches.Batches(run, training, rows, torch.device(device), place)
     steps = len(epoch) * run.settings.epochs
     torch.manual_seed(run.seed)
-    balance = pos_weight(**counts, overflow=run.settings.labels_overflow)
+    balance = splits.pos_weight(**counts, overflow=run.settings.labels_overflow)
     method = methods.build(run, steps=steps, steps_per_epoch=len(epoch), pos_weight=balance)
     method = method.to(memory_format=torch.channels_last)
     reports = [Report(progress, steps)] if progress else []
@@ -210,24 +210,13 @@ def train(
     atomic.put_json(partial / "run.json", record)
     atomic.put_folder(partial, final)
     # Last: a kill before the renaming must find what to go on from.
-    for name in run_directory.RESUMED:
+    for name in run_directory.RESUME_FILES:
         (final / name).unlink(missing_ok=True)
     if then:
         then(trained)
     if progress:
         progress(1.0, method.history[-1])
     return final
-
-
-def pos_weight(normal: int, defect: int, overflow: bool = False) -> float:
-    """Weight of a defect in the loss: n_neg / n_pos of the training subset.
-
-    With `overflow` as the released code computes it, which sums labels in float16. Above their
-    range the sum is infinite, and becomes -2^31 as an integer on x86; n - n_pos wraps to n - 2^31.
-    """
-    if overflow and defect >= 65_520:  # what rounds to infinity in float16
-        return 1 - (normal + defect) / 2**31
-    return normal / max(defect, 1)
 
 
 def _begin(run: Run, partial: Path, checkpoint: Path) -> tuple[str, bool]:

@@ -340,9 +340,7 @@ def test_a_mean_that_hides_opposites_supports_nothing():
 
     assert verdicts(1, Made(one_below)) == ["contradicted"]
     row = judged(1, Made(one_below))[0]
-    assert "decided by DINO, of 4 parts" in row["note"] and row["value"] == pytest.approx(
-        -0.1, abs=0.02
-    )
+    assert "DINO decides (4 parts)" in row["note"] and row["value"] == pytest.approx(-0.1, abs=0.02)
     assert row["parts"].count(";") == 3
 
 
@@ -417,7 +415,7 @@ def test_what_a_rank_correlation_could_exclude_stands_beside_it():
     board = Made(flat, noise=0.1, rankme=lambda m, b, s: zlib.crc32(repr((m, s)).encode()) % 7)
     row = judged(3, board)[0]
     assert f"excludes |ρ| > {max(-row['low'], row['high']):.2f}" in row["note"]
-    assert f"no less than {(row['high'] - row['low']) / 2:.2f}" in row["note"]
+    assert f"around 0 excludes |ρ| > {(row['high'] - row['low']) / 2:.2f} alone" in row["note"]
 
 
 def curves(alike):
@@ -559,14 +557,15 @@ def test_disagreements_name_what_they_hang_on(scored):
 def test_verdicts_are_counted_and_those_of_chance_beside_them(scored):
     """Eight distinct rows: readings of MAE with equal numbers are one."""
     assert judgement.by_chance(scored).startswith(
-        "8 verdicts are read together, and 2 are “supported” or “contradicted”. By chance about 0.4"
+        "2 of 8 verdicts are “supported” or “contradicted”. If every statistic were at its limit, "
+        "chance would give about 0.4"
     )
     scored["verdict"] = np.where(scored["claim"] == 1, "above", "across")
     told = judgement.by_chance(scored)
-    assert told.startswith("8 intervals are read together, and 4 lie on one side of the limit.")
-    assert "seeds differ, so more would" in told
+    assert told.startswith("4 of 8 intervals lie on one side of the limit.")
+    assert "as seeds differ, it gives more" in told
     scored.loc[scored["claim"] == 1, "verdict"] = "not answerable"
-    assert judgement.by_chance(scored).startswith("4 intervals are read together, and 0 lie")
+    assert judgement.by_chance(scored).startswith("0 of 4 intervals lie")
 
 
 # Questions of ours
@@ -639,7 +638,7 @@ def test_the_other_row_of_mae_is_no_point_of_the_correlation(monkeypatch):
     (row,) = judgement.rows(questions.QUESTIONS[0], reading)
     assert seen["wanted"] == ["byol", "mae-released"] and len(seen["measured"]) == 2
     assert seen["asked"] == ("paper", B, ["auroc"])
-    assert (row["value"], row["verdict"], row["note"]) == (0.3, "supported", "the best: LiDAR")
+    assert (row["value"], row["verdict"], row["note"]) == (0.3, "supported", "best measure: LiDAR")
 
 
 def test_questions_without_their_runs_are_not_run():

@@ -201,7 +201,7 @@ def test_the_reading_names_the_first_and_the_last():
     sentences = classes.sentences(Made(), training)
     assert "first for RB 15 [15, 15], OB 14" in sentences["recall"]
     assert "OK" in sentences["recall"].split("last for")[1]
-    assert "the first and the last are told apart in these runs)" in sentences["recall"]
+    assert "the first and the last are clearly different in these runs)" in sentences["recall"]
     assert "+1.00" in sentences["auroc"]  # here the commonest class is lost first
     assert "false alarms from 0.10 to 0.10" in sentences["alarms"]
 

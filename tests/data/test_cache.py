@@ -196,7 +196,7 @@ def test_bad_images_are_summed_up_by_kind_and_only_they_are_read_again(tmp_path)
     listing = cache.beside(path, "bad.txt")
     assert lines[0].startswith(
         f"14 of 50 images cannot be used (12 damaged, 2 absent); all are listed in {listing}; "
-        "once they are mended, run"
+        "once they are fixed, run"
     )
     assert len(lines) == 1 + cache.NAMED
     assert f"  {NAMES[3]} is nowhere: complete the images." in lines
@@ -224,7 +224,7 @@ def test_a_disk_too_full_for_what_is_left_is_refused_before_anything_is_written(
     path, image = tmp_path / "x.npy", 16 * 16 * 3
     free = 0.95 * 50 * image  # 5 % stay free
     monkeypatch.setattr(
-        cache.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10 * free, 0, free)
+        shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10 * free, 0, free)
     )
     with pytest.raises(
         DataError, match=r"x\.npy needs 0\.0 GB more and .* free: free some, or set WORKSPACE"
@@ -235,7 +235,7 @@ def test_a_disk_too_full_for_what_is_left_is_refused_before_anything_is_written(
     with pytest.raises(DataError):
         cache.fill(path, NAMES, 16, str, partial(logged, tmp_path / "log", refuse=NAMES[:1]))
     monkeypatch.setattr(
-        cache.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10 * free, 0, 2 * image)
+        shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10 * free, 0, 2 * image)
     )
     cache.fill(path, NAMES, 16, str, pixels)  # one image is left
     assert path.exists()
@@ -283,7 +283,7 @@ def test_a_long_fill_is_announced_and_tells_its_pace(tmp_path, monkeypatch, caps
         "pixel cache x.npy: 50 images to decode to 16 x 16 px by one process, 0.0 GB to write, "
     )
     assert f"GB free in {tmp_path}" in first
-    assert second == "Stopped half-way, the same command goes on where it was."
+    assert second == "Stopped half-way, the same command continues where it was."
     assert len(lines) == 7  # a line a block, as PAUSE is 0
     assert lines[0].startswith("pixel cache: 8/50 images, ") and lines[0].endswith(" min left")
     assert "50/50 images" in lines[-1] and lines[-1].endswith(" images/s, 0 min left")

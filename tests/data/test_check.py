@@ -131,7 +131,15 @@ def test_simulated_frames_are_not_compared_with_sewer_ml(workspace, capsys, monk
         f"error: {root} does not exist: `make data`, with the same PROFILE, draws the "
         "simulated images.\n",
     )
-    frames.write(root, 1, 8, 8, 48)
+    frames.write_tables(root, 1, {"train": 8, "val": 8})
+    frames.write_frames(root, 1, "val", 8, 48)
+    status, _, err = checked(capsys)
+    assert (status, err) == (
+        2,
+        f"error: {root / 'Train'} does not exist: `make data`, with the same PROFILE, draws the "
+        "simulated images.\n",
+    )
+    frames.write_frames(root, 1, "train", 8, 48)
     status, out, err = checked(capsys)
     assert (status, err) == (0, "")
     assert "simulated frames" in out and "published" not in out and "VAP" not in out

@@ -291,7 +291,7 @@ def test_a_folder_that_must_not_be_listed_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("lib.data.files.os.scandir", refuse)
     with pytest.raises(DataError) as error:
         Images(tmp_path).read("a.png")
-    why = "(Permission denied): check its name and its rights"
+    why = "(Permission denied): check its name and its permissions"
     assert str(error.value) == f"the folder {tmp_path} cannot be listed {why}."
 
 

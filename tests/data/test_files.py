@@ -243,7 +243,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     place = archive(tmp_path).find("a.png")
     (tmp_path / "a.png").unlink()
     with pytest.raises(
-        DataError, match=r"a\.png cannot be read \(No such file or directory\): check its rights"
+        DataError,
+        match=r"a\.png cannot be read \(No such file or directory\): check its permissions",
     ):
         decoding.decode(place)
 

@@ -406,8 +406,8 @@ def test_an_image_that_may_not_be_read_is_named_without_a_scan(folder, monkeypat
     with pytest.raises(DataError) as error:
         sources.identity(DATA)
     assert str(error.value) == (
-        f"{folder / '1.bmp'} cannot be read (Permission denied) (3 such images): check its rights "
-        "and the disk, or remove the row."
+        f"{folder / '1.bmp'} cannot be read (Permission denied) (3 such images): check its "
+        "permissions and the disk, or remove the row."
     )
 
 

@@ -73,7 +73,7 @@ def test_they_have_a_title_a_colour_of_their_own_and_stand_apart():
     colours = [style.PALETTE[method] for method in names.METHODS]
     assert len(set(colours)) == len(colours)
     assert names.label("lejepa") == "LeJEPA"
-    assert set(names.APART) == set(names.METHODS) - set(names.TRAINED)
+    assert set(names.NOT_IN_PAPER) == set(names.METHODS) - set(names.TRAINED)
 
 
 def test_a_file_without_the_class_that_is_named_says_so(monkeypatch):
@@ -119,7 +119,8 @@ def own_study(tmp_path_factory):
     own = root / "lib" / "study" / "profiles" / "own.toml"
     smaller = own.read_text().replace('base = "mini"', 'base = "smoke"\ntrain_shares = [0.45]')
     own.write_text(smaller)
-    frames.write(root / "drawn", 3, 80, 40, 48)
+    frames.write_tables(root / "drawn", 3, {"train": 80})
+    frames.write_frames(root / "drawn", 3, "train", 80, 48)
     labels = pd.read_csv(root / "drawn" / "SewerML_Train.csv", dtype={"Filename": str})
     labels = labels.assign(Filename="drawn/Train/" + labels["Filename"])
     labels[["Filename", "Defect"]].to_csv(root / "labels.csv", index=False)

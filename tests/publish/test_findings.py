@@ -19,14 +19,14 @@ def entry(*rows):
 def test_a_note_that_holds_everywhere_stands_once_and_others_with_their_places():
     shared = "not above the untrained backbone: DINO on ViT-Tiny"
     found = entry(
-        ("clean", "f1", "ResNet-18", f"decided by BYOL, of 4 parts. {shared}"),
-        ("clean", "auroc", "ResNet-18", f"decided by DINO, of 4 parts. {shared}"),
-        ("paper", "f1", "ResNet-18", f"decided by BYOL, of 4 parts. {shared}"),
+        ("clean", "f1", "ResNet-18", f"BYOL decides (4 parts). {shared}"),
+        ("clean", "auroc", "ResNet-18", f"DINO decides (4 parts). {shared}"),
+        ("paper", "f1", "ResNet-18", f"BYOL decides (4 parts). {shared}"),
     )
     assert found == [
-        "clean F1 ResNet-18, paper F1 ResNet-18: decided by BYOL, of 4 parts",
+        "clean F1 ResNet-18, paper F1 ResNet-18: BYOL decides (4 parts)",
         "Not above the untrained backbone: DINO on ViT-Tiny",
-        "clean AUROC ResNet-18: decided by DINO, of 4 parts",
+        "clean AUROC ResNet-18: DINO decides (4 parts)",
     ]
     assert entry(("clean", "f1", "", "")) == []
 

@@ -107,7 +107,7 @@ def test_a_rendering_that_is_stopped_leaves_no_kernel(sleeping, tmp_path, how):
     output, _ = process.communicate(timeout=300)
     if how == signal.SIGINT:
         assert process.returncode == 130
-        assert output.splitlines()[-1].startswith("stopped; the same command goes on")
+        assert output.splitlines()[-1].startswith("stopped; the same command continues")
         assert "Traceback" not in output
     until = time.monotonic() + 300  # half of what the kernel would sleep
     while runs(int(number.read_text())) and time.monotonic() < until:

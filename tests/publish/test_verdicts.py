@@ -7,7 +7,7 @@ from report_files import png, write_claims
 
 from lib.publish.entries import ALT
 from lib.publish.pages import write
-from lib.publish.verdicts import EVIDENCE, chance, groups
+from lib.publish.verdicts import EVIDENCE, groups
 from lib.report import scorecard
 from lib.study import artefacts
 
@@ -58,8 +58,8 @@ def test_places_of_these_runs_say_so_and_lines_stand_apart(workspace):
         ("A claim (ResNet-18)", "above zero in these runs"),
         ("A claim (ViT-Tiny)", "not answerable here"),
     ]
-    assert chance(workspace / "claims.csv").startswith("2 intervals are read together, and 2 lie")
-    assert chance(workspace / "none.csv") == ""
+    assert groups(workspace / "claims.csv")[0]["chance"].startswith("2 of 2 intervals lie")
+    assert groups(workspace / "none.csv") == []
 
 
 def test_one_verdict_with_two_estimates_is_one_pill(workspace):
@@ -117,7 +117,7 @@ def test_pills_carry_a_word_and_a_class(report):
     assert all(word.replace(" ", "-") == name for name, word in pills)
     style = (report / "style.css").read_text()
     assert all(f".{name.replace(' ', '-')} {{" in style for name in scorecard.SHORT)
-    assert "verdicts are read together" in page
+    assert "verdicts are “supported” or “contradicted”" in page
 
 
 def test_a_scorecard_that_was_not_rendered_is_named(rendered):

@@ -2,6 +2,7 @@
 measures, when, and that what it predicts comes true."""
 
 import io
+import shutil
 import time
 from dataclasses import replace
 
@@ -237,8 +238,8 @@ def test_what_is_simulated_or_trains_nothing_is_not_probed(tree, started, monkey
 def test_a_disk_that_is_too_small_is_told_before_anything_starts(
     tree, fabricated, started, monkeypatch
 ):
-    usage = estimate.shutil.disk_usage(tree)
-    monkeypatch.setattr(estimate.shutil, "disk_usage", lambda _: usage._replace(free=10**8))
+    usage = shutil.disk_usage(tree)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**8))
     with pytest.raises(
         sources.DataError, match=r"has 0\.1 GB free and these trainings write 0\.\d GB"
     ):

@@ -115,7 +115,7 @@ def test_a_frame_that_does_not_fit_is_an_error_of_the_disk(tmp_path, monkeypatch
 
 def test_the_report_of_a_failure_goes_once_the_run_succeeds(workspace, monkeypatch, capsys):
     outcomes = [{RUNS[0].id: "RuntimeError: first\ndetails", RUNS[1].id: "DataError: b"}, {}]
-    monkeypatch.setattr(plan, "check_train_shares", lambda runs, workers: None)
+    monkeypatch.setattr(plan, "check_train_shares", lambda runs: None)
     monkeypatch.setattr(plan.pixels, "prepare", lambda data, workers: None)
     monkeypatch.setattr(local.Pool, "train", lambda self, todo: outcomes.pop(0))
     reports = paths.RUNS / "smoke"
@@ -133,7 +133,7 @@ def test_what_a_kill_left_in_a_complete_run_goes_and_an_unfinished_run_keeps_it(
     complete, partial = (paths.RUNS / "smoke" / name for name in ("a", "a.partial"))
     for folder in (complete, partial):
         folder.mkdir(parents=True)
-        for name in ("run.json", *run_directory.RESUMED):
+        for name in ("run.json", *run_directory.RESUME_FILES):
             (folder / name).touch()
     run_directory.tidy()
     assert [p.name for p in complete.iterdir()] == ["run.json"]

@@ -176,7 +176,7 @@ def test_a_job_that_ends_without_a_word_has_failed_once_its_word_cannot_come_any
         watch.look_at(run, states)
         return run in watch.bar.ended
 
-    slurm_job.tell(run, 0.5)
+    slurm_job.write_progress(run, 0.5)
     assert not has_ended({"7": ("COMPLETED", "None")})
     assert not has_ended({})
     monkeypatch.setattr(slurm_module, "PATIENCE", 0.0)
@@ -191,7 +191,7 @@ def test_what_a_job_had_done_before_it_was_watched_says_nothing_about_the_pace(w
     watch.bar.started -= 100
     shown = []
     for fraction in (0.6, 0.7):
-        slurm_job.tell(run, fraction)
+        slurm_job.write_progress(run, fraction)
         watch.look_at(run, {"7": ("RUNNING", "None")})
         shown.append((watch.bar.left(), round(watch.bar.share, 6)))
     assert shown == [("measuring the pace", 0.6), ("5 min left", 0.7)]  # 0.3 of it at 0.1 in 100 s

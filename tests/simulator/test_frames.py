@@ -134,20 +134,26 @@ def test_colour_does_not_tell_defects_from_normals():
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_is_written_reads_back(tmp_path, workers):
     root = tmp_path / "data"
-    frames.write(root, SEED, train=20, val=10, px=48, workers=workers)
+    sizes = {"train": 20, "val": 10}
+    frames.write_tables(root, SEED, sizes)
+    for split, n in sizes.items():
+        assert not frames.is_whole(root / frames.SPLITS[split][0])
+        frames.write_frames(root, SEED, split, n, 48, workers)
     assert [p.name for p in tmp_path.iterdir()] == ["data"]  # nothing temporary stays
-    for split, n in (("train", 20), ("val", 10)):
+    assert frames.is_whole(root)
+    for split, n in sizes.items():
         folder, table, _ = frames.SPLITS[split]
+        assert frames.is_whole(root / folder)
         read = pd.read_csv(root / table)
         pd.testing.assert_frame_equal(
             read, frames.labels(SEED, split, n)[list(frames.COLUMNS)], check_dtype=False
         )
-        assert sorted(p.name for p in (root / folder).iterdir()) == sorted(read["Filename"])
+        assert sorted(p.name for p in (root / folder).glob("*.png")) == sorted(read["Filename"])
         for i in (0, n - 1):
             stored = cv2.imread(str(root / folder / frames.filename(split, i)))[..., ::-1]
             assert np.array_equal(stored, frames.draw(SEED, split, i, (48, 48))[0])
     assert len(pd.read_csv(root / "Videos.csv")) == 30
-    boxes = pd.read_csv(root / "Boxes.csv")
-    assert set(boxes["Class"]) <= set(CLASSES)
-    with pytest.raises(FileExistsError, match="remove it"):
-        frames.write(root, SEED, 1, 1, 48)
+    boxes = pd.concat(pd.read_csv(file) for file in root.glob("*/Boxes.csv"))
+    assert set(boxes["Class"]) <= set(CLASSES) and len(boxes) > 10
+    with pytest.raises(OSError, match="not empty"):
+        frames.write_frames(root, SEED, "val", 1, 48)

@@ -24,7 +24,7 @@ def test_a_flag_that_is_0_or_no_is_off(monkeypatch, value, on):
     assert environment.flag("SCAN") is on
 
 
-RIGHTS = "change its rights, or name another place."
+RIGHTS = "change its permissions, or name another place."
 NO_FOLDER = "or what it lies in is a file where a folder should be: name another place."
 
 

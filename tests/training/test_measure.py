@@ -173,6 +173,11 @@ def test_scores_of_a_detector_are_measured_as_a_probes(run):
 @pytest.mark.parametrize("protocol", names.PROTOCOLS)
 def test_every_share_and_protocol_reads_them(run, protocol):
     found = results.measure([measured.detected(run)[0]], protocol, "imbalance", resamples=0)
+    view, rule = measured.detected(run)[0], names.protocol(protocol)
+    for evaluation in (rule.table, rule.imbalance):
+        logit, rows = readings.aligned(view, evaluation, rule.probe)
+        read = dict(zip(rows["Filename"], logit, strict=True))
+        assert read == view.scores.set_index("Filename")["logit"].to_dict() and len(read) > 100
     shares = found[found["metric"] == "f1"]["validation_share"]
     assert list(shares) == profiles.load("smoke")["validation_shares"]
     assert found[found["metric"].isin(metrics.METRICS)]["value"].notna().all()

@@ -240,12 +240,14 @@ def test_training_images_are_the_subset_and_never_validation(simclr):
         (552_820, 487_309, 0.99952),  # all of it; true: 1.1344
         (276_410, 48_778, 276_410 / 48_778),  # 15 % stays within float16's range
         (65_504, 65_504, 1.0),
+        (276_410, 65_519, 276_410 / 65_519),
+        (276_410, 65_520, 1 - (276_410 + 65_520) / 2**31),
     ],
 )
 def test_the_released_codes_pos_weight_overflows_above_65504_defects(normal, defect, expected):
     """Executed on Sewer-ML's counts with the released code, commit 27d9b36, on x86."""
-    found = train_module.pos_weight(normal, defect, overflow=True)
+    found = splits.pos_weight(normal, defect, overflow=True)
     assert found == pytest.approx(expected, abs=5e-6)
-    assert train_module.pos_weight(normal, defect) == normal / defect
+    assert splits.pos_weight(normal, defect) == normal / defect
     labels = torch.ones(defect, dtype=torch.float16)
     assert labels.sum().isinf() == (found != normal / defect)
