@@ -7,9 +7,9 @@ which the compiler turns into vector instructions. A view has the same bits in w
 made.
 
 numba compiles this module when it is first imported, in a few seconds, and keeps the result in
-`__pycache__` beside it, or in the user's cache where that folder is read-only. It
-compiles again when this file changes, so this file imports nothing of the suite. Fast math is
-limited to fused multiply-adds, and to the order in which the mean grey is summed.
+`__pycache__` beside it, or in the user's cache where that folder is read-only. It compiles again
+when this file changes, so this file imports nothing of the suite. Fast math is limited to fused
+multiply-adds, and to the order in which the mean grey is summed.
 """
 
 import numpy as np

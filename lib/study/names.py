@@ -43,8 +43,8 @@ def class_names(classes: Iterable[str]) -> dict[str, str]:
     return {name: known.get(name, name) for name in classes}
 
 
-# The study's rows, in the order of tables. Added methods and untrained backbones are
-# not in the paper.
+# The study's rows, in the order of tables. Added methods and untrained backbones are not in the
+# paper.
 TRAINED, ADDED, UNTRAINED = map(tuple, (settings.TRAINED, settings.ADDED, settings.UNTRAINED))
 METHODS = tuple(settings.METHODS)
 NOT_IN_PAPER = (*ADDED, *UNTRAINED)

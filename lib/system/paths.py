@@ -26,6 +26,6 @@ def free(folder: Path) -> int:
 
 def written() -> list[Path]:
     """The folders in which files are written beside, then renamed into place."""
-    below = [(DATA, ""), (DATA, "cache"), (RUNS, "*"), (RUNS, "*/*"), (RUNS, ".slurm/*")]
+    below = [(DATA, ""), (DATA, "*"), (RUNS, "*"), (RUNS, "*/*"), (RUNS, ".slurm/*")]
     below += [(BUILD, "*"), (BUILD, "*/*"), (BUILD, "*/*/stamps"), (FIGURES, "*"), (FIGURES, "*/*")]
     return [path for top, part in below for path in (top.glob(part) if part else [top])]

@@ -9,7 +9,7 @@ import pytest
 from lib.data import cache, pixels, sources
 from lib.simulator import frames
 from lib.study import grid
-from lib.system import paths
+from lib.system import atomic, paths
 from lib.system.errors import DataError
 
 DATA = grid.run("smoke", "simclr", "resnet18", 0.45, 42).data | {"train": 3, "val": 3}
@@ -44,6 +44,13 @@ def test_damaged_frames_and_tables_are_drawn_again(root, name, kind, capsys):
     assert (root / name).read_bytes() == before
     folder = (root / name).parent
     assert capsys.readouterr().err == f"warning: {folder} is damaged: it is drawn again.\n"
+
+
+def test_what_a_killed_drawing_left_is_removed(root):
+    left = root / f".Train.new-{atomic.HOST}-{2**22 + 1}-abc"  # of a process that cannot be
+    left.mkdir()
+    atomic.sweep(paths.written())
+    assert not left.exists() and (root / "Train").exists()
 
 
 def test_whole_images_are_left_alone(root, capsys):

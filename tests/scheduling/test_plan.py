@@ -336,12 +336,12 @@ def test_the_walkthroughs_networks_are_trained_only_where_the_committed_ones_are
     workspace, monkeypatch
 ):
     networks = runs("walkthrough", "smoke")
-    assert [r.profile for r in networks] == ["walkthrough"] * 2
+    assert [r.profile for r in networks] == ["walkthrough"] * 4
     wanted = Request("mini").runs()
     assert {r.id for r in networks} < {
         r.id for r in wanted if r.profile == "mini"
     }  # the same names, and other runs
-    assert set(networks) < set(wanted) and len(wanted) == 132
+    assert set(networks) < set(wanted) and len(wanted) == 134
     request = Request("mini", ["walkthrough"])
     monkeypatch.setattr(job_module, "reference", lambda run: paths.REFERENCE)
     assert request.pending() == []

@@ -329,7 +329,10 @@ def test_runs_are_submitted_once_and_what_fails_is_told(slurm):
         (paths.RUNS / "smoke" / ".locks" / f"{preempted.id}.lock").exists, asked
     )  # its job is at work
     name = given.read_text()
-    slurm_state.slurm("scancel", "--signal=USR2", name)  # as SLURM does before a limit
+    told = subprocess.Popen(["scancel", "--signal=USR2", name])  # as SLURM does before a limit
+    until(lambda: "Requeued job" in log(name).read_text(), asked)
+    told.kill()  # refused while the job is queued again, it would repeat itself, and kill that one
+    told.wait()
     asked.send_signal(signal.SIGINT)
     out, _ = asked.communicate(timeout=120)
     assert asked.returncode == 130 and "the jobs go on; the same command watches them again" in out
