@@ -1,8 +1,17 @@
 # `make help` lists what there is. Every target makes its own environment when it is missing or out
 # of date. Variables go to `python -m lib` through the environment; lib/__main__.py checks them.
 
-export PROFILE PROTOCOL SEEDS METHODS BACKBONES TRAIN_SHARES JOBS DEVICE DEVICES PRECISION SEWERML_ROOT LABELS IMAGES
-export RUN OUT FOLDER FORCE SCAN YES TRAIN VAL CLUSTER PARTITION TIME WORKSPACE
+READ := PROFILE PROTOCOL SEEDS METHODS BACKBONES TRAIN_SHARES JOBS DEVICE DEVICES PRECISION SEWERML_ROOT LABELS IMAGES
+READ += RUN OUT FOLDER FORCE SCAN YES TRAIN VAL CLUSTER PARTITION TIME WORKSPACE
+export $(READ)
+
+# A variable that nothing reads would be ignored without a word; those of other programs pass.
+OTHERS := ARTEFACT ID NB ARGS PART PYTHON TORCH_BACKEND SBATCH_% SLURM_% CUDA_% OMP_% MKL_% UV_% PIP_% PYTEST_% PYTHON% SHELL TMPDIR
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+UNKNOWN := $(firstword $(filter-out $(READ) $(OTHERS),$(GIVEN)))
+ifneq ($(UNKNOWN),)
+$(error unknown variable $(UNKNOWN): `make help` lists those that are read, in capitals)
+endif
 
 # Text is UTF-8, in and out, whatever the locale.
 export PYTHONUTF8 := 1
@@ -25,7 +34,8 @@ Explore
   make estimate       hours, disk and memory of the missing runs, from a short timing run: ARTEFACT, ID
   make notebook       any notebook: NB=train_one ARGS="-p method simclr"
   make lab            JupyterLab on the walkthrough, or NB=train_one; ARGS="--no-browser --port 8890"
-  make predict        scores of your images: IMAGES=folder RUN=simclr-resnet18-d45-s42 OUT=csv
+  make predict        scores of your images: IMAGES=folder OUT=csv RUN=simclr-resnet18-d45-s42
+                      PROFILE=walkthrough (a committed network), or a run trained here
 
 Real data
   make data           draw or check the images, and decode them once

@@ -53,8 +53,12 @@ class Request(Choices):
         if kept and not self.force:
             remedy = "`make explain` says why, FORCE=1 trains them again"
             print(f"{len(kept)} runs are stale and kept: {remedy}.")
-        if not todo:
+        if runs and not todo:
             print(f"profile {self.profile}: all {len(runs)} runs are complete.")
+        every = [f"{100 * share:g}" for share in profile["train_shares"]]
+        if self.run_id and runs[0].study == "grid" and f"{100 * runs[0].share:g}" not in every:
+            shares = f"{self.profile} trains with {', '.join(every)} % of defects"
+            print(f"note: {shares}, so no table or figure reads {self.run_id}.")
         return todo
 
     def workers(self) -> int:

@@ -96,6 +96,8 @@ def state(run: Run) -> tuple[str, str]:
     if name := damaged(path, facts):
         return "missing", f"{name} is damaged or gone"
     absent = "run.json is damaged" if (path / "run.json").exists() else "not trained here"
+    if path.with_name(f"{path.name}.partial").exists():
+        absent = "begun, not finished"
     return fingerprints.state(facts, fingerprints.inputs(run), absent)
 
 

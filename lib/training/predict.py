@@ -54,7 +54,8 @@ def restore(run: Run | Stored) -> tuple[Method, Probe]:
     path = _stored(run).checkpoint
     if not path.exists():
         what = f"of {wanted.id}, profile {wanted.profile}, only scores are committed"
-        raise MissingRuns(f"{what}: {_command(wanted)}.")
+        committed = "PROFILE=walkthrough RUN=simclr-resnet18-d45-s42 is a committed network"
+        raise MissingRuns(f"{what}: {_command(wanted)}; {committed}.")
     method = methods.build(wanted, steps=1, steps_per_epoch=1, pos_weight=1.0)
     try:
         checkpoint = read_weights(path)

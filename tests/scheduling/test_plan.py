@@ -332,6 +332,21 @@ def test_a_complete_run_is_trained_again_only_when_it_is_named_and_forced(store,
     assert (run_directory.folder(run) / "run.json").stat().st_mtime_ns > trained
 
 
+@pytest.mark.parametrize(("share", "noted"), [("45", False), ("46", True)])
+def test_a_run_that_no_figure_reads_is_said_to_be_one(workspace, capsys, share, noted):
+    wanted = Request("smoke", run_id=f"simclr-resnet18-d{share}-s42")
+    assert len(wanted.pending()) == 1
+    told = f"so no table or figure reads simclr-resnet18-d{share}-s42." in capsys.readouterr().out
+    assert told == noted
+
+
+def test_a_run_that_was_begun_is_told_from_one_that_was_not(workspace):
+    one = grid_module.run("smoke", "simclr", "resnet18", 0.45, 42)
+    assert run_directory.state(one) == ("missing", "not trained here")
+    run_directory.folder(one).with_name(f"{one.id}.partial").mkdir(parents=True)
+    assert run_directory.state(one) == ("missing", "begun, not finished")
+
+
 def test_the_walkthroughs_networks_are_trained_only_where_the_committed_ones_are_out_of_date(
     workspace, monkeypatch
 ):

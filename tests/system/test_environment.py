@@ -206,6 +206,21 @@ def test_the_makefile_has_a_target_for_every_artefact():
     assert listed == list(artefacts.ARTEFACTS)
 
 
+@pytest.mark.parametrize(
+    ("given", "unknown"),
+    [
+        (["profile=own"], "profile"),
+        (["PROFIL=own", "SEEDS=1"], "PROFIL"),
+        (["PROFILE=smoke", "ARGS=-p a 1", "SBATCH_ACCOUNT=lab", "PYTHON=python"], ""),
+    ],
+)
+def test_a_variable_that_nothing_reads_is_refused(given, unknown):
+    words = ["make", "--dry-run", "table1", *given]
+    done = subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True)
+    assert (done.returncode == 2) == bool(unknown)
+    assert (f"unknown variable {unknown}: `make help` lists" in done.stderr) == bool(unknown)
+
+
 def test_help_lists_every_target():
     makefile = text("Makefile")
     targets = re.search(r"^TARGETS := help (.+)$", makefile, re.MULTILINE)[1].split()
