@@ -114,7 +114,7 @@ def test_notebooks_ask_for_facts_that_there_are(trained):
 def test_a_missing_run_names_the_command_that_makes_it(store):
     wanted = grid.runs("fig2", "smoke")
     with pytest.raises(
-        MissingRuns, match=r"30 of 30 runs are missing .*`make fig2 PROFILE=smoke` makes them"
+        MissingRuns, match=r"18 of 18 runs are missing .*`make fig2 PROFILE=smoke` makes them"
     ):
         require(wanted, "make fig2 PROFILE=smoke")
     with pytest.raises(MissingRuns, match=f"make run PROFILE=smoke ID={wanted[0].id}"):

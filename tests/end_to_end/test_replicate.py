@@ -121,7 +121,7 @@ def test_classes_of_the_random_backbone_alone(replica):
     assert (figures / "classes.png").exists()
     table = pd.read_csv(figures / "classes.csv")
     recall = table[table["metric"] == "recall"]
-    assert len(recall) == 5 * (len(names.CLASSES) + 2)
+    assert len(recall) == 3 * (len(names.CLASSES) + 2)
     assert recall["value"].isna().equals(recall["validation"] == 0)
     by = recall.set_index(["class", "train_share"])["training"]
     assert by[classes.NORMAL].nunique() == 1

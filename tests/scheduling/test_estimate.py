@@ -17,7 +17,7 @@ from lib.scheduling.plan import Request
 from lib.simulator import frames
 from lib.store import fingerprints, run_directory
 from lib.store.stored import load
-from lib.study import grid, profiles
+from lib.study import grid, names, profiles
 from lib.system import hardware, paths, torch_device
 from lib.system.progress import duration
 from lib.training import batches, train
@@ -319,7 +319,8 @@ def test_rates_are_measured_once_for_each_machine_setting_and_code(workspace, mo
         return dict.fromkeys(absent, RATES)
 
     monkeypatch.setattr(throughput, "_measure", measure)
-    both = grid.cells("smoke", methods=["byol"])
+    shares = (0.01, 0.02, 0.05, 0.15, 0.45)
+    both = [grid.run("smoke", "byol", b, s, 42) for b in names.BACKBONES for s in shares]
     one, rows = both[:5], [28, 29, 30, 31, 32] * 2
     assert throughput.rates(one, rows[:5], 2, []) == [RATES] * 5
     throughput.rates(both, rows, 2, [])
