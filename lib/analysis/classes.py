@@ -266,7 +266,7 @@ def _order_sentence(scores: Scores, metric: str, training: dict[str, int], n: in
     means = {c: _printed(v)[0] for c, v in halves.items()}
     printed = {c: at(*_printed(v), smallest) for c, v in halves.items()}
     total = (
-        f"From {share(scores.shares[-1])} downwards, {what} (mean over the paper's methods) has "
+        f"From {share(scores.shares[-1])} downwards, {what} (mean over the paper’s methods) has "
         f"halved for all defects together at {printed.pop(ANY)} % of defects in training"
     )
     order = sorted((c for c in printed if not np.isnan(means[c])), key=lambda c: -means[c])
@@ -279,7 +279,7 @@ def _order_sentence(scores: Scores, metric: str, training: dict[str, int], n: in
     rho = correlation.spearman([training[c] for c in order], [means[c] for c in order])
     return (
         f"{total}; first for {', '.join(named[:n])}, last for {', '.join(named[-n:])} (the first "
-        f"and the last are {apart}). Rank correlation with the class's training images: "
+        f"and the last are {apart}). Rank correlation with the class’s training images: "
         f"{wording.estimate(*rho)} over {len(order)} classes."
     )
 

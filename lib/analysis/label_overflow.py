@@ -93,6 +93,6 @@ def sentence(effects: pd.DataFrame) -> str:
         changes.append(f"{words} on {held}, {wording.of_row(row)}")
     return (
         "The overflow of pos_weight at Sewer-ML’s size, which at 45 % of defects moves every logit "
-        f"of the online probe by {shift(0.45):+.2f}, {' and '.join(changes)} "
+        f"of the online probe by {wording.SIGNED(shift(0.45))}, {' and '.join(changes)} "
         "(estimated; the ranking of images does not change)."
     )

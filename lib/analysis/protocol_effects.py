@@ -219,20 +219,23 @@ def sentences(effects: pd.DataFrame, order: pd.DataFrame) -> list[str]:
 
 def _effect_sentence(effects: pd.DataFrame, effect: str, held: str) -> str:
     f1, auroc = (one(effects, effect, held, "mean", "all", name) for name in METRICS)
-    changes = []
-    for name, row in (("F1", f1), ("AUROC", auroc)):
-        words = f"raises {name}", f"lowers {name}", f"has no clear effect on {name}"
-        changes.append(f"{wording.verdict(row['low'], row['high'], *words)}, {wording.of_row(row)}")
     systems = effects[(effects["effect"] == effect) & (effects["held"] == held)]
-    apart = systems["method"].isin([*NOT_IN_PAPER, "mean"])
-    systems = systems[(systems["metric"] == "f1") & ~apart]
+    systems = systems[~systems["method"].isin([*NOT_IN_PAPER, "mean"])]
+    changes = []
+    for metric, name, row in zip(METRICS, ("F1", "AUROC"), (f1, auroc), strict=True):
+        words = f"raises {name}", f"lowers {name}", f"has no clear effect on {name}"
+        own = systems[systems["metric"] == metric]
+        changes.append(
+            f"{wording.verdict(row['low'], row['high'], *words)}, {wording.of_row(row)} (clearly "
+            f"higher in {(own['low'] > 0).sum()}, clearly lower in {(own['high'] < 0).sum()} of "
+            f"{len(own)} system{'s' * (len(own) > 1)})"
+        )
     fixed = "" if held == "nothing" else f" ({held})"
     is_threshold = bool(f1["low"] > 0 and auroc["high"] < 0)
     return (
         f"{DONE[effect]}{fixed} {', and '.join(changes)}"
         + ": the threshold moves, the ranking of images does not improve" * is_threshold
-        + f" (F1 higher in {(systems['low'] > 0).sum()}, lower in {(systems['high'] < 0).sum()} of "
-        f"{len(systems)} system{'s' * (len(systems) > 1)})."
+        + "."
     )
 
 
@@ -241,7 +244,7 @@ def _order_sentences(order: pd.DataFrame) -> list[str]:
     return [
         f"On {label(row.backbone)}, the protocols order {row.swapped:.0f} of {row.pairs:.0f} pairs "
         f"of systems oppositely by F1, {row.told_apart:.0f} of them with intervals on opposite "
-        f"sides of zero (Spearman’s rho of the rankings {row.rho:.2f})."
+        f"sides of zero (Spearman’s rho of the rankings {wording.PLAIN(row.rho)})."
         for row in rows.itertuples()
     ]
 

@@ -7,12 +7,19 @@ import pandas as pd
 
 from lib.measures.seeds import ENOUGH
 
-SIGNED = "{:+.2f}".format  # of differences and correlations
-PLAIN = "{:.2f}".format
+
+def _form(pattern: str) -> Callable[[float], str]:
+    """How one number is printed, with a minus sign in place of the hyphen."""
+    return lambda value: pattern.format(value).replace("-", "−")
+
+
+SIGNED = _form("{:+.2f}")  # of differences and correlations
+PLAIN = _form("{:.2f}")
+FINE = _form("{:+.3f}")  # of differences between systems
 
 
 def estimate(value: float, low: float, high: float, form: Callable[[float], str] = SIGNED) -> str:
-    """`+0.05 [+0.04, +0.06]`; the value alone where it has no interval, a dash where it is nan.
+    """`+0.05 [−0.04, +0.14]`; the value alone where it has no interval, a dash where it is nan.
 
     `form` prints one number.
     """
@@ -28,7 +35,7 @@ def of_row(row: pd.Series | dict, form: Callable[[float], str] = SIGNED) -> str:
 
 def difference(gap: dict[str, float]) -> str:
     """What results.difference gives, with three decimals: `+0.053 [+0.041, +0.064]`."""
-    return estimate(gap["estimate"], gap["low"], gap["high"], "{:+.3f}".format)
+    return estimate(gap["estimate"], gap["low"], gap["high"], FINE)
 
 
 def here(n_seeds: int) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lib.analysis import results
+from lib.analysis import results, wording
 from lib.data import sources
 from lib.publish import notebooks
 from lib.store import committed as tables
@@ -247,7 +247,7 @@ def summary(compared: pd.DataFrame) -> tuple[str, bool]:
         lines.append(
             f"{names.METRIC_NAMES[metric]}: {count} of {judged} runs outside the "
             f"{100 * LEVEL:.0f} % interval of one more seed, {judged * (1 - LEVEL):.0f} expected "
-            f"(mean difference {gap.mean():+.3f}, largest {gap[largest]:+.3f}: "
+            f"(mean difference {wording.FINE(gap.mean())}, largest {wording.FINE(gap[largest])}: "
             f"{rows.at[largest, 'run']}): {'within' if chance >= RARE else 'OUTSIDE'}."
         )
     return "\n".join(lines), within

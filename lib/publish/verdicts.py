@@ -53,7 +53,7 @@ def _cell(readings: list[pd.Series]) -> list[dict]:
     they differ."""
     verdicts: dict[tuple, list[dict]] = {}
     for row in readings:
-        estimate = wording.of_row(row).strip("–").replace("-", "−")
+        estimate = wording.of_row(row).strip("–")
         variant = f"MAE as {row['mae']}" * (len(readings) > 1)
         reading = {"variant": variant, "estimate": estimate, "note": row["note"]}
         verdicts.setdefault((row["verdict"], judgement.words(row)), []).append(reading)

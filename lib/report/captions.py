@@ -27,7 +27,7 @@ def marked(facts: dict[str, Any]) -> str:
     """
     counts, marks = facts["health"], facts["marks"]
     runs, cells = (sum(each.values()) for each in (counts, marks))
-    dead = counts.get("collapsed", 0) + counts.get("diverged", 0)
+    dead, crossed = (each.get("collapsed", 0) + each.get("diverged", 0) for each in (counts, marks))
     weak = marks.get("no better than random", 0)
     text, several = "", len(facts["seeds"]) > 1
     if dead:
@@ -36,7 +36,7 @@ def marked(facts: dict[str, Any]) -> str:
     if weak:
         what = "systems and shares" if several else "trained runs"
         text += f" °: {'mean ' * several}AUROC minus that of the untrained backbone is not above 0 "
-        text += f"at 95 % ({weak} of {cells} {what})."
+        text += f"at 95 % ({weak} of {cells - crossed} {what}{' without †' * bool(crossed)})."
     return text
 
 
@@ -71,11 +71,11 @@ def _origin(facts: dict[str, Any]) -> str:
 
 
 def _networks(networks: dict[str, dict]) -> str:
-    """`ResNet-18 at 64 px, width x 0.25; ViT-Tiny at 48 px, width x 0.5, 4 blocks`."""
+    """`ResNet-18 at 64 px, width × 0.25; ViT-Tiny at 48 px, width × 0.5, 4 blocks`."""
     parts = []
     for backbone, facts in networks.items():
         part = f"{label(backbone)} at {', '.join(map(str, facts['px']))} px"
-        part += f", width x {facts['width']:g}"
+        part += f", width × {facts['width']:g}"
         parts.append(part + (f", {facts['blocks']} blocks" if "blocks" in facts else ""))
     return "; ".join(parts)
 

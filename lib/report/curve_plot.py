@@ -35,7 +35,7 @@ def draw(measured: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
     """
     backbones, shares = measured["backbone"].unique(), sorted(measured["train_share"].unique())
     colours = dict(zip(shares, style.steps(len(shares)), strict=True))
-    widths = {share: 3.2 - 2.4 * i / max(len(shares) - 1, 1) for i, share in enumerate(shares)}
+    widths = {share: 2.6 - 1.4 * i / max(len(shares) - 1, 1) for i, share in enumerate(shares)}
     is_point = measured["epoch"].nunique() == 1  # a line of one point would not be seen
     fig, axes = style.panels(len(ROWS), len(backbones), 6.2, sharex=True)
     for (metrics, unit), line in zip(ROWS.items(), axes, strict=True):
@@ -53,7 +53,7 @@ def draw(measured: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
                     look |= {"markers": POINTS[: len(metrics)], "clip_on": False}
                 sns.lineplot(rows, x="epoch", y="value", ax=ax, **look)
                 _bands(ax, rows, {share: colours[share] for share in (shares[0], shares[-1])})
-                _cross_out(ax, rows)
+                _cross_out(ax, rows, colours)
             if paper is not None:
                 theirs = paper[_chosen(paper, metrics, backbone)]
                 colour = theirs["train_share"].map(colours)
@@ -62,9 +62,9 @@ def draw(measured: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
             if "std" in metrics[0]:
                 ax.set_ylim(bottom=0)
             if "rankme" in metrics:  # that of a batch and that of the fixed images differ tenfold
-                highest = max([3.0, *rows["value"], *([] if paper is None else theirs["value"])])
-                ax.set(yscale="log", ylim=(1, 1.2 * highest))
-                scatter_plot.log_ticks(ax.yaxis, (1, 3))
+                shown = [*rows["value"], *([] if paper is None else theirs["value"])] or [1, 3]
+                ax.set(yscale="log", ylim=(max(1, 0.6 * min(shown)), 1.2 * max(3, *shown)))
+                scatter_plot.log_ticks(ax.yaxis, (1, 2, 3, 5))
     for backbone, ax in zip(backbones, axes[0], strict=True):
         ax.set_title(_title(measured, backbone))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -105,10 +105,10 @@ def _bands(ax, rows: pd.DataFrame, colours: dict[float, tuple]) -> None:
         ax.fill_between(ends.index, ends["min"], ends["max"], **look)
 
 
-def _cross_out(ax, rows: pd.DataFrame) -> None:
-    """Cross out the last value of every collapsed or diverged run."""
+def _cross_out(ax, rows: pd.DataFrame, colours: dict[float, tuple]) -> None:
+    """Cross out the last value of every collapsed or diverged run, in the colour of its share."""
     last = rows[rows["epoch"] == rows.groupby("run")["epoch"].transform("max")]
     dead = last[last["health"].isin(("collapsed", "diverged"))]
-    ax.scatter(
-        dead["epoch"], dead["value"], marker="x", s=16, color="black", linewidths=0.8, zorder=3
-    )
+    colour = [colours[share] for share in dead["train_share"]]
+    look = {"marker": "x", "s": 16, "linewidths": 0.8, "zorder": 3}
+    ax.scatter(dead["epoch"], dead["value"], c=colour or None, **look)

@@ -151,8 +151,8 @@ def correlations(
     present = set(measured["measure"])
     shown = ["", *(name for name in names if name in present)]
     rows = [(scope, measure) for scope in scopes for measure in shown]
-    panels = {f"{METRIC_NAMES[m]}: rho": (m, "rho", "") for m in metrics}
-    panels[f"{METRIC_NAMES[metric]}: rho minus RankMe’s"] = (metric, "gain", "gain_")
+    panels = {f"{METRIC_NAMES[m]}: ρ": (m, "rho", "") for m in metrics}
+    panels[f"{METRIC_NAMES[metric]}: ρ minus RankMe’s"] = (metric, "gain", "gain_")
     fig, (axes,) = style.panels(1, len(panels), ROW * len(rows) + 0.75, sharey=True)
     for ax, (title, (name, value, prefix)) in zip(axes, panels.items(), strict=True):
         for y, (_, measure) in enumerate(rows):
@@ -161,7 +161,7 @@ def correlations(
         for row in measured[measured["metric"] == name].to_dict("records"):
             _correlation(ax, rows.index((row["scope"], row["measure"])), row, value, prefix)
         _frame(ax, len(rows))
-        ax.set(title=title, xlabel="Difference" if prefix else "rho, times the expected sign")
+        ax.set(title=title, xlabel="Difference" if prefix else "ρ, times the expected sign")
         ax.xaxis.set_major_locator(MultipleLocator(1 if prefix else 0.5))
         end = 2 if prefix else 1  # beyond it no rho, and no difference of two, can lie
         ax.set_xlim(-1.05 * end, 1.05 * end)

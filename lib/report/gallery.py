@@ -66,7 +66,8 @@ def _caption(row: pd.Series) -> str:
     called = {} if "Class" in row else CLASS_NAMES
     classes = ", ".join(called.get(name, name) for name in frames.classes(row))
     classes = re.sub(r" (?=[\d.]+(,|$))", "\N{NO-BREAK SPACE}", classes)  # "probability 1"
-    score = f"{round(row['score'], 1) + 0.0:+.1f}".replace("-", "−")  # never −0.0
+    digits = 1 if abs(row["score"]) >= 0.05 else 2  # its sign decides
+    score = f"{row['score']:+.{digits}f}".replace("-", "−")
     return f"{score} {classes or ('defect' if row['Defect'] else 'normal')}"
 
 

@@ -20,7 +20,8 @@ from lib.report import style
 from lib.study import names
 
 LINE, ROW = 0.118, 0.05  # inches: a line of text in a cell, and the padding of a row
-CORNER, TRIANGLE = 9, [(0, 0), (0, 1), (1, 0), (0, 0)]  # a corner mark: points, shape
+CORNER = 12  # points, of a corner mark
+TRIANGLE = [(0.2, 0.2), (0.2, 1), (1, 0.2), (0.2, 0.2)]
 COLOURS = "cividis"  # differs in lightness, so it also reads in grey
 
 
@@ -87,7 +88,8 @@ def draw(
 
     Rows are the index of the panels' values (one level, or group and row), columns are theirs;
     `name` turns both into tick labels. The cell (row, column) `outlined` gets a frame. `label`
-    names the colours, which without `bar` only order the cells.
+    names the colours (default: the only panel, or "Score"), which without `bar` only order the
+    cells.
     """
     frames = [one.values for one in panels.values()]
     first, grouped = frames[0], frames[0].index.nlevels == 2
@@ -95,9 +97,9 @@ def draw(
     lines = max(len(one.lines) for one in panels.values())
     height = (ROW + LINE * lines) * len(first)
     of_rows, of_columns, legend = _marks(panels)
-    beneath = [label] * bool(label) + legend
     if any(one.below is not None and one.below.any(axis=None) for one in panels.values()):
-        beneath.append("◣ F1 below that of always “defect”")
+        legend.append("◣ F1 below that of always “defect”")
+    beneath = [label or (next(iter(panels)) if len(panels) == 1 else "Score"), *legend]
     # numbers without colours, hence without edges between them, stand further apart
     bare = [frame.isna().all(axis=None) for frame in frames]
     ratios = [
@@ -145,8 +147,9 @@ def draw(
     colours = ScalarMappable(Normalize(*limits), COLOURS)
     place = {"location": "bottom", "fraction": style.THICKNESS / height, "pad": 0.05 / height}
     aspect = (width - 0.8) / style.THICKNESS
-    text = "   ".join(beneath)
-    text = text if len(text) * style.LETTER < width - 0.8 else "\n".join(beneath)
+    texts = ["   ".join(beneath), "\n".join([beneath[0], "   ".join(legend)]), "\n".join(beneath)]
+    widest = [max(map(len, text.split("\n"))) * style.LETTER for text in texts]
+    text = next((t for t, w in zip(texts, widest, strict=True) if w < width - 1.4), texts[-1])
     beyond = any((frame < limits[0]).any(axis=None) for frame in frames)
     place["extend"] = "min" if beyond else "neither"
     drawn = fig.colorbar(colours, ax=list(axes), label=text, aspect=aspect, **place)

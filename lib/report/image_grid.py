@@ -92,5 +92,5 @@ def _draw_box(ax, box, edge: dict[str, Any], corner: tuple[str, ...]) -> None:
     if corner:
         ha, va = corner
         place = left + 2 if ha == "left" else right - 2, top + 2 if va == "top" else bottom - 2
-        text = ax.text(*place, box.Class, ha=ha, va=va, color=edge["color"])
-        text.set_path_effects([patheffects.withStroke(linewidth=1.5, foreground="black")])
+        plate = {"facecolor": "black", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
+        ax.text(*place, box.Class, ha=ha, va=va, color=edge["color"], bbox=plate)

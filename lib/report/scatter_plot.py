@@ -1,6 +1,6 @@
 """F1 against RankMe, and the marks that curves and scatters share.
 
-fig = scatter_plot.draw(points, {"resnet18": (0.5, 0.2, 0.7)}, ylabel="Validation F1")
+fig = scatter_plot.draw(points, {"resnet18": (0.5, 0.2)}, ylabel="F1 on validation images")
 """
 
 from functools import partial
@@ -15,14 +15,14 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from lib.analysis import wording
 from lib.report import style
-from lib.study.names import NOT_IN_PAPER, label, share
+from lib.study.names import label, share
 
 # The marker of a run by its health: filled, hollow, a cross. A collapsed run cannot be overlooked.
 MARKERS = {"healthy": "o", "no better than random": "v", "collapsed": "X", "diverged": "P"}
 WORDS = {"no better than random": "not above untrained°"}  # of a run's health, in the legend
 # The legend's entry for the paper's own values, which `diamonds` draws.
 PAPER: dict[str, Any] = {"marker": "D", "markersize": 4.5, "markerfacecolor": "none"}
-PAPER |= {"linestyle": "none", "color": "black", "label": "the paper's value"}
+PAPER |= {"linestyle": "none", "color": "black", "label": "the paper’s value"}
 
 
 def diamonds(ax, x: pd.Series, y: pd.Series, colours) -> None:
@@ -41,7 +41,7 @@ def log_ticks(axis, digits: tuple[int, ...]) -> None:
 @style.styled
 def draw(
     points: pd.DataFrame,
-    correlations: dict[str, tuple[float, float, float]],
+    correlations: dict[str, tuple[float, float]],
     *,
     ylabel: str,
     paper: pd.DataFrame | None = None,
@@ -49,12 +49,12 @@ def draw(
     """F1 against rescaled RankMe: a panel per backbone, a point per row, colours by method, shapes
     by verdict of health; the larger the train share, the larger the point.
 
-    `points` is lib.analysis.curves.over_seeds; `correlations` gives a backbone's (rho, low, high),
-    printed above its panel with the number of points. `paper` (columns method, backbone, f1,
-    rankme) adds diamonds.
+    `points` is lib.analysis.curves.over_seeds; `correlations` gives a backbone's rho, of all points
+    and on average within train shares, printed above its panel. `paper` (columns method, backbone,
+    f1, rankme) adds diamonds.
     """
     shares, backbones = sorted(points["train_share"].unique()), points["backbone"].unique()
-    areas = dict(zip(shares, np.linspace(12, 60, len(shares)), strict=True))
+    areas = dict(zip(shares, np.linspace(16, 64, len(shares)), strict=True))
     fig, (axes,) = style.panels(
         1, len(backbones) + 1, 3.1, gridspec_kw={"width_ratios": [1] * len(backbones) + [0.62]}
     )
@@ -72,10 +72,8 @@ def draw(
             diamonds(ax, theirs["rankme"], theirs["f1"], theirs["method"].map(style.PALETTE))
         title = label(backbone)
         if backbone in correlations:
-            rho, low, high = correlations[backbone]
-            n = (~own["method"].isin(NOT_IN_PAPER)).sum()
-            rho = wording.estimate(rho, low, high, wording.PLAIN).replace("-", "−")
-            title += f": ρ = {rho}, {n} points"
+            whole, within = map(wording.PLAIN, correlations[backbone])
+            title += f": ρ = {whole}, within shares {within}"
         ax.set(
             title=title,
             xlabel="RankMe / min(n, d), log",

@@ -33,7 +33,7 @@ INK = dict.fromkeys(SHORT, "0.35") | {
     "not answerable": "0.45",
 }
 SUPPORTING, FAR = "#CFE6F5", 10.0  # the shade of the side that supports a claim, and its reach
-COLOURS = {"clean": "#000000", "paper": "#44AA99"}  # of a protocol's estimates
+COLOURS = {"clean": "#000000", "paper": "#117733"}  # of a protocol's estimates
 MARKERS = {"described": "o", "released": "s"}
 GLYPHS = {"described": "●", "released": "□"}
 KEYS = ("claim", "line", "text", "statistic", "unit", "limits")
@@ -194,7 +194,7 @@ class Scorecard:
         place = ((left + 0.05) / width, (low - top - n + 0.5) / (low - high))
         forest = ax.inset_axes((*place, 0.9 * FOREST / width, n / (low - high)), zorder=2)
         forest.set(xlim=self.reach(unit), ylim=(n - 0.5, -0.5), facecolor="none", yticks=[])
-        forest.set_xlabel(f"{unit.capitalize()}, 95 %\ninterval; shaded: supports")
+        forest.set_xlabel(f"{unit.capitalize()}, 95 %\ninterval; shaded: supports", loc="left")
         forest.xaxis.set_major_locator(MaxNLocator(3, min_n_ticks=2))
         forest.xaxis.set_major_formatter(lambda x, _: f"{x:g}".replace("-", "−"))
         forest.spines["left"].set_visible(False)
@@ -258,7 +258,7 @@ def _draw_estimates(ax, y: int, readings: list[pd.Series]) -> None:
     for offset, row in zip(_spread(len(readings), 0.27), readings, strict=True):
         if np.isnan(row["value"]):
             continue
-        colour, alpha = COLOURS[row["protocol"]], 0.35 if row["verdict"] in judgement.OPEN else 1
+        colour, alpha = COLOURS[row["protocol"]], 0.5 if row["verdict"] in judgement.OPEN else 1
         look = {"markersize": 2.8, "markeredgewidth": 0.8, "color": colour, "alpha": alpha}
         face = colour if row["mae"] == "described" else "white"
         ends, shown = (row["low"], row["high"]), ax.get_xlim()

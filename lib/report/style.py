@@ -26,12 +26,12 @@ PALETTE = {
     "simclr": "#009E73",
     "dino": "#E69F00",
     "mae": "#D55E00",
-    "mae-released": "#CC79A7",
+    "mae-released": "#56B4E9",
     "random": "#999999",
 }
 # Added methods take what is left of those eight, then Tol's muted colours (2021); with
 # more methods than colours, the colours repeat.
-SPARE = cycle(("#56B4E9", "#F0E442", "#332288", "#44AA99", "#999933"))
+SPARE = cycle(("#CC79A7", "#F0E442", "#332288", "#44AA99", "#999933"))
 PALETTE |= dict(zip(names.ADDED, SPARE, strict=False))
 # What DejaVu lacks, names of classes in Japanese, Chinese or Korean, comes from the first of these
 # that is installed.

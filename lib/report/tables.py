@@ -174,37 +174,27 @@ def table(
     """A Table of `metrics`, a block each, with `rows` by `column`.
 
     A metric that is the same in every column is shown once, where the picture is `by_metric`. The
-    best point estimate of a column is bold, among trained runs that are healthy, above the
-    untrained backbone and not below a constant answer, if there are several; `among` names the row
-    level within which the best is sought (default: all rows). `bounds` gives a block's reference
-    rows, e.g. {"F1": {"Always “defect”": [0.64, ...]}}.
+    highest of several point estimates of a column is bold, unless its runs are unhealthy or
+    untrained or a constant answer scores more; `among` names the row level within which it is
+    sought (default: all rows). `bounds` gives a block's reference rows, e.g.
+    {"F1": {"Always “defect”": [0.64, ...]}}.
     The paper's values are taken from a column `paper` (lib.analysis.paper.beside), if there is one.
     """
     reduced = reduced if "paper" in reduced else reduced.assign(paper=np.nan)
     blocks = []
     for metric in metrics:
         parts = {part: rectangle(reduced, metric, rows, column, part) for part in PARTS}
-        able = parts["value"].where(parts["health"] == "healthy")
-        if "method" in rows:
-            able = _above_untrained(able, parts["value"])
-        groups = able.groupby(able.index.get_level_values(among) if among else [0] * len(able))
+        value = parts["value"]
+        groups = value.groupby(value.index.get_level_values(among) if among else [0] * len(value))
         most = groups.transform("max").where(groups.transform("count") > 1)
-        best = able.eq(most).reindex(parts["value"].index, fill_value=False)
+        best = value.eq(most) & parts["health"].eq("healthy")
+        if "method" in rows:
+            best[value.index.isin(UNTRAINED, level="method")] = False
         title = METRIC_NAMES[metric]
         block = Block(title, **parts, best=best, bounds=(bounds or {}).get(title, {}))
         blocks.append(block.once() if by_metric else block)
     heads = (HEADS[rows[0]], HEADS[rows[1]])
     return Table(blocks, heads, by_metric, COLUMNS.get(column, ""))
-
-
-def _above_untrained(able: pd.DataFrame, value: pd.DataFrame) -> pd.DataFrame:
-    """`able` without untrained rows, and nan where the value is not above that of the untrained
-    backbone in the row of the same other level (backbone or train share)."""
-    other = value.index.droplevel("method")
-    if "random" in value.index.get_level_values("method"):
-        floor = value.xs("random", level="method").reindex(other).set_axis(value.index)
-        able = able.where(~(value <= floor))  # a backbone without such a row has no floor
-    return able.drop(index=list(UNTRAINED), level="method", errors="ignore")
 
 
 @dataclass

@@ -137,7 +137,7 @@ CASES = {
     6: (lead("byol", 0.2, shares=SHARES[:1]), lead("simclr", 0.2, shares=SHARES[:1])),
     7: (lead("simclr", 0.2, "resnet18"), lead("simclr", -0.2, "resnet18")),
     8: (lead("barlow", 0.0), lead("barlow", -0.2, shares=SHARES[:1])),
-    9: (dino(-0.2, 0.1), dino(0.2, 0.1)),
+    9: (dino(-0.2, 0), dino(0.2, -0.2)),
     10: (mae_low, mae_high),
     11: (lead("supervised", 0.2), lead("byol", 0.2)),
 }
@@ -146,10 +146,11 @@ CASES = {
 @pytest.mark.parametrize("number", CASES)
 def test_each_claim_can_be_supported_contradicted_and_left_open(number):
     true, false = CASES[number]
-    lines = 2 if number == 11 else 1
+    lines = 2 if number in (9, 11) else 1
     assert verdicts(number, Made(true)) == ["supported"] * lines
     assert verdicts(number, Made(false)) == ["contradicted"] * lines
-    assert verdicts(number, Made(true, noise=5.0)) == ["inconclusive"] * lines
+    noisy = Made(true, noise=5.0, seeds=range(5))
+    assert verdicts(number, noisy) == ["inconclusive"] * lines
 
 
 @pytest.mark.parametrize("number", CASES)
@@ -360,9 +361,10 @@ def test_robust_is_not_worse_by_more_than_the_margin(behind, word):
 
 
 def test_poor_and_not_poor_are_two_sides_of_one_margin():
-    assert verdicts(9, Made(dino(-0.2, -0.02))) == ["supported"]
-    assert verdicts(9, Made(dino(-0.02, 0.1))) == ["contradicted"]  # near the others is not poor
-    assert verdicts(9, Made(dino(-0.3, -0.2))) == ["contradicted"]  # poor on both
+    """On each backbone for itself; near the others is not poor."""
+    assert verdicts(9, Made(dino(-0.2, -0.02))) == ["supported", "supported"]
+    assert verdicts(9, Made(dino(-0.02, 0.1))) == ["contradicted", "supported"]
+    assert verdicts(9, Made(dino(-0.3, -0.2))) == ["supported", "contradicted"]
 
 
 def test_supervised_training_is_judged_on_each_backbone():
@@ -505,7 +507,7 @@ def test_what_was_not_trained_is_not_judged_and_nothing_fails(number, cells):
 
 def test_a_missing_method_is_named():
     row = judged(9, Made(flat, cells=at_hand([m for m in METHODS if m != "dino"])))[0]
-    assert (row["verdict"], row["note"]) == ("not run", "DINO on ResNet-18: not trained")
+    assert (row["verdict"], row["note"]) == ("not run", "DINO: not trained")
 
 
 def test_a_validation_table_too_small_for_a_share_leaves_a_claim_unjudged(monkeypatch):
@@ -529,7 +531,7 @@ def test_a_validation_table_too_small_for_a_share_leaves_a_claim_unjudged(monkey
 def test_every_claim_is_scored_by_protocol_metric_and_mae():
     boards = {p: Made(mae_low, protocol=p, curve=curves((True, True))) for p in names.PROTOCOLS}
     scored = judgement.score(boards, claims.CLAIMS)
-    lines = {n: 2 if n == 11 else 1 for n in range(1, 13)}
+    lines = {n: 2 if n in (9, 11) else 1 for n in range(1, 13)}
     metrics = {c.number: len(c.metrics) for c in claims.CLAIMS}
     counts = scored.groupby("claim").size()
     assert counts.to_dict() == {n: 4 * lines[n] * metrics[n] for n in lines}

@@ -405,7 +405,7 @@ def test_the_forest_draws_every_rho_in_its_expected_direction_and_no_label_is_cu
     names = {measure: of.name for measure, of in MEASURES.items()}
     fig = forest_plot.correlations(measured, names, SCOPES, ["f1", "auroc"])
     f1, auroc, gain = fig.axes
-    assert (f1.get_title(), auroc.get_title()) == ("F1: rho", "AUROC: rho")
+    assert (f1.get_title(), auroc.get_title()) == ("F1: ρ", "AUROC: ρ")
     labels = [text.get_text() for text in f1.get_yticklabels()]
     assert labels == [name for title in SCOPES.values() for name in (title, *names.values())]
     place = labels.index("Alignment")  # the first heading's: within backbones

@@ -86,6 +86,6 @@ def test_the_sentence_says_which_way_f1_goes():
         for held, value, error in (("augmented images", -0.05, 0.01), ("clean images", 0.02, 0.03))
     ]
     sentence = label_overflow.sentence(pd.DataFrame(rows))
-    assert "moves every logit of the online probe by -0.20" in sentence
-    assert "lowers F1 on augmented images, -0.05 [-0.06, -0.04]" in sentence
-    assert "has no clear effect on F1 on clean images, +0.02 [-0.01, +0.05]" in sentence
+    assert "moves every logit of the online probe by −0.20" in sentence
+    assert "lowers F1 on augmented images, −0.05 [−0.06, −0.04]" in sentence
+    assert "has no clear effect on F1 on clean images, +0.02 [−0.01, +0.05]" in sentence

@@ -174,7 +174,7 @@ def test_f1_that_rises_while_auroc_falls_is_a_threshold():
     )
     assert (
         "the threshold moves" in told[0]
-        and "(F1 higher in 11, lower in 0 of 11 systems)" in told[0]
+        and "(clearly higher in 11, clearly lower in 0 of 11 systems)" in told[0]
     )
     assert not any("threshold" in one for one in sentences(Made(shifted)))
 

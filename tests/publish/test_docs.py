@@ -243,7 +243,7 @@ def test_an_effect_is_written_with_its_interval():
         ]
     )
     assert docs.effects(measured, "probe, clean images") == (
-        "clean images: F1 -0.05 [-0.06, -0.03], AUROC +0.10 [+0.09, +0.12]"
+        "clean images: F1 −0.05 [−0.06, −0.03], AUROC +0.10 [+0.09, +0.12]"
     )
     assert docs.effects(measured, "") == "–"
     with pytest.raises(KeyError):

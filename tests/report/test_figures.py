@@ -61,7 +61,7 @@ def points(methods=("supervised", "byol", "random")) -> pd.DataFrame:
 
 
 def diamonds(ax) -> np.ndarray:
-    """Where the hollow diamonds of the paper's values lie, (n, 2)."""
+    """Where the hollow diamonds of the paper’s values lie, (n, 2)."""
     corners = mpl.markers.MarkerStyle("D").get_path()
     hollow = [c for c in ax.collections if len(c.get_facecolors()) == 0 and len(c.get_offsets())]
     return np.concatenate(
@@ -145,14 +145,13 @@ def test_the_papers_values_are_diamonds_in_their_panel_alone():
 
 
 def test_scatter_draws_a_point_a_run_and_says_rho():
-    rho = dict.fromkeys(BACKBONES, (0.5, -0.25, 0.75))
+    rho = dict.fromkeys(BACKBONES, (0.5, -0.25))
     fig = scatter_plot.draw(points(), rho, ylabel="F1")
     for ax, name in zip(fig.axes, ("ResNet-18", "ViT-Tiny"), strict=False):
         (drawn,) = ax.collections
         places = sorted([0.1 * i, s] for s in SHARES for i in (1, 2, 3))
         np.testing.assert_allclose(sorted(drawn.get_offsets().tolist()), places)
-        title = f"{name}: ρ = 0.50 [−0.25, 0.75], 6 points"  # without the random backbone
-        assert ax.get_title() == title
+        assert ax.get_title() == f"{name}: ρ = 0.50, within shares −0.25"
         sizes = drawn.get_sizes()
         assert (np.diff(sizes) <= 0).all() and sizes[0] > sizes[-1]  # the largest below the others
 
@@ -169,11 +168,11 @@ def legend(fig) -> list[str]:
 
 
 def test_scatter_of_the_papers_pairs():
-    rho = dict.fromkeys(BACKBONES, (0.0, 0.0, 0.0))
+    rho = dict.fromkeys(BACKBONES, (0.0, 0.0))
     fig = scatter_plot.draw(points(), rho, ylabel="F1", paper=paper(f1=0.3, rankme=0.4))
     np.testing.assert_allclose(diamonds(fig.axes[1]), [[0.4, 0.3]])
     assert len(diamonds(fig.axes[0])) == 0
-    assert "the paper's value" in legend(fig)
+    assert "the paper’s value" in legend(fig)
 
 
 def test_boxes_lie_on_the_pixels_and_the_marked_class_is_red():
@@ -307,7 +306,7 @@ def test_no_label_of_a_forest_is_cut():
     "fig",
     [
         curve_plot.draw(histories()),
-        scatter_plot.draw(points(), dict.fromkeys(BACKBONES, (0.0, 0.0, 0.0)), ylabel="F1"),
+        scatter_plot.draw(points(), dict.fromkeys(BACKBONES, (0.0, 0.0)), ylabel="F1"),
         forest_plot.draw(differences(), PANELS, BELOW),
     ],
     ids=["curves", "scatter", "forest"],
