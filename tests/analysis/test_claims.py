@@ -60,7 +60,7 @@ class Made(Board):
         return method not in self.weak and (method, backbone) not in self.weak
 
     def draw(self, value, *key):
-        rng = np.random.default_rng(zlib.crc32(repr(key).encode()))
+        rng = np.random.default_rng([2, zlib.crc32(repr(key).encode())])
         runs = value + self.noise * rng.standard_normal((len(self.seeds), 1))
         return runs + np.c_[0 * runs, 1e-3 * rng.standard_normal((len(self.seeds), B))]
 
@@ -149,8 +149,7 @@ def test_each_claim_can_be_supported_contradicted_and_left_open(number):
     lines = 2 if number in (9, 11) else 1
     assert verdicts(number, Made(true)) == ["supported"] * lines
     assert verdicts(number, Made(false)) == ["contradicted"] * lines
-    noisy = Made(true, noise=5.0, seeds=range(5))
-    assert verdicts(number, noisy) == ["inconclusive"] * lines
+    assert verdicts(number, Made(true, noise=5.0)) == ["inconclusive"] * lines
 
 
 @pytest.mark.parametrize("number", CASES)
