@@ -20,8 +20,8 @@ from lib.report import style
 from lib.study import names
 
 LINE, ROW = 0.118, 0.05  # inches: a line of text in a cell, and the padding of a row
-CORNER = 12  # points, of a corner mark
-TRIANGLE = [(0.2, 0.2), (0.2, 1), (1, 0.2), (0.2, 0.2)]
+CORNER = 9  # points, of a corner mark
+TRIANGLE = [(0.15, 0.15), (0.15, 1), (1, 0.15), (0.15, 0.15)]
 COLOURS = "cividis"  # differs in lightness, so it also reads in grey
 
 
@@ -112,7 +112,7 @@ def draw(
         heads = [name(column) + of_columns.get((title, column), "") for column in columns]
         widest = (width - 1.2) * ratio / sum(ratios) / len(columns)
         texts[title], turned[title], longer[title] = _fitted(heads, widest)
-    room = 0.85 + 0.12 * len(beneath) + max(longer.values())
+    room = 0.85 + 0.12 * len(beneath) * bar + max(longer.values())
     shared = {"sharey": True, "gridspec_kw": widths}
     fig, (axes,) = style.panels(1, len(panels), height + room, width, **shared)
     fig.get_layout_engine().set(w_pad=0.02, wspace=0.01)

@@ -4,7 +4,7 @@ fig = image_grid.draw(images, ["Normal", "OS"], [no_boxes, boxes], red=[False, T
 """
 
 from collections.abc import Sequence
-from itertools import cycle
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,6 @@ from lib.report import style
 SHOWN = 240  # px a side, of an image beside what networks read of it
 # Boxes show on grey and on brown pipes; the class that the paper marks in red is red.
 RED = "OS"
-CORNERS = (("left", "top"), ("right", "top"), ("left", "bottom"), ("right", "bottom"))
 MARKED, OTHER = "#E3001B", "#00D5FF"
 
 
@@ -54,9 +53,10 @@ def draw(
         ax.imshow(image, interpolation="bicubic")
         look = {"fontsize": style.SIZE, "color": MARKED if is_red else "black", "linespacing": 1.05}
         ax.set_title(text, loc="left", pad=2, **look)
-        several = own["Class"].nunique() > 1
-        for box, corner in zip(own.itertuples(), cycle(CORNERS if several else [()]), strict=False):
-            _draw_box(ax, box, _edge(box.Class == RED), corner)
+        for box in own.itertuples():
+            _draw_box(ax, box, _edge(box.Class == RED))
+        if own["Class"].nunique() > 1:
+            _name_boxes(ax, own, image.shape[1] * columns / style.DOUBLE)
     present = {name for own in boxes for name in own["Class"]}
     labels = {True: f"{RED}, which the paper marks in red"} if RED in present else {}
     if present - {RED}:
@@ -81,16 +81,25 @@ def _edge(red: bool) -> dict[str, Any]:
     return {"color": OTHER, "linewidth": 0.9, "linestyle": (0, (3, 1.5))}
 
 
-def _draw_box(ax, box, edge: dict[str, Any], corner: tuple[str, ...]) -> None:
-    """Draw a box's outline with a dark edge, so that it also shows on light walls; in the `corner`,
-    if there is one, its class."""
+def _draw_box(ax, box, edge: dict[str, Any]) -> None:
+    """Draw a box's outline with a dark edge, so that it also shows on light walls."""
     (left, right), (top, bottom) = (box.x0 - 0.5, box.x1 - 0.5), (box.y0 - 0.5, box.y1 - 0.5)
     x, y = [left, right, right, left, left], [top, top, bottom, bottom, top]
     (line,) = ax.plot(x, y, **edge)
     dark = patheffects.Stroke(linewidth=edge["linewidth"] + 0.7, foreground="black", alpha=0.5)
     line.set_path_effects([dark, patheffects.Normal()])
-    if corner:
-        ha, va = corner
-        place = left + 2 if ha == "left" else right - 2, top + 2 if va == "top" else bottom - 2
-        plate = {"facecolor": "black", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
-        ax.text(*place, box.Class, ha=ha, va=va, color=edge["color"], bbox=plate)
+
+
+def _name_boxes(ax, boxes: pd.DataFrame, inch: float) -> None:
+    """Write the class of every box in that of its corners which is furthest from the classes that
+    are there; `inch` is one in pixels."""
+    high, plate = style.LINE * inch, {"facecolor": "black", "edgecolor": "none", "pad": 0.8}
+    middles: list[np.ndarray] = []
+    for box in boxes.itertuples():
+        wide = (len(box.Class) * style.LETTER + 0.05) * inch
+        x, y = (box.x0 + wide / 2, box.x1 - wide / 2), (box.y0 + high / 2, box.y1 - high / 2)
+        corners = list(map(np.array, product(x, y)))
+        apart = [min((np.abs(c - m).max() for m in middles), default=0) for c in corners]
+        middles.append(corners[int(np.argmax(apart))])
+        look = {"ha": "center", "va": "center", "bbox": plate}
+        ax.text(*middles[-1], box.Class, color=_edge(box.Class == RED)["color"], **look)
