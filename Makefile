@@ -120,8 +120,10 @@ notebook: $(ENV)
 	$(PY) -m lib notebook $(NB) $(ARGS)
 
 # JupyterLab asks nothing about news, and its kernels scroll to an error: lib/publish/lab.
+# One thread, as when make renders: the small products of drawing are slower on several.
 lab: $(ENV)
-	JUPYTER_CONFIG_PATH="$(CURDIR)/lib/publish/lab$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} MKL_NUM_THREADS=$${MKL_NUM_THREADS:-1} \
+		JUPYTER_CONFIG_PATH="$(CURDIR)/lib/publish/lab$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 		PYTHONSTARTUP="$(CURDIR)/lib/publish/lab/show_errors.py" \
 		exec $(PY) -m jupyter lab notebooks/$(or $(NB),walkthrough).ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 

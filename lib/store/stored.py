@@ -71,10 +71,9 @@ class Stored:
         facts = atomic.read_json(self.path / "measured.json")
         return None if run_directory.damaged(self.path, facts) else facts
 
-    def detector_scores(self, names: Sequence[str] | None = None) -> pd.DataFrame:
-        """A row per validation image: Filename and the columns "detector, setting", or only those
-        named."""
-        columns = ["Filename", *(names or self.measured["fits"])]
+    def detector_scores(self) -> pd.DataFrame:
+        """A row per validation image: Filename and the columns "detector, setting"."""
+        columns = ["Filename", *self.measured["fits"]]
         if self.is_committed:
             return committed.scores(self.path / "measured.parquet", self.run.id, columns)
         return pd.read_parquet(self.path / "measured.parquet", columns=columns)
