@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from math import log
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from lib.analysis import protocol_effects, wording
 from lib.analysis.protocol_effects import Reading, Scores
@@ -43,11 +45,11 @@ class Shifted(Stored):
 
     by: float
 
-    @property
-    def scores(self) -> pd.DataFrame:
-        """Those of the run, in double precision."""
-        scores = super().scores
-        return scores.assign(logit=scores["logit"].astype(float) + self.by)
+    def score_table(self) -> pa.Table:
+        """That of the run, in double precision."""
+        table = super().score_table()
+        moved = pc.add(table["logit"].cast(pa.float64()), self.by)
+        return table.set_column(table.column_names.index("logit"), "logit", moved)
 
 
 def measure(wanted: Iterable[Run | Stored], resamples: int | None = None) -> pd.DataFrame:

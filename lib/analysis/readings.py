@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from lib.data import sources, splits
 from lib.data.labels import class_labels
 from lib.measures import bootstrap, metrics
 from lib.store import committed
-from lib.store.measured import Detected
+from lib.store.measured import Detected, detector_scores
 from lib.store.stored import MissingRuns, Stored
 from lib.study import names, profiles
 from lib.system import paths
@@ -75,15 +76,15 @@ def _readings(stored: Stored, written: int) -> dict[tuple[str, str], tuple]:
     `written`, the time of the record, is part of the cache's key: a run that was trained again is
     read again.
     """
-    scores, index = stored.scores, _columns(*_table(stored))[0]
     if isinstance(stored, Detected):
-        images = scores["Filename"].to_numpy(object)
-        return {(): (scores["logit"].to_numpy(), index.get_indexer(images).astype(np.int32))}
+        order = _detected(stored.trained, written, *_table(stored))
+        return {(): (stored.logit, order)}
+    scores, index = stored.score_table(), _columns(*_table(stored))[0]
     (split, kinds), (evaluation, evaluations), (probe, probes), (image, images) = (
         _coded(scores[name]) for name in ("split", "evaluation", "probe", "Filename")
     )
     number = index.get_indexer(images).astype(np.int32)[image]
-    logits, of_val = scores["logit"].to_numpy(), split == kinds.get_indexer(["val"])[0]
+    logits, of_val = scores["logit"].to_numpy(), split == list(kinds).index("val")
     found = {}
     for (i, one), (j, other) in product(enumerate(evaluations), enumerate(probes)):
         rows = of_val & (evaluation == i) & (probe == j)
@@ -92,11 +93,19 @@ def _readings(stored: Stored, written: int) -> dict[tuple[str, str], tuple]:
     return found
 
 
-def _coded(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
+@lru_cache(maxsize=1)  # the detectors of one run are read one after another
+def _detected(stored: Stored, written: int, data: str, folder: Path) -> np.ndarray:
+    """(n,) the numbers of the rows that the detectors of a run have scored."""
+    images = detector_scores(stored, written)["Filename"].to_numpy(object)
+    return _columns(data, folder)[0].get_indexer(images).astype(np.int32)
+
+
+def _coded(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """Codes (n,) of the values, and the values."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.cat.codes.to_numpy(), column.cat.categories
-    return pd.factorize(column)
+    is_coded = pa.types.is_dictionary(column.type)
+    whole = (column if is_coded else column.dictionary_encode()).unify_dictionaries()
+    one = whole.combine_chunks()
+    return one.indices.to_numpy(), one.dictionary.to_numpy(zero_copy_only=False)
 
 
 @lru_cache(maxsize=64)

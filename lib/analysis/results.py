@@ -148,8 +148,9 @@ def measure(
         options = {"evaluation": evaluation, "probe": rule.probe, "sampling": rule.sampling}
         options |= {"shares": shares}
         drawn = profile["draws"] if resamples is None else resamples
-        by_metric = readings.draws(stored, resamples=drawn, ranked=chosen, **options)
-        if others:
+        now = chosen if drawn else bootstrap.RANKED  # estimates alone are cheap
+        by_metric = readings.draws(stored, resamples=drawn, ranked=now, **options)
+        if others and drawn:
             values = readings.draws(stored, resamples=0, ranked=others, **options)
             by_metric = by_metric | {name: values[name] for name in others}
         which = identity(run) | {"validation_share": np.nan}

@@ -94,13 +94,13 @@ def history(folder: Path, run_id: str) -> pd.DataFrame:
         return rows.select(_runs(folder / "runs.parquet")[run_id]["history"]).to_pandas()
 
 
-def scores(path: Path, run_id: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def scores(path: Path, run_id: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The run's rows of scores.parquet or measured.parquet, as it stored them; raises as `history`
     does."""
     with reading(path):
         file, groups = _groups(path)
         columns = columns or [name for name in file.schema_arrow.names if name != "run"]
-        return file.read_row_group(groups[run_id], columns=columns).to_pandas()
+        return file.read_row_group(groups[run_id], columns=columns)
 
 
 def write(folder: Path, runs: Sequence["Stored"]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import pandas as pd
 
 from lib.store import fingerprints
@@ -34,13 +35,19 @@ class Detected(Stored):
     def scores(self) -> pd.DataFrame:
         """A row per validation image: `Filename` and `logit`. Every evaluation and probe that a
         protocol reads has this one score, because a detector sees the plain image."""
-        table = _detector_scores(self.trained, self.written)
-        columns = ["Filename", f"{self.detector}, {self.setting}"]
-        return table[columns].set_axis(["Filename", "logit"], axis=1)
+        images = detector_scores(self.trained, self.written)["Filename"]
+        return pd.DataFrame({"Filename": images, "logit": self.logit})
+
+    @property
+    def logit(self) -> np.ndarray:
+        """(n,) the scores alone, in the same order."""
+        table = detector_scores(self.trained, self.written)
+        return table[f"{self.detector}, {self.setting}"].to_numpy()
 
 
 @lru_cache(maxsize=1)  # the views of one run are read one after another
-def _detector_scores(stored: Stored, written: int) -> pd.DataFrame:
+def detector_scores(stored: Stored, written: int) -> pd.DataFrame:
+    """`stored.detector_scores()`; `written` is part of the cache's key."""
     return stored.detector_scores()
 
 

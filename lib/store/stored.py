@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lib.data import sources, splits
 from lib.store import committed, run_directory
@@ -55,13 +57,17 @@ class Stored:
             return committed.history(self.path, self.run.id)
         return pd.read_csv(self.path / "history.csv")
 
-    @property
-    def scores(self) -> pd.DataFrame:
+    def score_table(self) -> pa.Table:
         """A row per image, evaluation, view and probe; read again each time, for those of one run
         of `paper` take 90 MB of memory, and a figure reads 70 runs."""
         if self.is_committed:
             return committed.scores(self.path / "scores.parquet", self.run.id)
-        return pd.read_parquet(self.path / "scores.parquet")
+        return pq.read_table(self.path / "scores.parquet")
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """`score_table` in pandas, which takes twice as long."""
+        return self.score_table().to_pandas()
 
     @property
     def measured(self) -> dict | None:
@@ -75,7 +81,8 @@ class Stored:
         """A row per validation image: Filename and the columns "detector, setting"."""
         columns = ["Filename", *self.measured["fits"]]
         if self.is_committed:
-            return committed.scores(self.path / "measured.parquet", self.run.id, columns)
+            table = committed.scores(self.path / "measured.parquet", self.run.id, columns)
+            return table.to_pandas()
         return pd.read_parquet(self.path / "measured.parquet", columns=columns)
 
     @property

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from lib.analysis import board, parts, protocol_effects, readings
@@ -211,6 +212,9 @@ class StoredHere:
     scores: pd.DataFrame
     written: int = 0
     origin: str = "fresh"
+
+    def score_table(self):
+        return pa.Table.from_pandas(self.scores)
 
 
 def stored(share, seed, augmented):

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import f1_score
 
@@ -328,7 +329,7 @@ def test_an_unknown_metric_is_refused(wrong, near):
 
 def test_no_table_of_scores_stays_in_memory_once_it_is_read(trained, monkeypatch):
     """In `paper`, those of one run take 90 MB, and a figure reads 70 runs."""
-    read, tables = pd.read_parquet, []
+    read, tables = pq.read_table, []
 
     def remembered(*arguments, **options):
         table = read(*arguments, **options)
@@ -336,7 +337,7 @@ def test_no_table_of_scores_stays_in_memory_once_it_is_read(trained, monkeypatch
         return table
 
     readings.forget()
-    monkeypatch.setattr(pd, "read_parquet", remembered)
+    monkeypatch.setattr(pq, "read_table", remembered)
     stored = load(trained)
     assert results.measure([stored], "clean")["value"].notna().any()
     gc.collect()
