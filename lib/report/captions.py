@@ -101,8 +101,6 @@ def _images(facts: dict[str, Any]) -> str:
         return text
     if facts.get("few"):
         return f"{text}; no 95 % intervals ({facts['few']})"
-    if unit not in (facts["groups"], "images"):  # the runs themselves are drawn
-        return f"{text}; 95 % intervals: bootstrap over {unit}"
     if len(facts["seeds"]) >= ENOUGH:
         text += f"; 95 % intervals: Student’s t over seeds, joined with a bootstrap over {unit}"
     else:

@@ -242,7 +242,6 @@ def test_the_footer_says_what_the_intervals_hold():
         "Means over seeds 0, 1, 2." in several
         and "Student’s t over seeds, joined with a bootstrap over videos." in several
     )
-    assert "over points." in captions.footer(FACTS | {"bootstrap_unit": "points"}, "clean")
 
 
 def test_the_footer_says_that_unnamed_videos_make_intervals_too_narrow():
