@@ -69,6 +69,8 @@ class Points:
         targets: Collection[str] = METRICS,
     ):
         board = Board(wanted, protocol, resamples)
+        if resamples is None:
+            board.resamples = min(board.resamples, DRAWN)  # the first ones of more are the same
         self.cells = pd.DataFrame(board.cells, columns=["method", "backbone", "train_share"])
         ranked = ("auroc", "ap") if "ap" in targets else ("auroc",)
         metrics = [board.draws(cell, ranked=ranked)[0] for cell in board.cells]

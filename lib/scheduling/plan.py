@@ -172,9 +172,13 @@ def explain(request: Request) -> None:
         counts = Counter(word for word, _ in states.values())
         words = [w for w in ("complete", "unmeasured", "stale", "missing") if counts[w]]
         summary = ", ".join(f"{counts[word]} {word}" for word in words)
-        print(f"{name:11} {summary or 'reads no run'}")
-        for word, why in dict.fromkeys(states.values()):
+        kinds = dict.fromkeys(states.values())
+        if len(kinds) == 1 and len(states) > 3:  # all alike: no names
+            summary += "".join(f", {why}" for word, why in kinds if word != "complete")
+            kinds = {}
+        print(f"{name:17} {summary or 'reads no run'}")
+        for word, why in kinds:
             ids = [run_id for run_id, state in states.items() if state == (word, why)]
             shown = ", ".join(ids[:3]) + " ..." * (len(ids) > 3)
             if word != "complete":
-                print(f"{'':11} {len(ids)} {word}, {why}: {shown}")
+                print(f"{'':17} {len(ids)} {word}, {why}: {shown}")

@@ -318,7 +318,10 @@ def test_explaining_counts_and_needs_no_torch(workspace):
     script = "import sys; from lib.__main__ import main; main(['explain', 'fig2'])"
     done = python("-c", f"{script}; sys.exit('torch' in sys.modules)", PROFILE="smoke")
     assert done.returncode == 0 and "60 missing" not in done.stdout
-    assert f"{len(runs('fig2', 'smoke'))} missing" in done.stdout
+    assert done.stdout.split() == [
+        "fig2",
+        *f"{len(runs('fig2', 'smoke'))} missing, not trained here".split(),
+    ]
 
 
 def test_a_complete_run_is_trained_again_only_when_it_is_named_and_forced(store, monkeypatch):
