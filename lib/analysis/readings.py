@@ -84,7 +84,7 @@ def _readings(stored: Stored, written: int) -> dict[tuple[str, str], tuple]:
         _coded(scores[name]) for name in ("split", "evaluation", "probe", "Filename")
     )
     number = index.get_indexer(images).astype(np.int32)[image]
-    logits, of_val = scores["logit"].to_numpy(), split == list(kinds).index("val")
+    logits, of_val = scores["logit"].to_numpy(), (kinds == "val")[split]
     found = {}
     for (i, one), (j, other) in product(enumerate(evaluations), enumerate(probes)):
         rows = of_val & (evaluation == i) & (probe == j)

@@ -62,7 +62,8 @@ def draw(measured: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
             if "std" in metrics[0]:
                 ax.set_ylim(bottom=0)
             if "rankme" in metrics:  # that of a batch and that of the fixed images differ tenfold
-                shown = [*rows["value"], *([] if paper is None else theirs["value"])] or [1, 3]
+                drawn = [rows["value"]] if paper is None else [rows["value"], theirs["value"]]
+                shown = [*pd.concat(drawn).dropna()] or [1.0]
                 ax.set(yscale="log", ylim=(max(1, 0.6 * min(shown)), 1.2 * max(3, *shown)))
                 scatter_plot.log_ticks(ax.yaxis, (1, 2, 3, 5))
     for backbone, ax in zip(backbones, axes[0], strict=True):
