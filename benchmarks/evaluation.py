@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import measure
 from lib import methods
-from lib.analysis import readings
+from lib.analysis import scoring
 from lib.data import pixels, splits
 from lib.measures import metrics
 from lib.store.stored import Stored
@@ -25,11 +25,11 @@ RULE = names.PROTOCOLS["paper"]  # subsampled shares, as a model would be run on
 
 def from_scores(system: list[Run]) -> float:
     """Seconds of all pairs from the scores that the committed reference stores, read anew."""
-    readings.forget()
+    scoring.forget()
     began = time.perf_counter()
     for run in system:
         stored = Stored(run, paths.REFERENCE / run.profile, "reference")
-        readings.draws(
+        scoring.draws(
             stored,
             evaluation=RULE.imbalance,
             probe=RULE.probe,

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pandas as pd
 
-from lib.analysis import readings
+from lib.analysis import scoring
 from lib.data import pixels, sources, splits
 from lib.measures import bootstrap
 from lib.scheduling import plan
@@ -48,7 +48,7 @@ def colour_alone() -> dict[str, float]:
 
 def of(run: grid.Run, probe: str) -> dict[str, float]:
     """F1 and AUROC of a stored run on clean images."""
-    draws = readings.draws(
+    draws = scoring.draws(
         load(run), evaluation="clean", probe=probe, shares=[None], sampling="weights", resamples=0
     )
     return {name: float(draws[name][0, 0]) for name in ("f1", "auroc")}

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from lib.analysis import readings, results
+from lib.analysis import results, scoring
 from lib.store.stored import find
 from lib.study import grid, names, profiles
 from lib.system.errors import DataError
@@ -36,7 +36,7 @@ def collect(profile: str) -> pd.DataFrame:
         for evaluation, rule, share in product(evaluations, names.PROTOCOLS.values(), shares):
             reading = {"evaluation": evaluation, "probe": rule.probe}
             try:
-                values = readings.draws(
+                values = scoring.draws(
                     stored, **reading, shares=[share], sampling=rule.sampling, resamples=0
                 )
             except DataError:  # too few images of one's own for that share

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from lib.analysis.board import Board, Draws, NotRun
-from lib.analysis.parts import Reading
+from lib.analysis.claim_parts import Reading
 from lib.measures import bootstrap
 from lib.measures.correlation import midranks, rank_correlation
 from lib.study.names import BACKBONES

@@ -9,7 +9,7 @@ from itertools import product
 
 import numpy as np
 
-from lib.analysis import readings, results
+from lib.analysis import results, scoring
 from lib.store.stored import Stored, load
 from lib.study import names, profiles
 from lib.study.grid import Run
@@ -93,7 +93,7 @@ class Board:
             options = {"sampling": self.rule.sampling, "resamples": self.resamples}
             options |= reading | {"shares": shares, "ranked": ranked}
             try:
-                each = [readings.draws(stored, **options) for stored in self.system(*cell)]
+                each = [scoring.draws(stored, **options) for stored in self.system(*cell)]
             except DataError as reason:
                 raise NotRun(f"in validation, {reason}") from None
             self._draws[key] = [

@@ -11,8 +11,8 @@ import numpy as np
 
 from lib.analysis import association, wording
 from lib.analysis.board import Draws, NotRun, System
+from lib.analysis.claim_parts import JOINT, Part, Reading, called
 from lib.analysis.judgement import CURVES, UNITS, Claim
-from lib.analysis.parts import JOINT, Part, Reading, called
 from lib.study.names import BACKBONES, label, share
 
 # Conventions. A rank correlation below LITTLE is called none: it explains less than a tenth of the

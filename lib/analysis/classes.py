@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib.analysis import readings, results, wording
+from lib.analysis import results, scoring, wording
 from lib.analysis.board import Board, Draws
 from lib.data import sources, splits
 from lib.data.labels import class_flags
@@ -123,13 +123,13 @@ class Scores:
 
     def __init__(self, wanted: list[Run | Stored], protocol: str, resamples: int | None = None):
         board = Board(wanted, protocol, resamples)
-        table, _ = readings.validation(board.stored[0])
+        table, _ = scoring.validation(board.stored[0])
         counts = images(table[table["Sampled"]])
         self.classes = scored(table[table["Sampled"]])
         self.validation = {name: counts[name] for name in (*self.classes, ANY, NORMAL)}
         self.runs: list[tuple[Stored, dict[Key, Draws]]] = []
         for stored in board.stored:
-            logit, labels = readings.aligned(stored, board.rule.table, board.rule.probe)
+            logit, labels = scoring.aligned(stored, board.rule.table, board.rule.probe)
             columns = ("Defect", "Video", "Sampled")
             defect, video, sampled = (labels[name].to_numpy() for name in columns)
             classes = class_flags(labels)[self.classes]

@@ -25,7 +25,7 @@ import pandas as pd
 
 from lib.analysis import wording
 from lib.analysis.board import Board, NotRun
-from lib.analysis.parts import PLACES
+from lib.analysis.claim_parts import PLACES
 from lib.measures import representation, seeds
 from lib.measures.correlation import midranks, rank_correlation
 from lib.measures.representation import MEASURES

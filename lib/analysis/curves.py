@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from lib.analysis import readings, results
+from lib.analysis import results, scoring
 from lib.measures import correlation, metrics
 from lib.store.stored import Stored, load
 from lib.study import names
@@ -55,7 +55,7 @@ def points(wanted: list[Run | Stored], protocol: str, split: str) -> pd.DataFram
     rows = []
     for stored, which in _identified(wanted):
         if split == "val":
-            f1 = readings.natural(stored, protocol, resamples=0, ranked=())["f1"][0]
+            f1 = scoring.natural(stored, protocol, resamples=0, ranked=())["f1"][0]
         elif rule.probe == "online":
             f1 = stored.history["train_f1"].iloc[-1]
         else:

@@ -7,7 +7,7 @@ reduced = results.over_seeds(measured, detectors.KEYS)
 import numpy as np
 import pandas as pd
 
-from lib.analysis import readings, results
+from lib.analysis import results, scoring
 from lib.store import stored
 from lib.store.measured import Detected, Stored, detected
 from lib.study.grid import Run
@@ -49,7 +49,7 @@ def columns(reduced: pd.DataFrame, setting: str) -> pd.DataFrame:
 
 def ends(view: Detected, n: int) -> pd.DataFrame:
     """`n` validation images of each of `ENDS`: the table's columns, run, detector, End, score."""
-    table, _ = readings.validation(view)
+    table, _ = scoring.validation(view)
     scores = view.scores.drop_duplicates("Filename").set_index("Filename")["logit"].astype(float)
     ranked = table.assign(score=table["Filename"].map(scores))
     ranked = ranked.sort_values("score", ascending=False, kind="stable")

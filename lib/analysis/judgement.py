@@ -22,7 +22,7 @@ import pandas as pd
 
 from lib.analysis import wording
 from lib.analysis.board import Board, NotRun
-from lib.analysis.parts import LEVEL, PLACES, Part, Reading, called
+from lib.analysis.claim_parts import LEVEL, PLACES, Part, Reading, called
 from lib.measures import seeds
 
 VARIANTS = {"described": "mae", "released": "mae-released"}  # the rows that may stand for MAE

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pandas as pd
 
-from lib.analysis import readings, results
+from lib.analysis import results, scoring
 from lib.data import archive, sources
 from lib.measures import bootstrap
 from lib.store.stored import Stored, load
@@ -41,7 +41,7 @@ def of_runs(wanted: list[Run | Stored]) -> dict:
 def of_validation(stored: Stored) -> dict:
     """What a footer says of the validation images behind a run: how many, with which share of
     defects, in how many groups, and what intervals resample."""
-    table, videos_known = readings.validation(stored)
+    table, videos_known = scoring.validation(stored)
     groups = SOURCES[stored.run.data["source"]].groups
     unit = groups if videos_known else "images"
     return {

@@ -6,8 +6,8 @@ judges raise MissingRuns without them.
 
 from lib.analysis import correlation, results
 from lib.analysis.board import NotRun
+from lib.analysis.claim_parts import Part, Reading
 from lib.analysis.judgement import UNITS, VARIANTS, Claim
-from lib.analysis.parts import Part, Reading
 from lib.measures.representation import MEASURES
 from lib.store import measured
 from lib.study.names import PROTOCOLS, share

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from lib.analysis import readings
+from lib.analysis import scoring
 from lib.data.labels import class_labels
 from lib.measures import bootstrap, metrics, seeds
 from lib.measures.health import VERDICTS
@@ -40,9 +40,9 @@ def natural_by_seed(
     runs: list[Stored], metric: str, protocol: str, resamples: int | None = None
 ) -> np.ndarray:
     """`by_seed` of a metric of these runs at the natural share; `resamples` as in
-    lib.analysis.readings.natural."""
+    lib.analysis.scoring.natural."""
     ranked = [metric] if metric in bootstrap.RANKED else []
-    rows = [readings.natural(stored, protocol, resamples, ranked)[metric] for stored in runs]
+    rows = [scoring.natural(stored, protocol, resamples, ranked)[metric] for stored in runs]
     return by_seed([stored.run.seed for stored in runs], rows)
 
 
@@ -54,7 +54,7 @@ def by_seed(seed: Iterable[int], rows: Iterable[np.ndarray]) -> np.ndarray:
 
 def f2ciw_maximum(run: Run) -> float:
     """F2CIW of "always defect" on the run's validation images, the most that it can reach there."""
-    table, _ = readings.validation(load(run))
+    table, _ = scoring.validation(load(run))
     return metrics.f2ciw_maximum(class_labels(table), table["Sampled"])
 
 
@@ -149,9 +149,9 @@ def measure(
         options |= {"shares": shares}
         drawn = profile["draws"] if resamples is None else resamples
         now = chosen if drawn else bootstrap.RANKED  # estimates alone are cheap
-        by_metric = readings.draws(stored, resamples=drawn, ranked=now, **options)
+        by_metric = scoring.draws(stored, resamples=drawn, ranked=now, **options)
         if others and drawn:
-            values = readings.draws(stored, resamples=0, ranked=others, **options)
+            values = scoring.draws(stored, resamples=0, ranked=others, **options)
             by_metric = by_metric | {name: values[name] for name in others}
         which = identity(run) | {"validation_share": np.nan}
         which |= {"health": verdicts[run.id], "origin": stored.origin}

@@ -19,7 +19,7 @@ from lib.analysis import (
     wording,
 )
 from lib.analysis.board import Board
-from lib.analysis.parts import JOINT
+from lib.analysis.claim_parts import JOINT
 from lib.measures import metrics
 from lib.measures.seeds import ENOUGH
 from lib.publish import reference

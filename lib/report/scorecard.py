@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from lib.analysis import judgement, wording
-from lib.analysis.parts import PLACES
+from lib.analysis.claim_parts import PLACES
 from lib.report import markup, style
 from lib.study import names
 

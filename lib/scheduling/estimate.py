@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from lib.data import splits
-from lib.scheduling import throughput, turns
+from lib.scheduling import disk_budget, throughput
 from lib.study.grid import Run
 from lib.system import environment, hardware, paths
 from lib.system.errors import DataError
@@ -77,7 +77,7 @@ class Estimate:
     workers: int
     gpus: list[str]
     machine: str
-    turns: list[turns.Turn]  # in which they train, as the disk allows
+    turns: list[disk_budget.Turn]  # in which they train, as the disk allows
     free: int
 
     @property
@@ -105,7 +105,7 @@ class Estimate:
     @property
     def caches(self) -> int:
         """Bytes of pixels still to be written, of all turns."""
-        return turns.left(dict(ChainMap(*(turn.caches for turn in self.turns))))
+        return disk_budget.left(dict(ChainMap(*(turn.caches for turn in self.turns))))
 
     @property
     def most_pixels(self) -> int:
@@ -151,8 +151,8 @@ def forecast(todo: list[Run], workers: int, gpus: list[str], every: Sequence[Run
     """The estimate of these runs, `workers` at a time on `gpus`, of `every` run of the command;
     measures new systems, in minutes. Raises DataError where a train share cannot be reached,
     ValueError where the probe dies."""
-    tables = turns.tables_of(todo)
-    keys = [(turns.same_rows(run.data), run.share) for run in todo]
+    tables = disk_budget.tables_of(todo)
+    keys = [(disk_budget.same_rows(run.data), run.share) for run in todo]
     drawn = {
         key: len(splits.resample(tables[key[0], "train"], run.share, run.data["seed"]))
         for key, run in dict(zip(keys, todo, strict=True)).items()
@@ -165,7 +165,7 @@ def forecast(todo: list[Run], workers: int, gpus: list[str], every: Sequence[Run
         workers=workers,
         gpus=gpus,
         machine=hardware.machine(gpus),
-        turns=turns.plan(todo, every, tables),
+        turns=disk_budget.plan(todo, every, tables),
         free=paths.free(paths.DATA),
     )
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from lib.data import pixels, sources, splits
-from lib.scheduling import estimate, slurm, turns
+from lib.scheduling import disk_budget, estimate, slurm
 from lib.scheduling.job import Job, state, status
 from lib.scheduling.local import Pool
 from lib.scheduling.progress import cost
@@ -70,10 +70,10 @@ class Request(Choices):
 def check_train_shares(runs: list[Run]) -> None:
     """Raise DataError unless the train shares of all runs can be reached on their tables, before
     the hours that decoding the images may take."""
-    read = {turns.same_rows(run.data): run.data for run in runs}
+    read = {disk_budget.same_rows(run.data): run.data for run in runs}
     for rows, data in read.items():
         table, _ = sources.tables(data, "train")
-        own = (run.share for run in runs if turns.same_rows(run.data) == rows)
+        own = (run.share for run in runs if disk_budget.same_rows(run.data) == rows)
         for share in dict.fromkeys(own):
             splits.resample(table, share, data["seed"])
 
@@ -101,7 +101,7 @@ def train(todo: list[Job], request: Request) -> int:
     """Train and measure `todo`, in turns where the disk cannot hold all pixels."""
     runs = [job.run for job in todo]
     check_train_shares(runs)
-    planned, status = turns.plan(runs, request.runs(), turns.tables_of(runs)), 0
+    planned, status = disk_budget.plan(runs, request.runs(), disk_budget.tables_of(runs)), 0
     for number, turn in enumerate(planned, 1):
         if len(planned) > 1:
             what = f"{len(turn.runs)} runs on {sum(turn.caches.values()) / 1e9:,.1f} GB of pixels"

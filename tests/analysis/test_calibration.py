@@ -7,7 +7,7 @@ import pytest
 from scipy.special import ndtri
 
 from lib.analysis import calibration, judgement
-from lib.analysis.parts import Part
+from lib.analysis.claim_parts import Part
 from lib.measures import seeds
 from lib.publish import docs
 

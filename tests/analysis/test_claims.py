@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lib.analysis import association, claims, judgement, questions, readings
+from lib.analysis import association, claims, judgement, questions, scoring
 from lib.analysis import board as board_module
 from lib.analysis.board import Board, NotRun
-from lib.analysis.parts import JOINT, Part, Reading, called
+from lib.analysis.claim_parts import JOINT, Part, Reading, called
 from lib.store import measured as measured_module
 from lib.study import names
 from lib.system.errors import DataError
@@ -311,7 +311,7 @@ def board_of(plain, seeds=(0, 1, 2), lost=False):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(board_module, "load", lambda run: run)
-        patch.setattr(readings, "draws", draws)
+        patch.setattr(scoring, "draws", draws)
         board = Board(stored, "paper", 50)
         return {m: board.learned(m, "resnet18", [0.45]) for m in ("simclr", "mae-released")}
 
@@ -519,7 +519,7 @@ def test_a_validation_table_too_small_for_a_share_leaves_a_claim_unjudged(monkey
     def refused(*_, **__):
         raise DataError("a share of 1% cannot be reached")
 
-    monkeypatch.setattr(readings, "draws", refused)
+    monkeypatch.setattr(scoring, "draws", refused)
     with pytest.raises(NotRun, match="in validation, a share of 1% cannot be reached"):
         board.draws(("simclr", "resnet18", 0.45), shares=(0.01, 0.45))
 

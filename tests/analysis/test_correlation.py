@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from scipy.stats import rankdata, spearmanr
 
-from lib.analysis import board, correlation, readings, wording
+from lib.analysis import board, correlation, scoring, wording
 from lib.analysis.correlation import BASE, JUDGED, METRICS, REPEATS, SCOPES, Points
 from lib.measures import bootstrap
 from lib.measures.correlation import midranks, rank_correlation
@@ -58,7 +58,7 @@ def made(monkeypatch):
                     cell = (run.method, run.backbone, run.share)
                     self._runs.setdefault(cell, []).append(stored)
 
-        monkeypatch.setattr(readings, "draws", draws)
+        monkeypatch.setattr(scoring, "draws", draws)
         monkeypatch.setattr(correlation, "Board", Board)
         wanted, measured = [], {}
         for i, (cell, seed) in enumerate((cell, seed) for cell in cells for seed in seeds):

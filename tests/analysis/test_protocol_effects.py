@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from lib.analysis import board, parts, protocol_effects, readings
+from lib.analysis import board, claim_parts, protocol_effects, scoring
 from lib.measures import bootstrap
 from lib.study import names
 
@@ -103,7 +103,7 @@ def test_only_the_papers_systems_are_in_the_mean():
 
 def ranked(by_paper, noise=0.0):
     """Five systems of ResNet-18 whose F1 is .1, .2 ... under clean and `by_paper` under paper."""
-    systems = [("supervised", "resnet18"), *((m, "resnet18") for m in parts.JOINT)]
+    systems = [("supervised", "resnet18"), *((m, "resnet18") for m in claim_parts.JOINT)]
     clean = dict(zip(systems, (0.1, 0.2, 0.3, 0.4, 0.5), strict=True))
     paper = dict(zip(systems, by_paper, strict=True))
 
@@ -135,7 +135,9 @@ def test_a_near_tie_that_swaps_is_not_told_apart():
 def test_the_order_is_given_with_either_row_as_mae():
     found = protocol_effects.order(Made(shifted))
     ranks = found[found["rank_clean"].notna() & (found["backbone"] == "vit_tiny")]
-    assert {mae: set(rows["method"]) - set(parts.JOINT) for mae, rows in ranks.groupby("mae")} == {
+    assert {
+        mae: set(rows["method"]) - set(claim_parts.JOINT) for mae, rows in ranks.groupby("mae")
+    } == {
         "described": {"supervised", "mae"},
         "released": {"supervised", "mae-released"},
     }
@@ -247,8 +249,8 @@ def scores(monkeypatch):
     """A function that makes Scores of runs (share, seed, logits), of eight images."""
     monkeypatch.setattr(bootstrap, "FEWEST", 1)
     table = pd.DataFrame({"Filename": NAMES, "Defect": DEFECT, "Video": NAMES, "Sampled": True})
-    monkeypatch.setattr(readings, "_validation", lambda data, folder: (table, True))
-    for remembered in (readings._columns, readings._weights):
+    monkeypatch.setattr(scoring, "_validation", lambda data, folder: (table, True))
+    for remembered in (scoring._columns, scoring._weights):
         remembered.cache_clear()
     monkeypatch.setattr(board, "load", lambda run: run)
 

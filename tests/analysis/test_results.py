@@ -16,7 +16,7 @@ from sklearn.metrics import f1_score
 
 import lib.analysis
 from lib.analysis import curves as curves_module
-from lib.analysis import provenance, readings, results
+from lib.analysis import provenance, results, scoring
 from lib.analysis.curves import trend, width, within
 from lib.data import sources, splits
 from lib.measures import bootstrap, metrics
@@ -56,7 +56,7 @@ def test_collect_has_a_row_per_run_share_evaluation_and_probe(trained):
         & table["validation_share"].isna()
     ]
     rows = validation_scores(trained, "clean", "online")
-    labels = readings.validation(load(trained))[0].set_index("Filename").loc[rows["Filename"]]
+    labels = scoring.validation(load(trained))[0].set_index("Filename").loc[rows["Filename"]]
     expected = metrics.scores(rows["Defect"], rows["logit"] > 0, labels[list(CLASSES)])
     for name, value in expected.items():
         assert one[name].item() == pytest.approx(value)
@@ -82,8 +82,8 @@ def test_the_two_protocols_reach_a_share_each_in_its_way(trained):
 
 def test_subsampled_shares_are_those_of_the_sampler(trained):
     stored = load(trained)
-    table, _ = readings.validation(stored)
-    drawn = readings.draws(
+    table, _ = scoring.validation(stored)
+    drawn = scoring.draws(
         stored, evaluation="flip", probe="online", shares=[0.15], sampling="subsample", resamples=0
     )
     subset = splits.resample(table, 0.15, trained.data["seed"]).set_index("Filename")
@@ -163,7 +163,7 @@ def test_the_reference_stands_in_only_for_an_identical_run(trained, store, monke
 
 def test_always_defect_bounds_f2ciw_by_the_classes_present(trained):
     stored = load(trained)
-    table, _ = readings.validation(stored)
+    table, _ = scoring.validation(stored)
     always = metrics.scores(table["Defect"], np.ones(len(table)), table[list(CLASSES)])
     assert results.f2ciw_maximum(trained) == pytest.approx(always["f2ciw"])
 
@@ -336,7 +336,7 @@ def test_no_table_of_scores_stays_in_memory_once_it_is_read(trained, monkeypatch
         tables.append(weakref.ref(table))
         return table
 
-    readings.forget()
+    scoring.forget()
     monkeypatch.setattr(pq, "read_table", remembered)
     stored = load(trained)
     assert results.measure([stored], "clean")["value"].notna().any()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from commands import succeed
 
-from lib.analysis import classes, judgement, parts
+from lib.analysis import claim_parts, classes, judgement
 from lib.study import artefacts, names, profiles
 from lib.system import paths
 
@@ -63,7 +63,7 @@ def test_claims_are_judged_under_both_protocols_and_both_maes(replica):
     table = pd.read_csv(replica / "figures" / "smoke" / "claims.csv")
     # 14 claims on two metrics, three of them (5, 12, 14) on one; claims 9, 11 have two lines
     assert len(table) == (14 * 2 - 3 + 4) * 2 * 2
-    assert set(table["verdict"]) <= {*parts.PLACES, *judgement.OPEN}  # one seed
+    assert set(table["verdict"]) <= {*claim_parts.PLACES, *judgement.OPEN}  # one seed
     ran = table[table["verdict"] != "not run"]
     assert set(table["claim"]) - set(ran["claim"]) == {12}  # one epoch has no curve
 

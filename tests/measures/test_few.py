@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from lib.analysis import judgement, provenance, results, wording
-from lib.analysis.parts import Part
+from lib.analysis.claim_parts import Part
 from lib.measures import bootstrap, seeds
 from lib.report import captions
 

@@ -9,7 +9,7 @@ import pytest
 from cards import FACTS
 from scipy import stats
 
-from lib.analysis import board, curves, readings, results
+from lib.analysis import board, curves, results, scoring
 from lib.measures import seeds
 from lib.report import captions
 from lib.study import grid
@@ -174,7 +174,7 @@ def made(monkeypatch):
             value = f1[stored.run.method, stored.run.seed] + noise(0.001, resamples)
             return {"f1": np.stack([value] * len(shares))}
 
-        monkeypatch.setattr(readings, "draws", draws)
+        monkeypatch.setattr(scoring, "draws", draws)
         return lambda method: [
             grid.run(profile, m, "resnet18", 0.45, s) for m, s in f1 if m == method
         ]

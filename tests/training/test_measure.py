@@ -11,7 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
-from lib.analysis import readings, results
+from lib.analysis import results, scoring
 from lib.data import pixels, views
 from lib.data.pixels import Split
 from lib.measures import metrics
@@ -162,7 +162,7 @@ def test_scores_of_a_detector_are_measured_as_a_probes(run):
     assert len(views) == 10
     view = views["reconstruction", "normals"]
     found = results.measure([view], "clean", resamples=0).set_index("metric")["value"]
-    table, _ = readings.validation(view)
+    table, _ = scoring.validation(view)
     kept = view.detector_scores().set_index("Filename").loc[table["Filename"]]
     score, defect = kept["reconstruction, normals"].astype(float), table["Defect"]
     assert found["auroc"] == pytest.approx(roc_auc_score(defect, score), abs=1e-6)
@@ -175,7 +175,7 @@ def test_every_share_and_protocol_reads_them(run, protocol):
     found = results.measure([measured.detected(run)[0]], protocol, "imbalance", resamples=0)
     view, rule = measured.detected(run)[0], names.protocol(protocol)
     for evaluation in (rule.table, rule.imbalance):
-        logit, rows = readings.aligned(view, evaluation, rule.probe)
+        logit, rows = scoring.aligned(view, evaluation, rule.probe)
         read = dict(zip(rows["Filename"], logit, strict=True))
         assert read == view.scores.set_index("Filename")["logit"].to_dict() and len(read) > 100
     shares = found[found["metric"] == "f1"]["validation_share"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lib import methods
-from lib.analysis import readings
+from lib.analysis import scoring
 from lib.data import pixels, splits
 from lib.data.views import uniforms
 from lib.methods.mae import random_mask
@@ -92,7 +92,7 @@ def simclr(store, trained_run):
 
 def test_a_run_holds_all_that_tables_need(simclr):
     scores = simclr.scores
-    n = len(readings.validation(simclr)[0])
+    n = len(scoring.validation(simclr)[0])
     views = (
         scores[scores["split"] == "val"]
         .groupby(["evaluation", "view", "probe"], observed=True)
@@ -105,7 +105,7 @@ def test_a_run_holds_all_that_tables_need(simclr):
     }
     assert set(views.index) == expected and (views == n).all()
     assert np.isfinite(scores["logit"]).all()
-    table = readings.validation(simclr)[0].set_index("Filename")["Defect"]
+    table = scoring.validation(simclr)[0].set_index("Filename")["Defect"]
     val = scores[scores["split"] == "val"]
     assert (val["Defect"].to_numpy() == table[val["Filename"]].to_numpy()).all()
     record = simclr.record

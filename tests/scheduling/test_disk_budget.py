@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from lib.data import cache, sources
-from lib.scheduling import local, plan, turns
+from lib.scheduling import disk_budget, local, plan
 from lib.scheduling.job import Job
 from lib.scheduling.plan import Request
 from lib.simulator import frames
@@ -59,7 +59,7 @@ def disk(workspace, monkeypatch):
             return shutil._ntuple_diskusage(0, 0, int(self.capacity) - self.used())
 
         def fill(self, data, workers=1):
-            for path, size in turns.caches(data, tables_of(data)).items():
+            for path, size in disk_budget.caches(data, tables_of(data)).items():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
                 os.truncate(path, size)
@@ -73,7 +73,8 @@ def disk(workspace, monkeypatch):
 
 def tables_of(data):
     return {
-        (turns.same_rows(data), split): sources.tables(data, split)[0] for split in sources.TABLES
+        (disk_budget.same_rows(data), split): sources.tables(data, split)[0]
+        for split in sources.TABLES
     }
 
 
@@ -81,12 +82,12 @@ def size(*runs) -> int:
     """Bytes of the caches of these runs, each file once."""
     files = {}
     for run in runs:
-        files |= turns.caches(run.data, tables_of(run.data))
+        files |= disk_budget.caches(run.data, tables_of(run.data))
     return sum(files.values())
 
 
 def planned(runs, every=()):
-    return turns.plan(runs, every, turns.tables_of(runs))
+    return disk_budget.plan(runs, every, disk_budget.tables_of(runs))
 
 
 def test_runs_whose_pixels_fit_train_together(runs, disk):
