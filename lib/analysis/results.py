@@ -49,7 +49,10 @@ def natural_by_seed(
 def by_seed(seed: Iterable[int], rows: Iterable[np.ndarray]) -> np.ndarray:
     """(S, 1 + B): the mean for each seed of draws (1 + B,), in the order of the seeds."""
     seed, rows = np.asarray(list(seed)), np.stack(list(rows))
-    return np.stack([rows[seed == one].mean(axis=0) for one in np.unique(seed)])
+    distinct, first = np.unique(seed, return_index=True)
+    if len(distinct) == len(seed):
+        return rows[first]
+    return np.stack([rows[seed == one].mean(axis=0) for one in distinct])
 
 
 def f2ciw_maximum(run: Run) -> float:
@@ -192,9 +195,22 @@ def over_seeds(measured: pd.DataFrame, keys: Sequence[str] = KEYS) -> pd.DataFra
     if measured["seed"].nunique() > 1:
         reduced[["low", "high"]] = np.nan
     if measured["seed"].nunique() > 1 and "draws" in measured:
-        ends = [seeds.interval(by_seed(rows["seed"], rows["draws"])) for _, rows in groups]
-        reduced[["low", "high"]] = np.clip(np.array(ends), 0, 1)
+        reduced[["low", "high"]] = np.clip(_ends(measured, groups.ngroup().to_numpy()), 0, 1)
     return reduced
+
+
+def _ends(measured: pd.DataFrame, number: np.ndarray) -> np.ndarray:
+    """(groups, 2): the interval of each group's mean over seeds; `number` is that of a row's group.
+    Groups with as many seeds are taken at once."""
+    seed, draws = measured["seed"].to_numpy(), measured["draws"].to_numpy()
+    rows = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
+    groups = [by_seed(seed[own], draws[own]) for own in rows]
+    shapes = [group.shape for group in groups]
+    ends = np.empty((len(groups), 2))
+    for shape in set(shapes):
+        alike = [i for i, own in enumerate(shapes) if own == shape]
+        ends[alike] = np.stack(seeds.interval(np.stack([groups[i] for i in alike])), axis=-1)
+    return ends
 
 
 def measured_metrics(reduced: pd.DataFrame, metrics: list[str]) -> list[str]:
