@@ -1,5 +1,7 @@
 """Curves, scatters and frames: every run, share and box is drawn, once, where it was measured."""
 
+import itertools
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -201,6 +203,18 @@ def test_boxes_lie_on_the_pixels_and_the_marked_class_is_red():
     assert len(fig.legends[0].get_texts()) == 2
 
 
+def test_classes_of_boxes_in_one_corner_do_not_touch():
+    small = {"x0": 10, "y0": 12, "x1": 40, "y1": 30}
+    boxes = pd.DataFrame({"Class": ["FS", "BE", "IN"], "x0": 8, "y0": 10, "x1": 80, "y1": 90})
+    boxes.loc[1, list(small)] = list(small.values())
+    fig = image_grid.draw([np.zeros((96, 96, 3), np.uint8)], ["three"], [boxes], [False])
+    fig.canvas.draw()
+    texts = fig.axes[0].texts
+    assert [text.get_text() for text in texts] == ["FS", "BE", "IN"]
+    places = [text.get_window_extent().padded(1) for text in texts]
+    assert not [1 for a, b in itertools.combinations(places, 2) if a.overlaps(b)]
+
+
 def test_photographs_have_no_boxes_and_no_legend():
     none = pd.DataFrame(columns=["Class", "x0", "y0", "x1", "y1"])
     assert not image_grid.draw(
@@ -357,6 +371,12 @@ def test_a_number_stays_on_the_line_of_its_word():
     """Captions above narrow frames are wrapped: not between "probability" and its number."""
     row = pd.Series({"score": 0.94, "Defect": 0, "Class": "mono;probability 0"})
     assert style.wrapped(gallery._caption(row), 1.2) == "+0.9 mono,\nprobability\N{NO-BREAK SPACE}0"
+
+
+def test_a_score_near_its_threshold_keeps_its_sign():
+    """Below zero an image passes as normal: -0.033 is not +0.0."""
+    row = pd.Series({"score": -0.033, "Defect": 0, "Class": ""})
+    assert gallery._caption(row).startswith("−0.03")
 
 
 @pytest.mark.skipif(len(style.STYLE["font.family"]) < 2, reason="no font for Japanese is installed")
