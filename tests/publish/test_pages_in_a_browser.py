@@ -5,7 +5,7 @@ import re
 
 import browser
 import pytest
-from report_files import PAGES
+from report_files import MADE, PAGES
 
 needs_chromium = pytest.mark.skipif(
     browser.binary() is None, reason="no Chromium (apt-get install chromium)"
@@ -136,7 +136,11 @@ def test_search_looks_through_claims_titles_and_captions(report, chromium):
         assert chromium.run(shown) == cards
         assert chromium.run(nothing) == (not cards)
     chromium.run(typed(""))
-    assert len(chromium.run(shown)) > 20
+    assert chromium.run(shown) == list(MADE)
+    folds = "[...document.querySelectorAll('details.absent')].map(e => e.offsetHeight > 0)"
+    assert chromium.run(folds) == [True] * 3
+    chromium.run(typed("augmentation"))  # a title that is not rendered: its fold stays
+    assert chromium.run(folds) == [False, True, False] and not chromium.run(nothing)
 
 
 @needs_chromium
