@@ -53,7 +53,7 @@ def draw(measured: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
                     look |= {"markers": POINTS[: len(metrics)], "clip_on": False}
                 sns.lineplot(rows, x="epoch", y="value", ax=ax, **look)
                 _bands(ax, rows, {share: colours[share] for share in (shares[0], shares[-1])})
-                _cross_out(ax, rows, colours)
+                _cross_out(ax, rows, dict.fromkeys(shares, "black") if is_point else colours)
             if paper is not None:
                 theirs = paper[_chosen(paper, metrics, backbone)]
                 colour = theirs["train_share"].map(colours)
@@ -106,8 +106,9 @@ def _bands(ax, rows: pd.DataFrame, colours: dict[float, tuple]) -> None:
         ax.fill_between(ends.index, ends["min"], ends["max"], **look)
 
 
-def _cross_out(ax, rows: pd.DataFrame, colours: dict[float, tuple]) -> None:
-    """Cross out the last value of every collapsed or diverged run, in the colour of its share."""
+def _cross_out(ax, rows: pd.DataFrame, colours: dict) -> None:
+    """Cross out the last value of every collapsed or diverged run; `colours` are those of shares,
+    but for points, on which a cross of their colour would not be seen."""
     last = rows[rows["epoch"] == rows.groupby("run")["epoch"].transform("max")]
     dead = last[last["health"].isin(("collapsed", "diverged"))]
     colour = [colours[share] for share in dead["train_share"]]

@@ -347,6 +347,8 @@ def test_unhealthy_runs_are_crossed_out_and_stay():
     fig = curve_plot.draw(curves)
     np.testing.assert_allclose(fig.axes[-1].collections[-1].get_offsets(), [[3, 3.1]])  # last epoch
     assert fig.axes[0].get_title().endswith("collapsed or diverged (×)")
+    point = curve_plot.draw(curves[curves["epoch"] == 3]).axes[-1].collections[-1]
+    np.testing.assert_allclose(point.get_edgecolor()[0, :3], 0)  # black, seen on its circle
 
 
 @pytest.mark.parametrize("height, width", [(250, 620), (620, 250), (300, 300), (60, 40)])
