@@ -137,7 +137,7 @@ def words(row: pd.Series | dict) -> str:
         return "not answerable here"
     if row["verdict"] not in PLACES:
         return row["verdict"]
-    limit = "zero" if row["limit"] == 0 else f"{row['limit']:g}".replace("-", "−")
+    limit = "zero" if row["limit"] == 0 else wording.minus("{:g}")(row["limit"])
     return f"{row['verdict']} {limit}{wording.here(0)}"
 
 

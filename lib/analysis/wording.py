@@ -8,14 +8,14 @@ import pandas as pd
 from lib.measures.seeds import ENOUGH
 
 
-def _form(pattern: str) -> Callable[[float], str]:
+def minus(pattern: str) -> Callable[[float], str]:
     """How one number is printed, with a minus sign in place of the hyphen."""
     return lambda value: pattern.format(value).replace("-", "−")
 
 
-SIGNED = _form("{:+.2f}")  # of differences and correlations
-PLAIN = _form("{:.2f}")
-FINE = _form("{:+.3f}")  # of differences between systems
+SIGNED = minus("{:+.2f}")  # of differences and correlations
+PLAIN = minus("{:.2f}")
+FINE = minus("{:+.3f}")  # of differences between systems
 
 
 def estimate(value: float, low: float, high: float, form: Callable[[float], str] = SIGNED) -> str:

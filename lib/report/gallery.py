@@ -14,6 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from lib.analysis import wording
 from lib.analysis.detectors import NAMES
 from lib.data import gallery as frames
 from lib.data import sources
@@ -67,7 +68,7 @@ def _caption(row: pd.Series) -> str:
     classes = ", ".join(called.get(name, name) for name in frames.classes(row))
     classes = re.sub(r" (?=[\d.]+(,|$))", "\N{NO-BREAK SPACE}", classes)  # "probability 1"
     digits = 1 if abs(row["score"]) >= 0.05 else 2  # its sign decides
-    score = f"{row['score']:+.{digits}f}".replace("-", "−")
+    score = wording.minus(f"{{:+.{digits}f}}")(row["score"])
     return f"{score} {classes or ('defect' if row['Defect'] else 'normal')}"
 
 

@@ -50,8 +50,8 @@ def draw(
     by verdict of health; the larger the train share, the larger the point.
 
     `points` is lib.analysis.curves.over_seeds; `correlations` gives a backbone's rho, of all points
-    and on average within train shares, printed above its panel. `paper` (columns method, backbone,
-    f1, rankme) adds diamonds.
+    and on average within train shares (nan: unknown), printed above its panel. `paper` (columns
+    method, backbone, f1, rankme) adds diamonds.
     """
     shares, backbones = sorted(points["train_share"].unique()), points["backbone"].unique()
     areas = dict(zip(shares, np.linspace(16, 64, len(shares)), strict=True))
@@ -72,8 +72,9 @@ def draw(
             diamonds(ax, theirs["rankme"], theirs["f1"], theirs["method"].map(style.PALETTE))
         title = label(backbone)
         if backbone in correlations:
-            whole, within = map(wording.PLAIN, correlations[backbone])
-            title += f": ρ = {whole}, within shares {within}"
+            whole, within = correlations[backbone]
+            title += f": ρ = {wording.PLAIN(whole)}"
+            title += "" if np.isnan(within) else f", within shares {wording.PLAIN(within)}"
         ax.set(
             title=title,
             xlabel="RankMe / min(n, d), log",

@@ -196,7 +196,7 @@ class Scorecard:
         forest.set(xlim=self.reach(unit), ylim=(n - 0.5, -0.5), facecolor="none", yticks=[])
         forest.set_xlabel(f"{unit.capitalize()}, 95 %\ninterval; shaded: supports", loc="left")
         forest.xaxis.set_major_locator(MaxNLocator(3, min_n_ticks=2))
-        forest.xaxis.set_major_formatter(lambda x, _: f"{x:g}".replace("-", "−"))
+        forest.xaxis.set_major_formatter(lambda x, _: wording.minus("{:g}")(x))
         forest.spines["left"].set_visible(False)
         for y, claim in enumerate(claims):
             shown = [self.readings(*claim[:2], protocol, metric) for protocol in protocols]

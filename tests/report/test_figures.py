@@ -158,6 +158,11 @@ def test_scatter_draws_a_point_a_run_and_says_rho():
         assert (np.diff(sizes) <= 0).all() and sizes[0] > sizes[-1]  # the largest below the others
 
 
+def test_a_correlation_within_shares_of_one_point_each_is_not_printed():
+    fig = scatter_plot.draw(points(), dict.fromkeys(BACKBONES, (0.5, np.nan)), ylabel="F1")
+    assert [ax.get_title() for ax in fig.axes[:2]] == ["ResNet-18: ρ = 0.50", "ViT-Tiny: ρ = 0.50"]
+
+
 def test_scatter_without_a_correlation_says_none():
     fig = scatter_plot.draw(points(("random",)), {}, ylabel="F1")
     assert [ax.get_title() for ax in fig.axes[:2]] == ["ResNet-18", "ViT-Tiny"]
